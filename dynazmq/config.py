@@ -1,0 +1,119 @@
+"""Every limit and every setting: unit, default and why.
+
+Limits are part of the protocol: both sides check them, a node never trusts a client to have done so. Settings belong to one
+cluster or one node and travel in its configuration file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# --- limits ---------------------------------------------------------------------------------------------------------------
+
+KEY_BYTES_MAX = 1024
+"""A key is 1 to this many bytes, any bytes."""
+
+BUCKET_BYTES_MAX = 64
+"""A bucket's name is 1 to this many bytes of UTF-8, none of them a control character."""
+
+VALUE_BYTES_MAX = 1 << 20
+"""Default of `max_value_bytes`: larger values block the loop of a node for too long (one frame is handled at a time)."""
+
+STATE_BYTES_MAX = 12 << 20
+"""All siblings of one key together. A put that would pass it is refused: resolve the siblings first."""
+
+CONTEXT_BYTES_MAX = 64 << 10
+"""A context token. Real ones have some dozens of bytes; this is room for a key that hundreds of nodes have coordinated."""
+
+FRAME_BYTES_MAX = 16 << 20
+"""One ZeroMQ frame: the largest state and its envelope. Also set on the socket (MAXMSGSIZE), so it is never read whole."""
+
+FRAME_BYTES_TARGET = 1 << 20
+"""A sender starts a new frame past this, so that one large batch does not hold up small ones behind it."""
+
+MESSAGES_PER_FRAME_MAX = 4096
+"""Messages in one frame; also the longest array inside one."""
+
+MEMBERS_MAX = 128
+"""Members of a cluster that a node accepts from gossip."""
+
+BUCKETS_MAX = 256
+"""Buckets with a policy of their own."""
+
+PARTITIONS_MIN, PARTITIONS_MAX = 8, 4096
+"""Q, fixed when the cluster is created."""
+
+BUDGET_MS_MAX = 60_000
+"""The longest deadline that a request may carry."""
+
+DEFAULT_BUCKET = "default"
+
+
+@dataclass(slots=True, kw_only=True)
+class Timing:
+    """How patient a node is. All in milliseconds; `dynamo/` turns them into seconds of its own clock."""
+
+    probe_interval_ms: int = 200
+    """Each peer is probed this often: a frozen peer is suspected after a few of these."""
+
+    gossip_interval_ms: int = 1000
+    """State is exchanged with one random peer this often (§4.8.1)."""
+
+    suspect_phi: float = 8.0
+    """Phi at which a peer is suspected: 8 is one false alarm in 10^8 intervals if replies are normally distributed."""
+
+    down_after_ms: int = 800
+    """A peer that stays suspected this long is called down. Only the word changes: routing avoids it from suspicion on."""
+
+    hedge_min_ms: int = 25
+    hedge_max_ms: int = 250
+    """A replica that has not answered after about four times the usual time, within these bounds, is hedged."""
+
+    hint_after_ms: int = 400
+    """A primary that has not acknowledged a write after this long gets a hint, although the client was answered at W."""
+
+    handoff_interval_ms: int = 500
+    """Pending hints for a reachable target are looked for this often, beside the event of its return."""
+
+    handoff_batch: int = 64
+    """Hints under way to one target at a time: small enough that foreground requests fit between two batches."""
+
+    forward_timeout_ms: int = 300
+    """A forwarded put that was not answered after this long goes to the next primary as a retry."""
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeConfig:
+    """What one node must know before it starts. `cluster/` writes it as JSON, `server.py` reads it."""
+
+    name: str
+    """1 to 32 of [a-z0-9_.-], starting with a letter; unique in the cluster."""
+
+    cluster: str
+    """Name of the cluster, for people."""
+
+    cluster_id: int
+    """64 bits, drawn when the cluster was created: frames of another cluster are refused (C22)."""
+
+    secret: bytes
+    """32 bytes, drawn when the cluster was created: keys the hash that authenticates contexts."""
+
+    data_dir: str
+    endpoint: str
+    """ipc://… or tcp://127.0.0.1:port: where this node's ROUTER listens."""
+
+    members: dict[str, str] = field(default_factory=dict)
+    """name → endpoint of the founding members, this node among them: ring and seeds of a first start (§4.8.2)."""
+
+    partitions: int = 120
+    n: int = 3
+    r: int = 2
+    w: int = 2
+    sync: str = "full"
+    """full: survives loss of power; normal: survives any crash of processes. See storage/sqlite.py."""
+
+    max_value_bytes: int = VALUE_BYTES_MAX
+    max_in_flight: int = 4096
+    """Requests that one node coordinates at a time; one more is answered with Overloaded at once."""
+
+    timing: Timing = field(default_factory=Timing)

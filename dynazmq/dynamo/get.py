@@ -1,0 +1,253 @@
+"""§4.5 §4.6 The life of one get, top to bottom, ending in read repair.
+
+    client ──Get──▶ coordinator     any node; ──Read──▶ just enough replicas for R, itself first if it has a copy
+                        ◀─ReadReply─┘        a slow one is hedged: after a small delay the next is asked as well
+    client ◀─GetReply── at R replies: all concurrent versions and one context that covers them
+                        ──Write──▶ to each replica that answered with less: read repair
+
+Asking R and not N replicas is where we depart from the paper: a third of the reads is saved, and the hedge brings back what
+asking everybody would have given, a slow replica that does not make the get slow.
+"""
+
+from __future__ import annotations
+
+from dynazmq.config import BUDGET_MS_MAX
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.messages import (
+    INVALID,
+    NOT_YET,
+    OVERLOADED,
+    STORAGE,
+    TIMEOUT,
+    UNAVAILABLE,
+    Failure,
+    Get,
+    GetReply,
+    Read,
+    ReadReply,
+    Write,
+)
+from dynazmq.dynamo.quorum import IMPOSSIBLE, REACHED, Quorum
+from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.routing import Copies, Routes
+from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
+from dynazmq.dynamo.stats import Latency
+from dynazmq.dynamo.versions import Siblings, decode, encode, node_of, seal_context, sync
+
+
+class GetOp:
+    """One get under way."""
+
+    __slots__ = ("at", "candidates", "client", "deadline", "done", "message", "quorum", "request_id", "started", "states")
+
+    def __init__(self, client: Address, message: Get, at: int, request_id: int, quorum: Quorum, now: float) -> None:
+        self.client = client
+        self.message = message
+        self.at = at
+        self.request_id = request_id
+        self.quorum = quorum
+        self.candidates: list[tuple[str, bool]] = []  # (node, is it a primary) still to ask, next one last
+        self.states: dict[str, bytes] = {}  # who answered → what it holds
+        self.started = now
+        self.deadline = now + message.budget_ms / 1000
+        self.done = False
+
+
+class Gets:
+    """Coordinates gets at this node."""
+
+    def __init__(
+        self, runtime: Runtime, membership: Membership, failure: FailureDetector, routes: Routes, replica: Replica, latency: Latency
+    ) -> None:
+        self._runtime = runtime
+        self._membership = membership
+        self._failure = failure
+        self._routes = routes
+        self._replica = replica
+        self._latency = latency
+        self._ops: dict[int, GetOp] = {}
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    # --- 1. a client asks -------------------------------------------------------------------------------------------------
+
+    def on_get(self, client: Address, message: Get) -> None:
+        if message.budget_ms <= 0:
+            self._runtime.counters["expired"] += 1
+            return
+        message.budget_ms = min(message.budget_ms, BUDGET_MS_MAX)
+        try:
+            n, r, pr = self._effective(message)
+        except BadMessage as error:
+            self._fail(client, message.request_id, INVALID, 0, 0, str(error))
+            return
+        if len(self._ops) >= self._runtime.config.max_in_flight:
+            self._fail(client, message.request_id, OVERLOADED, 0, 0, f"{len(self._ops):,} gets under way")
+            return
+        at = place(message.bucket, message.key)
+        copies = self._routes.copies(self._routes.partition_of(at), n)
+        quorum = Quorum(r, pr)
+        if len(copies.targets) < r or len(copies.reachable_primaries) < pr:
+            self._unavailable(client, message.request_id, copies, r, pr)
+            return
+        op = GetOp(client, message, at, next(self._runtime.request_ids), quorum, self._runtime.now)
+        op.candidates = self._in_order(copies)
+        self._ask(op, r)
+
+    def _effective(self, message: Get) -> tuple[int, int, int]:
+        """n, r, pr of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""
+        check_key(message.bucket, message.key)
+        policy = self._membership.policy(message.bucket)
+        n = message.n or policy.n
+        if not 1 <= n <= policy.n:
+            raise BadMessage(f"n={n} is not in 1..{policy.n}, the bucket's n")
+        r = n if message.r == -1 else message.r or min(policy.r, n)
+        if not 1 <= r <= n:
+            raise BadMessage(f"r={r} is not in 1..{n} (n={n})")
+        if not 0 <= message.pr <= n:
+            raise BadMessage(f"pr={message.pr} is not in 0..{n} (n={n})")
+        return n, max(r, message.pr), message.pr
+
+    # --- 2. replicas are asked --------------------------------------------------------------------------------------------
+
+    def _in_order(self, copies: Copies) -> list[tuple[str, bool]]:
+        """Whom to ask, last one first: this node's own copy costs nothing, then primaries and stand-ins, then spares."""
+        me = self._runtime.name
+        order = [(node, not stands_for) for node, stands_for in copies.targets]
+        order.sort(key=lambda candidate: candidate[0] != me)
+        order += [(node, False) for node in copies.spares]
+        order.reverse()
+        return order
+
+    def _ask(self, op: GetOp, how_many: int) -> None:
+        """Ask the next candidates; the own copy answers at once. Ends the op when nobody is left to ask."""
+        me = self._runtime.name
+        self._ops[op.request_id] = op
+        budget_ms = int((op.deadline - self._runtime.now) * 1000)
+        for _ in range(how_many):
+            if not op.candidates:
+                break
+            node, primary = op.candidates.pop()
+            op.quorum.ask(node, primary)
+            if node != me:
+                self._runtime.send(node, Read(op.request_id, op.message.bucket, op.message.key, budget_ms))
+                continue
+            try:
+                state = self._replica.read(op.at, op.message.bucket, op.message.key)
+            except StoreFailed:
+                self.on_refused(me, op.request_id)
+            else:
+                self._answered(op, me, state)
+        if not op.done and op.request_id in self._ops:
+            self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
+
+    def on_read_reply(self, sender: Address, message: ReadReply) -> None:
+        op = self._ops.get(message.request_id)
+        if op is not None and isinstance(sender, str):
+            if not op.done:
+                self._latency.replica(self._runtime.now - op.started)
+            self._answered(op, sender, message.state)
+
+    def on_refused(self, sender: str, request_id: int) -> bool:
+        """A replica cannot read now. Whether the request was a get's."""
+        op = self._ops.get(request_id)
+        if op is None or not op.quorum.fail(sender):
+            return False
+        if not op.done and op.candidates:
+            self._ask(op, 1)
+        elif not op.done and op.quorum.state == IMPOSSIBLE:
+            self._end(op, STORAGE, "too few replicas could read their storage")
+        return True
+
+    def _overdue(self, op: GetOp) -> None:
+        """A replica is slow: ask one more, until the deadline."""
+        if op.request_id not in self._ops:
+            return
+        if self._runtime.now >= op.deadline:
+            if op.done:
+                del self._ops[op.request_id]
+            else:
+                self._end(op, TIMEOUT, "the deadline passed before enough replicas answered")
+        elif op.done:
+            self._runtime.call_at(op.deadline, self._overdue, op)
+        elif op.candidates:
+            self._runtime.counters["hedges"] += 1
+            self._ask(op, 1)
+        else:
+            self._runtime.call_at(op.deadline, self._overdue, op)
+
+    # --- 3. enough have answered ------------------------------------------------------------------------------------------
+
+    def _answered(self, op: GetOp, who: str, state: bytes) -> None:
+        if not op.quorum.answer(who):
+            return
+        op.states[who] = state
+        if op.done:
+            self._repair(op)  # a late answer to a hedged get
+        elif op.quorum.state == REACHED:
+            op.done = True
+            self._reply(op, self._repair(op))
+        if op.done and not op.quorum.outstanding:
+            del self._ops[op.request_id]
+
+    def _reply(self, op: GetOp, merged: Siblings) -> None:
+        message = op.message
+        live = [sibling for sibling in merged.live if sibling.value is not None]
+        self._runtime.send(
+            op.client,
+            GetReply(
+                message.request_id,
+                [s.value for s in live if s.value is not None],
+                [[node_of(s.actor), s.counter, s.wall_ms] for s in live],
+                seal_context(merged.context, message.bucket, message.key, self._runtime.config.secret),
+                list(op.quorum.answered),
+            ),
+        )
+        self._runtime.counters["gets_ok"] += 1
+        self._latency.get(self._runtime.now - op.started)
+
+    # --- 4. read repair ---------------------------------------------------------------------------------------------------
+
+    def _repair(self, op: GetOp) -> Siblings:
+        """The merge of all answers so far; whoever answered with less is sent it."""
+        states = list(op.states.values())
+        newest = states[0]
+        if all(state == newest for state in states):
+            return decode(newest)  # the usual case: one comparison of bytes
+        merged = decode(newest)
+        for state in states[1:]:
+            merged = sync(merged, decode(state))
+        raw = encode(merged)
+        stands_for = dict(self._routes.copies(self._routes.partition_of(op.at), self._membership.policy(op.message.bucket).n).targets)
+        for who, state in op.states.items():
+            if state == raw or who not in stands_for:  # a spare that was asked in haste keeps nothing
+                continue
+            self._runtime.counters["read_repairs"] += 1
+            op.states[who] = raw
+            if who == self._runtime.name:
+                self._replica.merge(stands_for[who], op.at, op.message.bucket, op.message.key, raw)
+            else:
+                self._runtime.send(who, Write(0, op.message.bucket, op.message.key, raw, stands_for[who], BUDGET_MS_MAX))
+        return merged
+
+    # --- what can go wrong ------------------------------------------------------------------------------------------------
+
+    def _unavailable(self, client: Address, request_id: int, copies: Copies, r: int, pr: int) -> None:
+        if self._failure.settling():
+            self._fail(client, request_id, NOT_YET, r, len(copies.targets), f"{self._runtime.name} has just started")
+            return
+        required, alive = (r, len(copies.targets)) if len(copies.targets) < r else (pr, len(copies.reachable_primaries))
+        what = "replicas" if required == r else "primaries"
+        self._fail(client, request_id, UNAVAILABLE, required, alive, f"{required} {what} are needed, {alive} can be reached")
+
+    def _end(self, op: GetOp, code: int, text: str) -> None:
+        del self._ops[op.request_id]
+        op.done = True
+        self._fail(op.client, op.message.request_id, code, op.quorum.needed, len(op.quorum.answered), text)
+
+    def _fail(self, client: Address, request_id: int, code: int, required: int, received: int, text: str) -> None:
+        self._runtime.counters["gets_failed"] += 1
+        self._runtime.send(client, Failure(request_id, code, required, received, 50 if code == OVERLOADED else 0, text))

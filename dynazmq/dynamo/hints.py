@@ -1,0 +1,154 @@
+"""§4.6 Hinted handoff: keeping what belongs to a primary that is away, and bringing it home.
+
+A hint is a row (target, key) → merged version: many writes to one key make one hint. It is as durable as a replica's own copy,
+its acknowledgement counts toward W, and reads see it while the target is away. It is deleted only after the target said that
+its copy is durable, and only if it is still what was sent: a write that came in between stays for the next round.
+
+Delivery begins when the failure detector says that a target is back, and a timer looks again, because events can be missed.
+One batch per target is under way at a time; the target's acknowledgements pace the next one, so a busy target is not flooded.
+"""
+
+from __future__ import annotations
+
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.messages import Handoff, HandoffReply
+from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
+from dynazmq.dynamo.versions import decode, encode, sync
+
+Row = tuple[int, str, bytes]  # place, bucket, key
+_START: Row = (-1, "", b"")
+_BATCH_TIMEOUT_S = 2.0
+_BATCH_BYTES = 512 << 10
+
+
+class Delivery:
+    """The handoff to one target: a cursor over its hints, and the batch under way."""
+
+    __slots__ = ("cursor", "sent", "sent_at")
+
+    def __init__(self) -> None:
+        self.cursor = _START
+        self.sent: dict[int, tuple[Row, bytes]] = {}
+        self.sent_at = 0.0
+
+
+class Hints:
+    """Hints that this node holds for others. `pending` maps target → count."""
+
+    def __init__(self, runtime: Runtime, identity: Identity, failure: FailureDetector) -> None:
+        self._runtime = runtime
+        self._identity = identity
+        self._failure = failure
+        self._interval = runtime.config.timing.handoff_interval_ms / 1000
+        self._batch = runtime.config.timing.handoff_batch
+        self._next_look = runtime.now + self._interval
+        self._deliveries: dict[str, Delivery] = {}
+        self.pending: dict[str, int] = {}
+        self.since: dict[str, float] = {}  # target → when its oldest hint came, as far as this life of the process knows
+        self.reload()
+
+    def reload(self) -> None:
+        """Count anew what is stored: at the start, and after a failed commit."""
+        self.pending = {target: n for target, n in sorted(self._runtime.store.hint_counts().items()) if n}
+        self.since = {target: self.since.get(target, self._runtime.now) for target in self.pending}
+
+    # --- keeping ----------------------------------------------------------------------------------------------------------
+
+    def keep(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
+        """Merge a version into the hint for (target, key)."""
+        store = self._runtime.store
+        known = self._read(target, place, bucket, key)
+        if known == state:
+            return
+        merged = encode(sync(decode(known), decode(state))) if known else state
+        if merged == known:
+            return
+        if not known:
+            self.pending[target] = self.pending.get(target, 0) + 1
+            self.since.setdefault(target, self._runtime.now)
+            self._runtime.counters["hints_stored"] += 1
+        store.write_hint(target, place, bucket, key, merged)
+
+    def states_of(self, place: int, bucket: str, key: bytes) -> list[bytes]:
+        """What is kept of a key for anybody: a fallback answers reads with it."""
+        return [state for target in self.pending if (state := self._read(target, place, bucket, key))]
+
+    def _read(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
+        try:
+            return self._runtime.store.read_hint(target, place, bucket, key) if target in self.pending else b""
+        except DamagedRow:
+            self._runtime.counters["rows_damaged"] += 1
+            self._identity.new_epoch("a damaged hint was found")
+            self._forget(target, place, bucket, key)
+            return b""
+
+    # --- bringing home ----------------------------------------------------------------------------------------------------
+
+    def deliver(self, target: str) -> None:
+        """Send the next batch, unless one is under way or nothing waits."""
+        if not self.pending.get(target) or not self._failure.reachable(target):
+            return
+        delivery = self._deliveries.setdefault(target, Delivery())
+        if delivery.sent:
+            return
+        rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+        if not rows and delivery.cursor != _START:
+            delivery.cursor = _START  # those that were not acknowledged at first
+            rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+        size = 0
+        for place, bucket, key, state in rows:
+            request_id = next(self._runtime.request_ids)
+            delivery.sent[request_id] = ((place, bucket, key), state)
+            delivery.cursor = (place, bucket, key)
+            self._runtime.send(target, Handoff(request_id, bucket, key, state))
+            size += len(state)
+            if size > _BATCH_BYTES:
+                break
+        delivery.sent_at = self._runtime.now
+
+    def on_handoff_reply(self, sender: Address, message: HandoffReply) -> None:
+        delivery = self._deliveries.get(sender) if isinstance(sender, str) else None
+        if delivery is None or message.request_id not in delivery.sent:
+            return
+        assert isinstance(sender, str)
+        (place, bucket, key), state = delivery.sent.pop(message.request_id)
+        if self._read(sender, place, bucket, key) == state:
+            self._forget(sender, place, bucket, key)
+            self._runtime.counters["hints_delivered"] += 1
+            if decode(state).context.last(self._identity.stand_in_actor):
+                self._identity.end_session()
+        if not delivery.sent:
+            self.deliver(sender)
+
+    def on_refused(self, sender: str, request_id: int) -> bool:
+        """The target could not take one; it is tried again later. Whether the request was a handoff."""
+        delivery = self._deliveries.get(sender)
+        if delivery is None or delivery.sent.pop(request_id, None) is None:
+            return False
+        return True
+
+    def tick(self) -> None:
+        now = self._runtime.now
+        if now < self._next_look:
+            return
+        self._next_look = now + self._interval
+        for target in list(self.pending):
+            delivery = self._deliveries.get(target)
+            if delivery is not None and delivery.sent and now - delivery.sent_at > _BATCH_TIMEOUT_S:
+                delivery.sent.clear()
+                delivery.cursor = _START
+            self.deliver(target)
+
+    def next_deadline(self) -> float:
+        return self._next_look if self.pending else float("inf")
+
+    def _forget(self, target: str, place: int, bucket: str, key: bytes) -> None:
+        self._runtime.store.delete_hint(target, place, bucket, key)
+        left = self.pending.get(target, 0) - 1
+        if left > 0:
+            self.pending[target] = left
+        else:
+            self.pending.pop(target, None)
+            self.since.pop(target, None)
+            self._deliveries.pop(target, None)

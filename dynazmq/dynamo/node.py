@@ -1,0 +1,288 @@
+"""One Dynamo node: a routing table from messages to techniques, and nothing else.
+
+A driver (the server's loop, the simulator) owns the socket, the clock and the disk. One turn of it:
+
+    node.tick(now, wall_ms)                         time passes: probes, gossip, handoff, deadlines
+    node.receive(sender, message)                   for each message that is there
+    store.commit()                                  everything that the turn wrote, at once and durable
+    for to, messages in node.drain(): send          only now: *commit before speak* (promise 1)
+        node.undeliverable(to, messages)            what the transport could not take
+    node.turn_failed()                              instead of drain's whole, when the commit failed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.forward import Forwards
+from dynazmq.dynamo.get import Gets
+from dynazmq.dynamo.hints import Hints
+from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.messages import (
+    INVALID,
+    NOT_YET,
+    STORAGE,
+    Failure,
+    Get,
+    GossipDelta,
+    GossipDigest,
+    Handoff,
+    HandoffReply,
+    Message,
+    Probe,
+    ProbeReply,
+    Put,
+    PutReply,
+    Read,
+    ReadReply,
+    Recall,
+    RecallReply,
+    Refused,
+    Scan,
+    SetBucket,
+    SetBucketReply,
+    StatusReply,
+    StatusRequest,
+    Topology,
+    TopologyRequest,
+    Write,
+    WriteReply,
+)
+from dynazmq.dynamo.put import Puts
+from dynazmq.dynamo.recall import Recalls
+from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.routing import Routes
+from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed
+from dynazmq.dynamo.stats import Latency
+from dynazmq.dynamo.versions import MalformedVersion
+
+_REQUESTS = (Get, Put, Scan, SetBucket)  # a client's: answered with Failure
+_ASKS = (Read, Write, Recall, Handoff)  # a peer's: answered with Refused
+_VOUCHING = (Write, WriteReply, HandoffReply, PutReply)  # they say, or rest on it, that something is stored
+
+
+class Node:
+    """All techniques of one node, wired. `receive`, `tick`, `drain` are its whole life."""
+
+    def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int, boot_id: str = "") -> None:
+        self.runtime = runtime = Runtime(config, store, random, now, wall_ms)
+        self.identity = Identity(runtime, boot_id)
+        self.failure = FailureDetector(runtime)
+        self.membership = Membership(runtime, self.identity, self.failure)
+        self.routes = Routes(runtime, self.membership, self.failure)
+        self.latency = Latency(config.timing, now)
+        self.hints = Hints(runtime, self.identity, self.failure)
+        self.replica = Replica(runtime, self.identity, self.membership, self.routes, self.hints)
+        self.gets = Gets(runtime, self.membership, self.failure, self.routes, self.replica, self.latency)
+        self.puts = Puts(
+            runtime, self.identity, self.membership, self.failure, self.routes, self.replica, self.hints, self.latency
+        )
+        self.recalls = Recalls(runtime, self.replica, self.puts)
+        self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
+        self.stopping = False
+        self._from_anybody: dict[type, Callable[[Address, Any], None]] = {
+            Get: self.gets.on_get,
+            Put: self.forwards.on_put,
+            Scan: self.replica.on_scan,
+            TopologyRequest: self._on_topology_request,
+            StatusRequest: self._on_status_request,
+            SetBucket: self._on_set_bucket,
+        }
+        self._from_peers: dict[type, Callable[[Address, Any], None]] = {
+            **self._from_anybody,
+            Read: self.replica.on_read,
+            Write: self.replica.on_write,
+            Recall: self.replica.on_recall,
+            Handoff: self.replica.on_handoff,
+            ReadReply: self.gets.on_read_reply,
+            WriteReply: self.puts.on_write_reply,
+            RecallReply: self.recalls.on_reply,
+            HandoffReply: self.hints.on_handoff_reply,
+            PutReply: self.forwards.on_put_reply,
+            Failure: self.forwards.on_failure,
+            Refused: self._on_refused,
+            Probe: self.failure.on_probe,
+            ProbeReply: self.failure.on_probe_reply,
+            GossipDigest: self.membership.on_digest,
+            GossipDelta: self.membership.on_delta,
+        }
+
+    # --- driven from outside ----------------------------------------------------------------------------------------------
+
+    def tick(self, now: float, wall_ms: int) -> None:
+        """Time has come to this point. First of a turn, so that what slept too long expires before it is worked on."""
+        runtime = self.runtime
+        runtime.now = now
+        runtime.wall_ms = wall_ms
+        runtime.aborts.clear()
+        self.failure.tick()
+        self.membership.tick()
+        for peer in self.failure.take_returned():
+            self.hints.deliver(peer)
+        self.hints.tick()
+        self.latency.tick(now)
+        runtime.run_timers()
+
+    def receive(self, sender: Address, message: Message) -> None:
+        """One message of a peer (its name) or of a client (the transport's bytes for it)."""
+        peer = sender.__class__ is str
+        handler = (self._from_peers if peer else self._from_anybody).get(message.__class__)
+        if handler is None:
+            self.runtime.counters["messages_refused"] += 1
+            return
+        if self.stopping and message.__class__ in _REQUESTS:
+            self._fail(sender, message, NOT_YET, f"{self.runtime.name} is stopping")
+            return
+        try:
+            handler(sender, message)
+        except StoreFailed as error:
+            self.runtime.counters["store_failures"] += 1
+            self._decline(sender, message, STORAGE, str(error))
+        except (BadMessage, MalformedVersion, ValueError, TypeError) as error:
+            # A peer's or client's fault, never ours to crash on. TypeError: lists inside gossip of the wrong form.
+            self.runtime.counters["messages_refused"] += 1
+            self.runtime.note(f"refused {type(message).__name__} of {sender!r}: {error}")
+            self._decline(sender, message, INVALID, str(error))
+
+    def heard(self, peer: str, incarnation: int) -> bool:
+        """A frame of this peer's life has come; False when a newer life of it is known: its requests are void (N11)."""
+        return self.membership.hear(peer, incarnation)
+
+    def drain(self) -> dict[Address, list[Message]]:
+        """What the turn wants sent, by destination. Call it after the commit."""
+        outbox, self.runtime.outbox = self.runtime.outbox, {}
+        return outbox
+
+    def undeliverable(self, to: Address, messages: list[Message]) -> None:
+        """The transport could not take these: the peer's socket is gone, or it does not drain."""
+        if not isinstance(to, str):
+            self.runtime.counters["replies_undeliverable"] += len(messages)
+            return
+        self.failure.refused(to)
+        for message in messages:
+            if isinstance(message, _ASKS):
+                self._refused(to, message.request_id)
+            elif isinstance(message, Put):
+                self.forwards.undelivered(message.request_id)
+
+    def turn_failed(self) -> None:
+        """The turn's commit failed and the store is as before the turn: take back whatever rested on it."""
+        runtime = self.runtime
+        runtime.counters["commits_failed"] += 1
+        aborted, runtime.aborts = runtime.aborts, []
+        before, runtime.outbox = runtime.outbox, {}
+        for to, messages in before.items():
+            for message in messages:
+                if not isinstance(message, _VOUCHING):
+                    runtime.send(to, message)
+                elif isinstance(message, WriteReply | HandoffReply):
+                    runtime.send(to, Refused(message.request_id, f"{runtime.name} could not store it"))
+        self.identity.reload()
+        self.hints.reload()
+        self.replica.keys = runtime.store.key_count()
+        for action, argument in aborted:
+            action(argument)
+
+    def next_deadline(self) -> float:
+        """When tick must be called at the latest, on the driver's clock."""
+        timer = self.runtime.next_timer()
+        deadline = min(self.failure.next_deadline(), self.membership.next_deadline(), self.hints.next_deadline())
+        return deadline if timer is None else min(deadline, timer)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.gets) + len(self.puts) + len(self.forwards)
+
+    # --- refusals ---------------------------------------------------------------------------------------------------------
+
+    def _on_refused(self, sender: Address, message: Refused) -> None:
+        assert isinstance(sender, str)
+        self.runtime.counters["refused_by_peers"] += 1
+        self._refused(sender, message.request_id)
+
+    def _refused(self, peer: str, request_id: int) -> None:
+        for technique in (self.puts, self.gets, self.recalls, self.hints):
+            if technique.on_refused(peer, request_id):
+                return
+
+    def _decline(self, sender: Address, message: Message, code: int, text: str) -> None:
+        if isinstance(message, _REQUESTS):
+            self._fail(sender, message, code, text)
+        elif isinstance(message, _ASKS) and message.request_id:
+            self.runtime.send(sender, Refused(message.request_id, text))
+
+    def _fail(self, sender: Address, message: Any, code: int, text: str) -> None:
+        self.runtime.send(sender, Failure(message.request_id, code, 0, 0, 0, text))
+
+    # --- looking at it ----------------------------------------------------------------------------------------------------
+
+    def _on_topology_request(self, sender: Address, message: TopologyRequest) -> None:
+        config, members = self.runtime.config, self.membership.members
+        reply = Topology(
+            message.request_id,
+            config.cluster,
+            config.cluster_id,
+            config.name,
+            self.membership.ring.to_wire(),
+            [[m.name, m.endpoint, m.incarnation, self.failure.state_of(m.name)] for m in members.values()],
+            [[bucket, p.n, p.r, p.w] for bucket, p in self.membership.policies.items()],
+            config.n,
+            config.r,
+            config.w,
+            config.max_value_bytes,
+        )
+        self.runtime.send(sender, reply)
+
+    def _on_set_bucket(self, sender: Address, message: SetBucket) -> None:
+        check_key(message.bucket, b"any")
+        defaults, members = self.runtime.config, len(self.membership.members)
+        n = message.n or defaults.n
+        r, w = message.r or min(defaults.r, n), message.w or min(defaults.w, n)
+        if not 1 <= n <= min(members, MEMBERS_MAX):
+            raise BadMessage(f"n={n} is not in 1..{members}, the number of members")
+        for what, given in (("r", r), ("w", w)):
+            if not 1 <= given <= n:
+                raise BadMessage(f"{what}={given} is not in 1..{n} (n={n})")
+        if message.bucket not in self.membership.policies and len(self.membership.policies) >= BUCKETS_MAX:
+            raise BadMessage(f"there are {BUCKETS_MAX} buckets with a policy already, the limit")
+        policy = self.membership.set_policy(message.bucket, n, r, w)
+        self.runtime.send(sender, SetBucketReply(message.request_id, policy.version))
+
+    def _on_status_request(self, sender: Address, message: StatusRequest) -> None:
+        document = {**self.status(), **self.driver_status()}
+        self.runtime.send(sender, StatusReply(message.request_id, json.dumps(document).encode()))
+
+    def driver_status(self) -> dict[str, Any]:
+        """What only the driver knows (pid, memory, commits); it replaces this method."""
+        return {}
+
+    def status(self) -> dict[str, Any]:
+        """What this node knows of itself and of its peers (docs/protocol.md). Changes nothing (promise 8)."""
+        runtime, ring = self.runtime, self.membership.ring
+        peers = self.failure.peers.items()
+        return {
+            "schema": "dynazmq.node/1",
+            "name": runtime.name,
+            "incarnation": self.identity.incarnation,
+            "epoch": self.identity.epoch,
+            "endpoint": runtime.config.endpoint,
+            "uptime_s": round(runtime.now - runtime.started, 3),
+            "ring": {"version": ring.version, "digest": ring.digest().hex(), "partitions": ring.partitions},
+            "owned": len(ring.owned_by(runtime.name)),
+            "peers": {name: {"state": peer.state, "for_s": round(runtime.now - peer.since, 3)} for name, peer in peers},
+            "keys": self.replica.keys,
+            "hints_pending": sum(self.hints.pending.values()),
+            "hints_for": dict(self.hints.pending),
+            "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in self.hints.since.items()},
+            "sync": runtime.config.sync,
+            "in_flight": self.in_flight,
+            "counters": dict(sorted(runtime.counters.items())),
+            "latency": self.latency.report(runtime.now),
+            "quorum": {"n": runtime.config.n, "r": runtime.config.r, "w": runtime.config.w},
+        }

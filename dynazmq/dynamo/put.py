@@ -1,0 +1,289 @@
+"""§4.5 §4.6 The life of one put (or delete: its value is a tombstone), top to bottom.
+
+    client ──Put──▶ any node        not among the key's reachable N? forward.py passes it to a primary
+                    coordinator     a retry first asks whether its first try is known (recall.py)
+                      1. merge      all that this node holds of the key, minus what the context covers, plus the new dot
+                      2. replicate  ──Write──▶ the other reachable nodes of the preference list's first N;
+                                               a fallback gets the name of the primary that it stands in for
+                      3. count      ◀─WriteReply── durable there. The coordinator's own copy is durable, too, before anything
+                                               of this leaves the node: the driver commits before it sends
+    client ◀─PutReply── at W
+                      4. afterwards a replica that is slow or refuses is stood in for: a fallback gets the version with a hint;
+                                    when nobody is left, the coordinator keeps the hint itself
+
+Steps 2 and 4 together are the sloppy quorum: a put succeeds while W nodes of the whole cluster can be reached (promise 2).
+"""
+
+from __future__ import annotations
+
+from dynazmq.config import BUDGET_MS_MAX, STATE_BYTES_MAX
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.hints import Hints
+from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.messages import (
+    INVALID,
+    NOT_YET,
+    OVERLOADED,
+    STORAGE,
+    TIMEOUT,
+    UNAVAILABLE,
+    Failure,
+    Put,
+    PutReply,
+    Write,
+    WriteReply,
+)
+from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
+from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.routing import Copies, Routes
+from dynazmq.dynamo.runtime import Address, Runtime
+from dynazmq.dynamo.stats import Latency
+from dynazmq.dynamo.versions import BadContext, Context, decode, encode, open_context, put, seal_context
+
+WRITE_ID_BYTES = 16
+
+
+class PutOp:
+    """One put under way at its coordinator."""
+
+    __slots__ = (
+        "at", "client", "context", "copies", "deadline", "done", "message", "quorum", "request_id", "spares", "stands_for",
+        "started", "state", "stood_in",
+    )  # fmt: skip
+
+    def __init__(self, client: Address, message: Put, at: int, seen: Context, copies: Copies, quorum: Quorum, now: float) -> None:
+        self.client = client
+        self.message = message
+        self.at = at
+        self.context = seen  # what the caller has seen; with the new dot, once there is one
+        self.copies = copies
+        self.quorum = quorum
+        self.request_id = 0
+        self.started = now
+        self.deadline = now + message.budget_ms / 1000
+        self.state = b""
+        self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
+        self.stood_in: set[str] = set()  # primaries for which a hint was placed after they failed to answer
+        self.spares = list(reversed(copies.spares))  # next one last
+        self.done = False
+
+
+class Puts:
+    """Coordinates puts at this node."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        identity: Identity,
+        membership: Membership,
+        failure: FailureDetector,
+        routes: Routes,
+        replica: Replica,
+        hints: Hints,
+        latency: Latency,
+    ) -> None:
+        self._runtime = runtime
+        self._identity = identity
+        self._membership = membership
+        self._failure = failure
+        self._routes = routes
+        self._replica = replica
+        self._hints = hints
+        self._latency = latency
+        self._hint_after = runtime.config.timing.hint_after_ms / 1000
+        self._ops: dict[int, PutOp] = {}
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    # --- a client asks ----------------------------------------------------------------------------------------------------
+
+    def admit(self, client: Address, message: Put) -> PutOp | None:
+        """The op for a put that may be done, or None: then it was refused, and nothing was attempted."""
+        if message.budget_ms <= 0:
+            self._runtime.counters["expired"] += 1
+            return None
+        message.budget_ms = min(message.budget_ms, BUDGET_MS_MAX)
+        try:
+            n, w, pw = self._effective(message)
+            seen = open_context(message.context, message.bucket, message.key, self._runtime.config.secret)
+        except (BadMessage, BadContext) as error:
+            self.fail(client, message, INVALID, 0, 0, str(error))
+            return None
+        if len(self._ops) >= self._runtime.config.max_in_flight:
+            self.fail(client, message, OVERLOADED, 0, 0, f"{len(self._ops):,} puts under way")
+            return None
+        at = place(message.bucket, message.key)
+        copies = self._routes.copies(self._routes.partition_of(at), n)
+        if len(copies.targets) < w or len(copies.reachable_primaries) < pw:
+            self._unavailable(client, message, copies, w, pw)
+            return None
+        return PutOp(client, message, at, seen, copies, Quorum(w, pw), self._runtime.now)
+
+    def _effective(self, message: Put) -> tuple[int, int, int]:
+        """n, w, pw of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""
+        check_key(message.bucket, message.key)
+        if message.value is not None and len(message.value) > self._runtime.config.max_value_bytes:
+            limit = self._runtime.config.max_value_bytes
+            raise BadMessage(f"value of {len(message.value):,} bytes is over the limit of {limit:,} bytes")
+        if len(message.write_id) != WRITE_ID_BYTES:
+            raise BadMessage(f"a write id has {WRITE_ID_BYTES} bytes, this one {len(message.write_id)}")
+        policy = self._membership.policy(message.bucket)
+        n = message.n or policy.n
+        if not 1 <= n <= policy.n:
+            raise BadMessage(f"n={n} is not in 1..{policy.n}, the bucket's n")
+        w = n if message.w == -1 else message.w or min(policy.w, n)
+        if not 1 <= w <= n:
+            raise BadMessage(f"w={w} is not in 1..{n} (n={n})")
+        if not 0 <= message.pw <= n:
+            raise BadMessage(f"pw={message.pw} is not in 0..{n} (n={n})")
+        return n, max(w, message.pw), message.pw
+
+    # --- 1. merge ---------------------------------------------------------------------------------------------------------
+
+    def write(self, op: PutOp) -> None:
+        """Give the put its dot and store it here."""
+        message, name = op.message, self._runtime.name
+        known = self._replica.read(op.at, message.bucket, message.key)
+        stands_for = dict(op.copies.targets)[name]
+        actor = self._identity.stand_in_actor if stands_for else self._identity.actor
+        state, new, gone = put(decode(known), op.context, actor, message.value, message.write_id, self._runtime.wall_ms)
+        raw = encode(state)
+        if len(raw) > STATE_BYTES_MAX:
+            text = f"{len(state.live)} siblings of {len(raw):,} bytes are over the limit of {STATE_BYTES_MAX:,}: resolve them first"
+            self.fail(op.client, message, INVALID, 0, 0, text)
+            return
+        for sibling in gone:
+            self._replica.remember(sibling.write_id, sibling.dot)
+        op.context = op.context.add(new.actor, new.counter)
+        self.replicate(op, raw, stands_for, new=not known)
+
+    # --- 2. replicate -----------------------------------------------------------------------------------------------------
+
+    def replicate(self, op: PutOp, state: bytes, own_stands_for: str, *, new: bool) -> None:
+        """Store the state here and send it to the other targets."""
+        message, name = op.message, self._runtime.name
+        op.state = state
+        op.request_id = request_id = next(self._runtime.request_ids)
+        self._ops[request_id] = op
+        self._replica.store(own_stands_for, op.at, message.bucket, message.key, state, new)
+        self._runtime.aborts.append((self._not_stored, op))
+        budget_ms = int((op.deadline - self._runtime.now) * 1000)
+        for node, stands_for in op.copies.targets:
+            op.quorum.ask(node, not stands_for)
+            op.stands_for[node] = stands_for
+            if node != name:
+                self._runtime.send(node, Write(request_id, message.bucket, message.key, state, stands_for, budget_ms))
+        for primary in op.copies.alone:
+            self._hints.keep(primary, op.at, message.bucket, message.key, state)
+        self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
+        self._answered(op, name)
+
+    # --- 3. count ---------------------------------------------------------------------------------------------------------
+
+    def on_write_reply(self, sender: Address, message: WriteReply) -> None:
+        op = self._ops.get(message.request_id)
+        if op is not None and isinstance(sender, str):
+            self._latency.replica(self._runtime.now - op.started)
+            self._answered(op, sender)
+
+    def _answered(self, op: PutOp, who: str) -> None:
+        if not op.quorum.answer(who):
+            return
+        if not op.done and op.quorum.reached:
+            self._reply(op)
+        if not op.quorum.outstanding:
+            self._forget(op)
+
+    def _reply(self, op: PutOp) -> None:
+        op.done = True
+        message, acked = op.message, op.quorum.answered
+        token = seal_context(op.context, message.bucket, message.key, self._runtime.config.secret)
+        stand_ins = [[node, op.stands_for[node]] for node in acked if op.stands_for[node]]
+        # A copy of the list: a third replica may answer before this leaves, and the reply speaks of W.
+        self._runtime.send(op.client, PutReply(message.request_id, token, list(acked), stand_ins))
+        self._runtime.counters["puts_ok"] += 1
+        self._latency.put(self._runtime.now - op.started)
+
+    # --- 4. afterwards ----------------------------------------------------------------------------------------------------
+
+    def _overdue(self, op: PutOp) -> None:
+        """Somebody is slow. Before W: stand in for them now. After W: give them the patience that a hint is worth."""
+        if op.request_id not in self._ops:
+            return
+        now = self._runtime.now
+        if now >= op.deadline:
+            self._place_hints(op)
+            if not op.done:
+                self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), "the deadline passed before W copies")
+            self._forget(op)
+            return
+        hint_at = min(op.started + self._hint_after, op.deadline)
+        if not op.done or now >= hint_at:
+            self._place_hints(op)
+            self._runtime.call_at(op.deadline if now >= hint_at else hint_at, self._overdue, op)
+        else:
+            self._runtime.call_at(hint_at, self._overdue, op)
+
+    def _place_hints(self, op: PutOp) -> None:
+        for node in list(op.quorum.outstanding):
+            self._stand_in(op, op.stands_for[node] or node)
+
+    def _stand_in(self, op: PutOp, primary: str) -> None:
+        """Have somebody hold the version for a primary that does not answer: the next spare, or this node."""
+        if primary in op.stood_in:
+            return
+        op.stood_in.add(primary)
+        self._runtime.counters["stand_ins"] += 1
+        while op.spares:
+            node = op.spares.pop()
+            if not self._failure.reachable(node) or node in op.stands_for:
+                continue
+            op.quorum.ask(node, primary=False)
+            op.stands_for[node] = primary
+            budget_ms = max(int((op.deadline - self._runtime.now) * 1000), 100)
+            self._runtime.send(node, Write(op.request_id, op.message.bucket, op.message.key, op.state, primary, budget_ms))
+            return
+        if primary != self._runtime.name:
+            self._hints.keep(primary, op.at, op.message.bucket, op.message.key, op.state)
+
+    def on_refused(self, sender: str, request_id: int) -> bool:
+        """A replica could not store it. Whether the request was a put's."""
+        op = self._ops.get(request_id)
+        if op is None or sender not in op.quorum.outstanding:
+            return False
+        primary = op.stands_for[sender] or sender
+        self._stand_in(op, primary)
+        op.quorum.fail(sender)
+        if not op.done and op.quorum.state == IMPOSSIBLE:
+            received = len(op.quorum.answered)
+            self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, received, "too few replicas could store it; some have")
+            op.done = True
+        if not op.quorum.outstanding:
+            self._forget(op)
+        return True
+
+    def _forget(self, op: PutOp) -> None:
+        self._ops.pop(op.request_id, None)
+
+    # --- what can go wrong ------------------------------------------------------------------------------------------------
+
+    def _not_stored(self, op: PutOp) -> None:
+        """This turn's commit failed: the dot was never given, and nothing of this put has left the node."""
+        self._forget(op)
+        self.fail(op.client, op.message, STORAGE, 0, 0, f"{self._runtime.name} could not store it")
+
+    def _unavailable(self, client: Address, message: Put, copies: Copies, w: int, pw: int) -> None:
+        if self._failure.settling():
+            self.fail(client, message, NOT_YET, w, len(copies.targets), f"{self._runtime.name} has just started")
+            return
+        few = len(copies.targets) < w
+        required, alive = (w, len(copies.targets)) if few else (pw, len(copies.reachable_primaries))
+        what = "replicas" if few else "primaries"
+        self.fail(client, message, UNAVAILABLE, required, alive, f"{required} {what} are needed, {alive} can be reached")
+
+    def fail(self, client: Address, message: Put, code: int, required: int, received: int, text: str) -> None:
+        self._runtime.counters["puts_failed"] += 1
+        self._runtime.send(client, Failure(message.request_id, code, required, received, 50 if code == OVERLOADED else 0, text))

@@ -1,0 +1,112 @@
+"""§4.5 A retried put never creates a sibling of itself (promise 6).
+
+A client that got no answer sends its put again, to another coordinator, with the same write id. If the first try is still a live
+sibling somewhere, the two merge (`versions.sync` keeps one per write id). The hard corner is a first try that was stored, read
+and overwritten before the retry comes: a second dot would bring the overwritten value back. So a retry first asks the replicas:
+
+    coordinator ──Recall──▶ the other reachable nodes of the first N
+                ◀─RecallReply── the write's dot, or "never here", or "my memory does not reach back that far"
+
+One that knows the dot settles it: the put is done already, and only its copies are completed to W. Otherwise N − W + 1 certain
+"never here" are needed (so many that no W of N acknowledged it), or all that can be reached: then it is written anew. When
+neither comes before the deadline the outcome stays unknown, and that is what the client is told.
+"""
+
+from __future__ import annotations
+
+from dynazmq.dynamo.messages import TIMEOUT, Recall, RecallReply
+from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.replica import Replica
+from dynazmq.dynamo.runtime import Address, Runtime
+from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
+
+
+class RecallOp:
+    """What is known so far of a retried put's first try."""
+
+    __slots__ = ("never", "op", "outstanding", "request_id", "state")
+
+    def __init__(self, op: PutOp, request_id: int, state: Siblings) -> None:
+        self.op = op
+        self.request_id = request_id
+        self.state = state  # merge of all answers
+        self.outstanding: set[str] = set()
+        self.never = 0  # who is certain that it was never there
+
+
+class Recalls:
+    """Settles at this node, as a coordinator, what became of the first tries of retried puts."""
+
+    def __init__(self, runtime: Runtime, replica: Replica, puts: Puts) -> None:
+        self._runtime = runtime
+        self._replica = replica
+        self._puts = puts
+        self._ops: dict[int, RecallOp] = {}
+
+    def begin(self, op: PutOp) -> None:
+        """Ask this node's own memory, then the others'."""
+        self._runtime.counters["recalls"] += 1
+        message, name = op.message, self._runtime.name
+        sure, dot, state = self._replica.recall(op.at, message.bucket, message.key, message.write_id, message.age_ms)
+        recall = RecallOp(op, next(self._runtime.request_ids), decode(state))
+        if dot is not None:
+            self._known(recall, dot)
+            return
+        self._ops[recall.request_id] = recall
+        recall.never += sure
+        recall.outstanding = {node for node, _ in op.copies.targets if node != name}
+        budget_ms = int((op.deadline - self._runtime.now) * 1000)
+        request = Recall(recall.request_id, message.bucket, message.key, message.write_id, message.age_ms, budget_ms)
+        for node, _ in op.copies.targets:
+            if node != name:
+                self._runtime.send(node, request)
+        self._runtime.call_at(op.deadline, self._overdue, recall)
+        self._settle(recall)
+
+    def on_reply(self, sender: Address, message: RecallReply) -> None:
+        recall = self._ops.get(message.request_id)
+        if recall is None or not isinstance(sender, str) or sender not in recall.outstanding:
+            return
+        recall.outstanding.discard(sender)
+        recall.state = sync(recall.state, decode(message.state))
+        if message.actor:
+            self._known(recall, (message.actor, message.counter))
+            return
+        recall.never += message.sure
+        self._settle(recall)
+
+    def on_refused(self, sender: str, request_id: int) -> bool:
+        recall = self._ops.get(request_id)
+        if recall is None or sender not in recall.outstanding:
+            return False
+        recall.outstanding.discard(sender)
+        self._settle(recall)
+        return True
+
+    def _settle(self, recall: RecallOp) -> None:
+        op = recall.op
+        needed = len(op.copies.primaries) - op.quorum.needed + 1
+        if recall.never >= min(needed, len(op.copies.targets)):
+            del self._ops[recall.request_id]
+            self._puts.write(op)
+
+    def _overdue(self, recall: RecallOp) -> None:
+        """Too few are certain: at the deadline the outcome stays unknown."""
+        if recall.request_id not in self._ops:
+            return
+        op = recall.op
+        del self._ops[recall.request_id]
+        text = "what became of the first try could not be found out in time"
+        self._puts.fail(op.client, op.message, TIMEOUT, op.quorum.needed, 0, text)
+
+    def _known(self, recall: RecallOp, dot: Dot) -> None:
+        """It is done already. Complete its copies and answer with its own dot."""
+        self._ops.pop(recall.request_id, None)
+        self._runtime.counters["retries_recognised"] += 1
+        op, message = recall.op, recall.op.message
+        stands_for = dict(op.copies.targets)[self._runtime.name]
+        op.context = op.context.add(*dot)
+        self._replica.merge(stands_for, op.at, message.bucket, message.key, encode(recall.state))
+        # What this node holds now, merged, is what the others get: at least the first try, or what overwrote it.
+        state = self._replica.read(op.at, message.bucket, message.key)
+        self._puts.replicate(op, state, stands_for, new=False)

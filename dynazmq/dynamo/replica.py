@@ -1,0 +1,237 @@
+"""§4.3 What a node does to its own copies: read, merge, remember.
+
+A replica never decides: it merges what it is given (`versions.sync`), so messages may come twice, late and in any order (N9,
+N10). Coordinators use the same functions on the node's own copy.
+
+It also remembers for a while the write ids that were overwritten here. A retried put asks for its id first (`Recall`): its first
+try may have been stored, read and overwritten before the retry arrives, and must not come back (promise 6). Ids of live siblings
+are in the state itself, so only the overwritten ones need remembering.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
+from dynazmq.dynamo.hints import Hints
+from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.messages import (
+    Handoff,
+    HandoffReply,
+    Read,
+    ReadReply,
+    Recall,
+    RecallReply,
+    Refused,
+    Scan,
+    ScanReply,
+    Write,
+    WriteReply,
+)
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.routing import Routes
+from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
+from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
+
+_REMEMBERED_MAX = 32_768
+_REMEMBERED_S = BUDGET_MS_MAX / 1000
+_SCAN_ROWS_MAX = 4_000  # looked at for one page, whatever their bucket: a bounded turn
+_SCAN_KEYS_MAX = 2_000
+
+
+class BadMessage(ValueError):
+    """A field holds what no sender of this protocol would send. The frame was whole; the message is counted and dropped."""
+
+
+def check_key(bucket: str, key: bytes) -> None:
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise BadMessage(f"a key has 1 to {KEY_BYTES_MAX:,} bytes, this one {len(key):,}")
+    if not 0 < len(bucket) <= BUCKET_BYTES_MAX or (not bucket.isascii() and len(bucket.encode()) > BUCKET_BYTES_MAX):
+        raise BadMessage(f"a bucket's name has 1 to {BUCKET_BYTES_MAX} bytes, this one {len(bucket.encode()):,}")
+    if not bucket.isprintable():
+        raise BadMessage("a bucket's name has no control characters")
+
+
+class Overwritten:
+    """Write ids that were overwritten here, with their dots: the newest 32,768 of the last minute."""
+
+    __slots__ = ("_dots", "since")
+
+    def __init__(self, now: float) -> None:
+        self._dots: OrderedDict[bytes, tuple[Dot, float]] = OrderedDict()
+        self.since = now  # everything overwritten after this moment is remembered
+
+    def add(self, write_id: bytes, dot: Dot, now: float) -> None:
+        dots = self._dots
+        dots[write_id] = (dot, now)
+        if len(dots) > _REMEMBERED_MAX or now - next(iter(dots.values()))[1] > _REMEMBERED_S:
+            _, (_, self.since) = dots.popitem(last=False)
+
+    def find(self, write_id: bytes) -> Dot | None:
+        found = self._dots.get(write_id)
+        return found[0] if found is not None else None
+
+
+class Replica:
+    """This node's copies. `own` is what it holds as a primary; hints are what it holds for others."""
+
+    def __init__(self, runtime: Runtime, identity: Identity, membership: Membership, routes: Routes, hints: Hints) -> None:
+        self._runtime = runtime
+        self._identity = identity
+        self._membership = membership
+        self._routes = routes
+        self._hints = hints
+        self.keys = runtime.store.key_count()
+        self.overwritten = Overwritten(runtime.now)
+
+    # --- the node's own copy, also for its coordinators -------------------------------------------------------------------
+
+    def read(self, at: int, bucket: str, key: bytes) -> bytes:
+        """All that this node holds of a key: its own copy, and what it keeps for others."""
+        own = self._read_own(at, bucket, key)
+        if not self._hints.pending:
+            return own
+        for kept in self._hints.states_of(at, bucket, key):
+            own = encode(sync(decode(own), decode(kept))) if own else kept
+        return own
+
+    def merge(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes) -> None:
+        """Take part of a version into the own copy, or into the hint for the primary that this node stands in for."""
+        if stands_for:
+            self._hints.keep(stands_for, at, bucket, key, state)
+            return
+        known = self._read_own(at, bucket, key)
+        if known == state:
+            return
+        incoming = decode(state)
+        if not known:
+            self._check_counter(incoming, None)
+            self.keys += 1
+            self._runtime.store.write(at, bucket, key, state)
+            return
+        before = decode(known)
+        self._check_counter(incoming, before)
+        after = sync(before, incoming)
+        merged = encode(after)
+        if merged != known:
+            self._remember_overwritten(before, after)
+            self._runtime.store.write(at, bucket, key, merged)
+
+    def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, new: bool) -> None:
+        """Keep a state that was computed from everything that this node holds: `new` when it held nothing."""
+        if stands_for:
+            self._hints.keep(stands_for, at, bucket, key, state)
+            return
+        # With hints about, the state may rest on one of them alone: then this is the first own row.
+        if new or (self._hints.pending and not self._read_own(at, bucket, key)):
+            self.keys += 1
+        self._runtime.store.write(at, bucket, key, state)
+
+    def _read_own(self, at: int, bucket: str, key: bytes) -> bytes:
+        try:
+            return self._runtime.store.read(at, bucket, key)
+        except DamagedRow:
+            self._runtime.counters["rows_damaged"] += 1
+            self._identity.new_epoch("a damaged row was found")
+            # Gone for good, in the same turn as the new epoch: what replaces it comes from the peers.
+            self._runtime.store.write(at, bucket, key, b"")
+            self.keys -= 1
+            return b""
+
+    def _check_counter(self, incoming: Siblings, known: Siblings | None) -> None:
+        """A dot of ours that we do not know: this store was set back, and its counters are not to be trusted."""
+        actor = self._identity.actor
+        issued = incoming.context.last(actor)
+        if issued and (known is None or issued > known.context.last(actor)):
+            self._identity.new_epoch(f"a peer shows write {issued} of {actor}, which is not in this store")
+
+    # --- write ids --------------------------------------------------------------------------------------------------------
+
+    def _remember_overwritten(self, before: Siblings, after: Siblings) -> None:
+        kept = {sibling.dot for sibling in after.live}
+        for sibling in before.live:
+            if sibling.dot not in kept:
+                self.remember(sibling.write_id, sibling.dot)
+
+    def remember(self, write_id: bytes, dot: Dot) -> None:
+        if write_id:
+            self.overwritten.add(write_id, dot, self._runtime.now)
+
+    def recall(self, at: int, bucket: str, key: bytes, write_id: bytes, age_ms: int) -> tuple[bool, Dot | None, bytes]:
+        """(is the answer certain, the write's dot if it is known here, the key's state)."""
+        state = self.read(at, bucket, key)
+        for sibling in decode(state).live:
+            if sibling.write_id == write_id:
+                return True, sibling.dot, state
+        dot = self.overwritten.find(write_id)
+        return dot is not None or self._runtime.now - age_ms / 1000 > self.overwritten.since, dot, state
+
+    # --- messages ---------------------------------------------------------------------------------------------------------
+
+    def on_read(self, sender: Address, message: Read) -> None:
+        if message.budget_ms <= 0:
+            self._runtime.counters["expired"] += 1
+            return
+        check_key(message.bucket, message.key)
+        state = self.read(place(message.bucket, message.key), message.bucket, message.key)
+        self._runtime.send(sender, ReadReply(message.request_id, state))
+
+    def on_write(self, sender: Address, message: Write) -> None:
+        if message.budget_ms <= 0:
+            self._runtime.counters["expired"] += 1
+            return
+        check_key(message.bucket, message.key)
+        at = place(message.bucket, message.key)
+        if message.hint_for == self._runtime.name:
+            message.hint_for = ""  # the sender holds us for away, and has found us: it is our own copy
+        if message.hint_for and message.hint_for not in self._membership.members:
+            raise BadMessage(f"a hint for {message.hint_for!r}, who is no member")
+        self.merge(message.hint_for, at, message.bucket, message.key, message.state)
+        if message.request_id:
+            self._runtime.send(sender, WriteReply(message.request_id))
+
+    def on_recall(self, sender: Address, message: Recall) -> None:
+        if message.budget_ms <= 0:
+            self._runtime.counters["expired"] += 1
+            return
+        check_key(message.bucket, message.key)
+        at = place(message.bucket, message.key)
+        sure, dot, state = self.recall(at, message.bucket, message.key, message.write_id, message.age_ms)
+        actor, counter = dot or ("", 0)
+        self._runtime.send(sender, RecallReply(message.request_id, sure, actor, counter, state))
+
+    def on_handoff(self, sender: Address, message: Handoff) -> None:
+        """A hint comes home. Refused when it is for a key that is not ours (W18)."""
+        check_key(message.bucket, message.key)
+        at = place(message.bucket, message.key)
+        policy = self._membership.policy(message.bucket)
+        primaries = self._routes.copies(self._routes.partition_of(at), policy.n).primaries
+        if self._runtime.name not in primaries:
+            self._runtime.counters["handoffs_refused"] += 1
+            self._runtime.send(sender, Refused(message.request_id, f"{self._runtime.name} is no primary of this key"))
+            return
+        self.merge("", at, message.bucket, message.key, message.state)
+        self._runtime.send(sender, HandoffReply(message.request_id))
+
+    def on_scan(self, sender: Address, message: Scan) -> None:
+        """One page of keys. Partitions are ranges of places, so the page's end is one position in their order."""
+        ring = self._membership.ring
+        wanted = sorted({p for p in message.partitions if 0 <= p < ring.partitions})
+        limit = max(1, min(message.limit, _SCAN_KEYS_MAX))
+        entries: list[Any] = []
+        after = (message.after_place, message.after_key)
+        looked = 0
+        for partition in wanted:
+            first, last = ring.places_of(partition)
+            if after[0] > last:
+                continue
+            rows, behind = self._runtime.store.scan(message.bucket, first, last, after, min(limit - len(entries), _SCAN_ROWS_MAX - looked))
+            entries += [[at, key, any(s.value is not None for s in decode(state).live)] for at, key, state in rows]
+            looked += max(len(rows), 1)
+            if behind is not None or len(entries) >= limit or looked >= _SCAN_ROWS_MAX:
+                next_place, next_key = behind or (last, b"\xff" * (KEY_BYTES_MAX + 1))
+                self._runtime.send(sender, ScanReply(message.request_id, entries, True, next_place, next_key))
+                return
+        self._runtime.send(sender, ScanReply(message.request_id, entries, False, -1, b""))

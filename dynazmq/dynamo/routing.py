@@ -1,0 +1,84 @@
+"""§4.3 §4.6 Who holds a key now: the first N *reachable* nodes of its preference list.
+
+The ring says whose copies a key has, the failure detector says who can be reached. Laid together they give a `Copies`: which
+node acts for which primary. It is computed once per partition and kept until somebody comes or goes, since every request asks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.runtime import Runtime
+
+
+class Copies(NamedTuple):
+    """How the N copies of a partition's keys are placed at this moment, seen from one node."""
+
+    primaries: tuple[str, ...]
+    """The first N of the preference list, reachable or not."""
+
+    targets: tuple[tuple[str, str], ...]
+    """(node, the primary that it stands in for or ""): the first N reachable nodes, in order of the preference list."""
+
+    alone: tuple[str, ...]
+    """Primaries that are away and have nobody to stand in for them: fewer than N nodes are left."""
+
+    spares: tuple[str, ...]
+    """Reachable nodes behind the targets, in order: asked when a target is slow."""
+
+    @property
+    def reachable_primaries(self) -> list[str]:
+        return [node for node, stands_for in self.targets if not stands_for]
+
+
+class Routes:
+    """Copies by (partition, n), remembered between changes of ring and reachability."""
+
+    def __init__(self, runtime: Runtime, membership: Membership, failure: FailureDetector) -> None:
+        self._name = runtime.name
+        self._membership = membership
+        self._failure = failure
+        self._seen_changes = -1
+        self._seen_ring: Ring | None = None
+        self._cache: dict[tuple[int, int], Copies] = {}
+
+    def partition_of(self, place: int) -> int:
+        return self._membership.ring.partition_of(place)
+
+    def copies(self, partition: int, n: int) -> Copies:
+        if self._seen_changes != self._failure.changes or self._seen_ring is not self._membership.ring:
+            self._cache.clear()
+            self._seen_changes = self._failure.changes
+            self._seen_ring = self._membership.ring
+        found = self._cache.get((partition, n))
+        if found is None:
+            found = self._cache[partition, n] = self._place(partition, n)
+        return found
+
+    def _place(self, partition: int, n: int) -> Copies:
+        walk = self._membership.ring.walk(partition)
+        primaries, rest = walk[:n], walk[n:]
+        fallbacks = [node for node in rest if self._failure.reachable(node)]
+        targets: list[tuple[str, str]] = []
+        alone: list[str] = []
+        for primary in primaries:
+            if self._failure.reachable(primary):
+                targets.append((primary, ""))
+            elif fallbacks:
+                targets.append((fallbacks.pop(0), primary))
+            else:
+                alone.append(primary)
+        return Copies(primaries, tuple(targets), tuple(alone), tuple(fallbacks))
+
+    def copies_with_me(self, partition: int, n: int) -> Copies:
+        """The same, but this node holds one of the copies: whoever coordinates a put issues its dot and so must store it."""
+        copies = self.copies(partition, n)
+        if not copies.targets or any(node == self._name for node, _ in copies.targets):
+            return copies
+        *others, (last, stands_for) = copies.targets
+        targets = (*others, (self._name, stands_for or last))
+        spares = (last, *(node for node in copies.spares if node != self._name))
+        return copies._replace(targets=targets, spares=spares)

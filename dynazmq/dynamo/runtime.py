@@ -1,0 +1,124 @@
+"""All that a technique may touch: its name, the time, chance, the store, the outbox and timers.
+
+The core is a state machine that is told of messages and of the time, and leaves what it wants sent and stored in buffers
+(etcd's raft and h11 are the models). Nothing here waits, and nothing reads a clock: whoever drives a node, the server's loop
+or the simulator, sets `now` once per turn and drains the outbox after the turn's writes are durable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import Any, Protocol
+
+from dynazmq.config import NodeConfig
+from dynazmq.dynamo.messages import Message
+
+Address = str | bytes
+"""Who sends or gets a message: a peer's name (str), or what the transport calls a client (bytes)."""
+
+
+class StoreFailed(Exception):
+    """The store could not read or write now: disk full, I/O error. What it holds is as before."""
+
+
+class DamagedRow(Exception):
+    """A row's checksum does not match: it counts as missing (S7)."""
+
+
+class Store(Protocol):
+    """What the core asks of storage. Writes are seen by later reads at once and are durable after the driver's commit.
+
+    A row is found by (place, bucket, key); `place` is the key's position on the ring, so a partition is one range of rows.
+    Every call may raise StoreFailed; those that return states may raise DamagedRow.
+    """
+
+    def read(self, place: int, bucket: str, key: bytes) -> bytes:
+        """This node's own copy; b"" when there is none."""
+
+    def write(self, place: int, bucket: str, key: bytes, state: bytes) -> None: ...
+
+    def read_hint(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
+        """What is kept for a primary that is away; b"" when nothing is."""
+
+    def write_hint(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None: ...
+
+    def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None: ...
+
+    def hints(self, target: str, after: tuple[int, str, bytes], limit: int) -> list[tuple[int, str, bytes, bytes]]:
+        """(place, bucket, key, state) of the hints for a target behind `after`, in order; damaged ones are left out."""
+
+    def hint_counts(self) -> dict[str, int]:
+        """target → number of hints."""
+
+    def scan(
+        self, bucket: str, first: int, last: int, after: tuple[int, bytes], limit: int
+    ) -> tuple[list[tuple[int, bytes, bytes]], tuple[int, bytes] | None]:
+        """(place, key, state) of a bucket's rows and hints between two places, behind `after`.
+
+        Looks at no more than `limit` rows; the second result says where to go on, or None at the end.
+        """
+
+    def key_count(self) -> int:
+        """Rows of this node's own, tombstones included."""
+
+    def get_meta(self, name: str) -> bytes | None:
+        """Identity, ring, members and policies: small values that are committed with the data."""
+
+    def set_meta(self, name: str, value: bytes) -> None: ...
+
+
+class Runtime:
+    """One node's surroundings, shared by its techniques. Times are seconds of the driver's monotonic clock."""
+
+    __slots__ = (
+        "_sequence", "_timers", "aborts", "config", "counters", "name", "notes", "now", "outbox", "random", "request_ids",
+        "started", "store", "wall_ms",
+    )  # fmt: skip
+
+    def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int) -> None:
+        self.name = config.name
+        self.config = config
+        self.store = store
+        self.random = random
+        self.now = self.started = now
+        self.wall_ms = wall_ms
+        self.outbox: dict[Address, list[Message]] = {}
+        self.counters: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.request_ids = count(1)
+        # What to undo if this turn's commit fails: called with their argument by Node.turn_failed.
+        self.aborts: list[tuple[Callable[[Any], None], Any]] = []
+        self._timers: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self._sequence = count()
+
+    def send(self, to: Address, message: Message) -> None:
+        """Put a message into the outbox. It leaves after the turn's writes are durable (*commit before speak*)."""
+        box = self.outbox.get(to)
+        if box is None:
+            self.outbox[to] = [message]
+        else:
+            box.append(message)
+
+    def note(self, text: str) -> None:
+        """Something an operator should read; the driver logs it."""
+        if len(self.notes) < 100:  # a flood says nothing more than its beginning
+            self.notes.append(text)
+
+    def call_at(self, when: float, action: Callable[[Any], None], argument: Any) -> None:
+        """Call action(argument) in the first turn at or after `when`. Timers are not cancelled: the action looks if it is late."""
+        heappush(self._timers, (when, next(self._sequence), action, argument))
+
+    def run_timers(self) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= self.now:
+            _, _, action, argument = heappop(timers)
+            action(argument)
+
+    def next_timer(self) -> float | None:
+        return self._timers[0][0] if self._timers else None
+
+

@@ -1,0 +1,281 @@
+"""§4.4 Versions: dotted version vectors, the causal state of one key, and the context that a client carries.
+
+The paper tags each version with a vector clock of its coordinators. A plain vector can say "everything that n1 wrote up to 5"
+but not "n1's 5th write and not its 4th", so two clients that write through one coordinator either overwrite each other or make
+siblings that were never concurrent. Dots mend it (Preguiça, Baquero, Almeida, Fonte, Gonçalves 2010, 2012): each write is one
+event, named by a *dot* (actor, counter), and a version knows its own dot beside the history that it replaces.
+
+    Siblings    what a replica stores for a key: the live versions, each with its dot, and the context
+    Context     a set of dots: a vector (actor → all up to this counter) and a cloud (single dots beyond the vector)
+
+Laws, kept by every function here and tested as such:
+  1. The dot of each live sibling is in the context. A dot in the context without its sibling has been overwritten.
+  2. A dot names one write for ever: counters of an actor rise by one for each write of the key, and an actor is a node *and the
+     life of its data directory*, so that a lost disk cannot give a number twice (riak_kv #679).
+  3. `sync` is commutative, associative and idempotent: replicas that saw the same writes in any order are equal, to the byte.
+  4. A put removes exactly what its context covers (promise 3), a put without one removes nothing.
+
+Two siblings may be the same write: a put that was retried at another coordinator. They carry the same write id, and `sync` keeps
+the one with the smaller dot (promise 6).
+
+Everything here is a value: nothing is changed in place.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgpack
+
+Dot = tuple[str, int]
+
+
+class MalformedVersion(ValueError):
+    """Bytes that are no causal state, or one that breaks a law."""
+
+
+class BadContext(ValueError):
+    """A context token that is garbled, cut, forged, or another key's."""
+
+
+def actor_id(name: str, epoch: str) -> str:
+    """Who issues dots: a node in one life of its data directory. `~` is in no node's name."""
+    return f"{name}~{epoch}"
+
+
+def node_of(actor: str) -> str:
+    """The node's name, for people."""
+    return actor.partition("~")[0]
+
+
+class Sibling(NamedTuple):
+    """One live version. value None is a tombstone. wall_ms: when it was written, for people only: no decision rests on it."""
+
+    actor: str
+    counter: int
+    value: bytes | None
+    write_id: bytes
+    wall_ms: int
+
+    @property
+    def dot(self) -> Dot:
+        return self.actor, self.counter
+
+
+class Context:
+    """A set of dots. `vector`: actor → every counter up to this one. `cloud`: dots beyond the vector, one by one."""
+
+    __slots__ = ("cloud", "vector")
+
+    def __init__(self, vector: dict[str, int] | None = None, cloud: frozenset[Dot] = frozenset()) -> None:
+        self.vector: dict[str, int] = vector if vector is not None else {}
+        self.cloud = cloud
+
+    def covers(self, actor: str, counter: int) -> bool:
+        return counter <= self.vector.get(actor, 0) or (actor, counter) in self.cloud
+
+    def last(self, actor: str) -> int:
+        """The highest counter of an actor that is known here; 0 when none is."""
+        highest = self.vector.get(actor, 0)
+        for who, counter in self.cloud:
+            if who == actor and counter > highest:
+                highest = counter
+        return highest
+
+    def join(self, other: Context) -> Context:
+        """The union of both sets."""
+        if not other.cloud and not self.cloud and other.vector == self.vector:
+            return self
+        vector = dict(self.vector)
+        for actor, counter in other.vector.items():
+            if counter > vector.get(actor, 0):
+                vector[actor] = counter
+        return Context(*_compact(vector, self.cloud | other.cloud))
+
+    def add(self, actor: str, counter: int) -> Context:
+        """This set and one dot more."""
+        return Context(*_compact(dict(self.vector), self.cloud | {(actor, counter)}))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Context) and self.vector == other.vector and self.cloud == other.cloud
+
+    def __hash__(self) -> int:
+        return hash((tuple(sorted(self.vector.items())), self.cloud))
+
+    def __bool__(self) -> bool:
+        return bool(self.vector or self.cloud)
+
+    def __repr__(self) -> str:
+        beyond = "".join(f" +{actor}:{counter}" for actor, counter in sorted(self.cloud))
+        return "{" + ", ".join(f"{actor}:{counter}" for actor, counter in sorted(self.vector.items())) + beyond + "}"
+
+
+def _compact(vector: dict[str, int], cloud: frozenset[Dot]) -> tuple[dict[str, int], frozenset[Dot]]:
+    """Move what continues the vector from the cloud into it: one set of dots has one form (law 3 needs it)."""
+    if not cloud:
+        return vector, cloud
+    beyond = []
+    for actor, counter in sorted(cloud):
+        have = vector.get(actor, 0)
+        if counter == have + 1:
+            vector[actor] = counter
+        elif counter > have:
+            beyond.append((actor, counter))
+    return vector, frozenset(beyond)
+
+
+class Siblings(NamedTuple):
+    """The causal state of one key. `live` is in the order of dots."""
+
+    live: tuple[Sibling, ...]
+    context: Context
+
+    @property
+    def values(self) -> list[bytes]:
+        """What a reader sees: tombstones left out."""
+        return [sibling.value for sibling in self.live if sibling.value is not None]
+
+
+EMPTY = Siblings((), Context())
+
+
+def sync(a: Siblings, b: Siblings) -> Siblings:
+    """What a replica that saw both holds. A sibling goes when the other side has seen its dot and no longer has it."""
+    if a is b or not b.context:
+        return a
+    if not a.context:
+        return b
+    in_a = {sibling.dot for sibling in a.live}
+    in_b = {sibling.dot for sibling in b.live}
+    kept = [s for s in a.live if s.dot in in_b or not b.context.covers(s.actor, s.counter)]
+    kept += [s for s in b.live if s.dot not in in_a and not a.context.covers(s.actor, s.counter)]
+    return Siblings(_one_per_write(kept), a.context.join(b.context))
+
+
+def _one_per_write(siblings: Iterable[Sibling]) -> tuple[Sibling, ...]:
+    """In the order of dots; of several tries of one put the first dot stays, in whatever order they met."""
+    seen: set[bytes] = set()
+    kept: list[Sibling] = []
+    for sibling in sorted(siblings, key=_by_dot):
+        if sibling.write_id:
+            if sibling.write_id in seen:
+                continue
+            seen.add(sibling.write_id)
+        kept.append(sibling)
+    return tuple(kept)
+
+
+def _by_dot(sibling: Sibling) -> Dot:
+    return sibling[:2]
+
+
+def put(
+    state: Siblings, seen: Context, actor: str, value: bytes | None, write_id: bytes, wall_ms: int
+) -> tuple[Siblings, Sibling, tuple[Sibling, ...]]:
+    """One write at its coordinator (the paper's §4.4 "update"): the new state, the new sibling, and those that it overwrote."""
+    counter = state.context.last(actor) + 1
+    new = Sibling(actor, counter, value, write_id, wall_ms)
+    kept = [s for s in state.live if not seen.covers(s.actor, s.counter)]
+    gone = tuple(s for s in state.live if seen.covers(s.actor, s.counter)) if len(kept) < len(state.live) else ()
+    context = state.context.join(seen).add(actor, counter)
+    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), context), new, gone
+
+
+# --- bytes ----------------------------------------------------------------------------------------------------------------
+# One form for one state, so that equal states are equal bytes: replicas, Merkle leaves and the fast paths compare bytes.
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_LIMITS: dict[str, Any] = {"max_array_len": 8192, "max_map_len": 0, "max_ext_len": 0, "strict_map_key": True}
+COUNTER_MAX = 1 << 48
+
+
+def encode(state: Siblings) -> bytes:
+    """The bytes that are stored and sent; b"" for a key that was never written."""
+    if not state.context:
+        return b""
+    raw: bytes = _pack((*_context_rows(state.context), state.live))
+    return raw
+
+
+def _context_rows(context: Context) -> tuple[list[tuple[str, int]], list[Dot]]:
+    vector = context.vector
+    return (sorted(vector.items()) if len(vector) > 1 else list(vector.items())), (sorted(context.cloud) if context.cloud else [])
+
+
+def decode(raw: bytes) -> Siblings:
+    """The state in these bytes. Raises MalformedVersion for anything that `encode` would not have written in spirit."""
+    if not raw:
+        return EMPTY
+    try:
+        vector_rows, cloud_rows, live_rows = msgpack.unpackb(raw, **_LIMITS)
+        context = _context_of(vector_rows, cloud_rows)
+        live = tuple([Sibling(*row) for row in live_rows])
+    except MalformedVersion:
+        raise
+    except Exception as error:  # msgpack raises seven kinds, rows of the wrong width two more
+        raise MalformedVersion(f"not a causal state: {type(error).__name__}") from None
+    for actor, counter, value, write_id, wall_ms in live:
+        if (
+            actor.__class__ is not str
+            or counter.__class__ is not int
+            or (value is not None and value.__class__ is not bytes)
+            or write_id.__class__ is not bytes
+            or wall_ms.__class__ is not int
+            or not context.covers(actor, counter)
+        ):
+            raise MalformedVersion("a sibling of the wrong form or outside its context")
+    return Siblings(live, context)
+
+
+def _context_of(vector_rows: Any, cloud_rows: Any) -> Context:
+    vector = {}
+    for actor, counter in vector_rows:
+        if actor.__class__ is not str or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
+            raise MalformedVersion("a vector entry of the wrong form")
+        vector[actor] = counter
+    if not cloud_rows:
+        return Context(vector)
+    cloud = set()
+    for actor, counter in cloud_rows:
+        if actor.__class__ is not str or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
+            raise MalformedVersion("a dot of the wrong form")
+        cloud.add((actor, counter))
+    return Context(vector, frozenset(cloud))
+
+
+# --- the client's token ---------------------------------------------------------------------------------------------------
+# A context from the future would hide later writes, one of another key would hide unrelated ones (faults W12): so the token
+# carries a keyed hash over bucket, key and content, under the cluster's secret, and is opaque to everybody else.
+
+_TOKEN_VERSION = b"\x01"
+_HASH_BYTES = 16
+
+
+def seal_context(context: Context, bucket: str, key: bytes, secret: bytes) -> bytes:
+    """The token for a client: version, content, keyed hash. b"" for the empty context."""
+    if not context:
+        return b""
+    content: bytes = _TOKEN_VERSION + _pack(_context_rows(context))
+    return content + _token_hash(content, bucket, key, secret)
+
+
+def open_context(token: bytes, bucket: str, key: bytes, secret: bytes) -> Context:
+    """The context in a token that this cluster gave out for this key. Raises BadContext for any other bytes."""
+    if not token:
+        return EMPTY.context
+    content, given = token[:-_HASH_BYTES], token[-_HASH_BYTES:]
+    if content[:1] != _TOKEN_VERSION or not hmac.compare_digest(given, _token_hash(content, bucket, key, secret)):
+        raise BadContext("not a context of this cluster and key")
+    return _context_of(*msgpack.unpackb(content[1:], **_LIMITS))
+
+
+def _token_hash(content: bytes, bucket: str, key: bytes, secret: bytes) -> bytes:
+    name = bucket.encode()
+    hasher = blake2b(b"%d:%d:" % (len(name), len(key)), digest_size=_HASH_BYTES, key=secret, person=b"dynazmq-context"[:16])
+    hasher.update(name)
+    hasher.update(key)
+    hasher.update(content)
+    return hasher.digest()

@@ -1,0 +1,159 @@
+"""Where a cluster lives on disk, and the file that says what it is.
+
+    DIR/                    one cluster (default: the platform's state directory, `dynazmq/default`)
+      cluster.json          identity and settings, written once at creation; mode 0600: it holds the secret
+      supervisor.json       who supervises, which processes run; supervisor.lock  supervisor.log
+      nodes/NAME/           config.json  data.db  lock  node.log: everything that one node owns
+      run/                  sockets, unless the path would be too long for one
+
+Client, supervisor and command line all find things through this module, so both ends derive the same path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from dynazmq.config import VALUE_BYTES_MAX, NodeConfig, Timing
+from dynazmq.errors import ClusterError, NoSuchCluster
+
+SOCKET_PATH_BYTES_MAX = 103
+"""sun_path holds 107 bytes on Linux, 103 on macOS; longer ones are hashed into a short directory."""
+
+SOCKET_NAME_BYTES_MAX = 32 + len("/.sock")
+"""What is kept free behind the directory: the longest node name there may ever be, so that all sockets are in one place."""
+
+
+def cluster_dir(directory: str | os.PathLike[str] | None = None, name: str | None = None) -> Path:
+    """The cluster's directory: `directory`, else DYNAZMQ_DIR, else the named (or "default") one in the state directory."""
+    if directory is None and name is None:
+        directory = os.environ.get("DYNAZMQ_DIR") or None
+    if directory is not None:
+        return Path(directory).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_state_path("dynazmq", appauthor=False) / (name or "default")
+
+
+def node_dir(directory: Path, name: str) -> Path:
+    return directory / "nodes" / name
+
+
+def config_path(directory: Path, name: str) -> Path:
+    return node_dir(directory, name) / "config.json"
+
+
+def node_log(directory: Path, name: str) -> Path:
+    return node_dir(directory, name) / "node.log"
+
+
+def supervisor_log(directory: Path) -> Path:
+    return directory / "supervisor.log"
+
+
+def supervisor_socket(directory: Path) -> Path:
+    return runtime_dir(directory) / "supervisor.sock"
+
+
+def runtime_dir(directory: Path) -> Path:
+    """The directory for this cluster's sockets: DIR/run, or a hashed one of this user's when that path is too long."""
+    near = directory / "run"
+    if len(os.fsencode(near)) + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX:
+        return near
+    digest = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
+    return Path("/tmp") / f"dynazmq-{os.getuid()}" / digest  # short on purpose; made 0700 and checked by make_private
+
+
+def make_private(path: Path) -> None:
+    """Make a directory that only this user can enter. Raises ClusterError when somebody else owns it already."""
+    shared = path.parent.parent == Path("/tmp")  # anyone may have made the parent before us
+    for part in (path.parent, path) if shared else (path,):
+        try:
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ClusterError(f"cannot make the directory {part}: {error.strerror}") from None
+        found = part.lstat() if shared else part.stat()  # a link in /tmp may be another user's trap
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise ClusterError(f"{part} belongs to another user; remove it or choose another --dir")
+        if part == path and stat.S_IMODE(found.st_mode) & 0o077:
+            part.chmod(0o700)
+
+
+def ipc_endpoint(directory: Path, name: str) -> str:
+    return f"ipc://{runtime_dir(directory) / (name + '.sock')}"
+
+
+@dataclass(slots=True, kw_only=True)
+class ClusterFile:
+    """cluster.json: what was decided when the cluster was created. `members` maps name → endpoint."""
+
+    name: str
+    cluster_id: int
+    secret: bytes
+    partitions: int = 120
+    n: int = 3
+    r: int = 2
+    w: int = 2
+    sync: str = "full"
+    transport: str = "ipc"
+    max_value_bytes: int = VALUE_BYTES_MAX
+    members: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, directory: Path) -> ClusterFile:
+        """Read DIR/cluster.json. Raises NoSuchCluster when there is none, ClusterError when it cannot be read."""
+        path = directory / "cluster.json"
+        try:
+            raw = json.loads(path.read_text())
+            raw["secret"] = bytes.fromhex(raw["secret"])
+            raw["cluster_id"] = int(raw["cluster_id"], 16)
+            return cls(**raw)
+        except FileNotFoundError:
+            raise NoSuchCluster(f"no cluster in {directory}; start one with: dynazmq cluster up -n 5") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ClusterError(f"cannot read {path}: {error}") from None
+
+    def save(self, directory: Path) -> None:
+        raw = asdict(self)
+        raw["secret"] = self.secret.hex()
+        raw["cluster_id"] = f"{self.cluster_id:016x}"
+        write_atomically(directory / "cluster.json", json.dumps(raw, indent=2) + "\n")
+
+
+def save_node_config(path: Path, config: NodeConfig) -> None:
+    """Write a node's configuration (nodes/NAME/config.json), as `load_node_config` and the node itself read it."""
+    raw = asdict(config)
+    raw["secret"] = config.secret.hex()
+    raw["cluster_id"] = f"{config.cluster_id:016x}"
+    write_atomically(path, json.dumps(raw, indent=2) + "\n")
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    """Raises ClusterError when the file is missing or not one of ours."""
+    try:
+        raw = json.loads(path.read_text())
+        raw["secret"] = bytes.fromhex(raw["secret"])
+        raw["cluster_id"] = int(raw["cluster_id"], 16)
+        raw["timing"] = Timing(**raw.get("timing", {}))
+        return NodeConfig(**raw)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ClusterError(f"cannot read {path}: {error}") from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file whole, mode 0600: a reader sees the old or the new one, a crash leaves one of them."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,359 @@
+"""A node as a process: the loop that drives the core (design 2).
+
+    poll → receive every frame that is there (bounded) → core → commit, once → only then send
+
+*Commit before speak* is `Server.turn`, and it is the whole of promise 1 on this side: no frame leaves before the writes that it
+speaks of are durable. One transaction and one frame per destination and turn is also what makes it fast.
+
+Run as `python -m dynazmq.server CONFIG.json`; `dynazmq cluster up` does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, Literal, NoReturn, cast
+
+import zmq
+
+from dynazmq.config import NodeConfig
+from dynazmq.dynamo.messages import (
+    Get,
+    GossipDelta,
+    GossipDigest,
+    Message,
+    Probe,
+    ProbeReply,
+    Put,
+    Read,
+    Recall,
+    Scan,
+    StatusRequest,
+    TopologyRequest,
+    Write,
+)
+from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.runtime import Address, StoreFailed
+from dynazmq.errors import DynazmqError, StorageError
+from dynazmq.paths import load_node_config
+from dynazmq.storage.base import Storage
+from dynazmq.storage.sqlite import SqliteStorage
+from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame
+from dynazmq.wire.sockets import Sockets, peer_name
+
+_FRAMES_PER_TURN_MAX = 128
+_MESSAGES_PER_TURN_MAX = 1_000  # so that a turn stays short and probes are answered, however much is waiting
+_ROUNDS_MAX = 8
+_DRAIN_S = 1.0
+_LOG_INTERVAL_S = 10.0
+_CLOCKS_DIFFER_MS = 3_600_000
+
+_WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
+_ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
+_FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
+
+
+class Server:
+    """One node, its storage and its sockets. `run` returns when it was asked to stop."""
+
+    def __init__(self, config: NodeConfig, store: Storage, boot_id: str = "") -> None:
+        self._config = config
+        self._store = store
+        self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms(), boot_id)
+        store.commit()  # the new incarnation is durable before anybody hears of it
+        self.node.driver_status = self._status  # type: ignore[method-assign]
+        self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
+        for peer in self.node.failure.peers:
+            self._sockets.connect(peer)
+        self._log = Log(config.name)
+        self._meter = _Meter(self.node)
+        self._stop_at: float | None = None
+        self._backlog = False
+
+    def run(self) -> None:
+        """Turn after turn until `stop`: then what is under way is finished, for a second at most."""
+        self._log("INFO", "server", f"{self._config.name} serves {self._config.endpoint}, epoch {self.node.identity.epoch}")
+        while self._stop_at is None or (self.node.in_flight and time.monotonic() < self._stop_at):
+            self.turn()
+        self.turn()  # the last replies
+        self._sockets.close()
+        self._store.close()
+        self._log("INFO", "server", "stopped")
+
+    def stop(self) -> None:
+        self.node.stopping = True
+        self._stop_at = time.monotonic() + _DRAIN_S
+
+    # --- one turn ---------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """The order is the promise: hear, step, commit, speak."""
+        wait_s = 0.0 if self._backlog else self.node.next_deadline() - time.monotonic()
+        self._sockets.poll(max(0, int(wait_s * 1000) + 1) if wait_s > 0 else 0)
+        self.node.tick(time.monotonic(), _wall_ms())
+        self._hear()
+        for _ in range(_ROUNDS_MAX):
+            self._commit()
+            outbox = self.node.drain()
+            if not outbox:
+                break
+            # What cannot be sent gives the core new work (a hint, another replica): that is committed before it is spoken of.
+            self._speak(outbox)
+        self._meter.tick(self.node.runtime.now)
+        if self.node.runtime.notes:
+            self._log_notes()
+
+    def _hear(self) -> None:
+        messages = 0
+        for _ in range(_FRAMES_PER_TURN_MAX):
+            received = self._sockets.receive()
+            if received is None:
+                self._backlog = False
+                return
+            messages += self._accept(*received)
+            if messages >= _MESSAGES_PER_TURN_MAX:
+                break
+        self._backlog = True
+
+    def _commit(self) -> None:
+        started = time.perf_counter()
+        try:
+            rows = self._store.commit()
+        except StoreFailed as error:
+            self._log.rarely("ERROR", "storage", str(error))
+            self._store.rollback()
+            self.node.turn_failed()
+            return
+        if rows:
+            self._meter.committed(rows, time.perf_counter() - started)
+
+    def _speak(self, outbox: dict[Address, list[Message]]) -> None:
+        config, node, sockets = self._config, self.node, self._sockets
+        incarnation, sent_ms = node.identity.incarnation, int(time.monotonic() * 1000)
+        for to, messages in outbox.items():
+            peer = to.__class__ is str
+            to_incarnation = node.membership.incarnation_of(cast(str, to)) if peer else 0
+            envelope = Envelope(FROM_NODE, config.cluster_id, incarnation, to_incarnation, sent_ms)
+            delivered = True
+            try:
+                for frame in encode(envelope, messages):
+                    delivered = sockets.send_to_peer(to, frame) if isinstance(to, str) else sockets.send_to_client(to, frame)
+                    if not delivered:
+                        break
+            except BadFrame as error:
+                self._log.rarely("ERROR", "server", f"cannot send {len(messages)} messages to {to!r}: {error}")
+            if not delivered:
+                node.undeliverable(to, messages)
+
+    # --- frames -----------------------------------------------------------------------------------------------------------
+
+    def _accept(self, identity: bytes, frame: bytes) -> int:
+        """Check one frame and give its messages to the core; how many there were. Bad ones are counted and dropped."""
+        try:
+            envelope, body = open_frame(frame)
+            messages = decode_body(body)
+            sender = self._check_sender(identity, envelope, messages)
+        except BadFrame as error:
+            self.node.runtime.counters["frames_refused"] += 1
+            self._log.rarely("WARN", "wire", f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}")
+            return 1
+        age_ms = int(self.node.runtime.now * 1000) - envelope.sent_ms
+        if not 0 <= age_ms < _CLOCKS_DIFFER_MS:
+            age_ms = 0  # the sender's clock is another: of what it spent under way nothing is known
+        receive = self.node.receive
+        only_about_life = isinstance(sender, str) and not self._meant_for_us(sender, envelope)
+        for message in messages:
+            if only_about_life and message.__class__ not in _ABOUT_LIFE:
+                self.node.runtime.counters["messages_of_other_lives"] += 1
+                continue
+            if age_ms and message.__class__ in _WITH_BUDGET:
+                message.budget_ms -= age_ms  # type: ignore[union-attr]
+            receive(sender, message)
+        return len(messages)
+
+    def _check_sender(self, identity: bytes, envelope: Envelope, messages: list[Message]) -> Address:
+        """The sender's address, if it may send this. Raises BadFrame."""
+        if envelope.kind == FROM_CLIENT:
+            # Who does not know the cluster's id yet may ask for it.
+            if envelope.cluster_id == 0 and all(message.__class__ in _FOR_STRANGERS for message in messages):
+                return identity
+            if envelope.cluster_id != self._config.cluster_id:
+                raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
+            return identity
+        if envelope.cluster_id != self._config.cluster_id:
+            raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
+        name = peer_name(identity)
+        if name is None or name == self._config.name:
+            raise BadFrame("unknown sender")
+        return name
+
+    def _meant_for_us(self, sender: str, envelope: Envelope) -> bool:
+        """A request of an earlier life of the sender, or for an earlier life of ours, is void (N11)."""
+        return self.node.heard(sender, envelope.incarnation) and self.node.identity.is_me(envelope.to_incarnation)
+
+    # --- looking at it ----------------------------------------------------------------------------------------------------
+
+    def _status(self) -> dict[str, Any]:
+        meter = self._meter
+        return {
+            "pid": os.getpid(),
+            "rss_bytes": _rss_bytes(),
+            "cpu_s": round(time.process_time(), 3),
+            "ops_per_s": round(meter.ops_per_s, 1),
+            "commit": {"count": meter.commits, "rows": meter.rows, "avg_ms": round(meter.commit_s * 1000, 3)},
+        }
+
+    def _log_notes(self) -> None:
+        for note in self.node.runtime.notes:
+            self._log.rarely("INFO", "node", note)
+        self.node.runtime.notes.clear()
+
+
+class _Meter:
+    """Rates for `status`: operations of the last second or so, and what commits cost lately."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._ops = 0
+        self._since = node.runtime.now
+        self.ops_per_s = 0.0
+        self.commits = self.rows = 0
+        self.commit_s = 0.0  # moving average
+
+    def committed(self, rows: int, seconds: float) -> None:
+        self.commits += 1
+        self.rows += rows
+        self.commit_s += (seconds - self.commit_s) * (0.05 if self.commits > 20 else 1 / self.commits)
+
+    def tick(self, now: float) -> None:
+        passed = now - self._since
+        if passed < 1.0:
+            return
+        counters = self._node.runtime.counters
+        ops = counters["puts_ok"] + counters["gets_ok"]
+        self.ops_per_s = (ops - self._ops) / passed
+        self._ops, self._since = ops, now
+
+
+class Log:
+    """Lines on standard error: `HH:MM:SS.mmm LEVEL  part  text`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last: dict[str, float] = {}
+
+    def __call__(self, level: str, part: str, text: str) -> None:
+        now = time.time()
+        stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
+        try:
+            print(f"{stamp} {level:<5} {part:<8} {text}", file=sys.stderr, flush=True)
+        except OSError:
+            return  # a full disk must not end a node over a line of its log
+
+    def rarely(self, level: str, part: str, text: str) -> None:
+        """The same line once per interval: what goes wrong a thousand times a second is one fact."""
+        now = time.monotonic()
+        if now - self._last.get(text, -_LOG_INTERVAL_S) < _LOG_INTERVAL_S:
+            return
+        if len(self._last) > 256:
+            self._last.clear()
+        self._last[text] = now
+        self(level, part, text)
+
+
+# --- the process ----------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT (finish what is under way, exit 0); a second one ends it at once."""
+    if len(arguments) != 1:
+        print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
+        return 2
+    try:
+        config = load_node_config(Path(arguments[0]))
+        _check_endpoint(config.endpoint)
+        lock = _lock(Path(config.data_dir))
+        store = SqliteStorage(Path(config.data_dir) / "data.db", cast(Literal["full", "normal"], config.sync))
+        server = Server(config, store, _boot_id())
+    except DynazmqError as error:
+        return _failed(str(error))
+    except StoreFailed as error:
+        return _failed(f"{config.data_dir}: {error}")
+    except zmq.ZMQError as error:
+        return _failed(f"cannot listen on {config.endpoint}: {error}")
+
+    def on_signal(_signal: int, _frame: object) -> None:
+        if server.node.stopping:
+            os._exit(1)  # everything acknowledged is committed
+        server.stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    # What was imported lives for ever: the collector need not look at it. Requests make no cycles.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    server.run()
+    os.close(lock)
+    return 0
+
+
+def _failed(text: str) -> int:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _lock(data_dir: Path) -> int:
+    """Two processes on one data directory would give dots twice (P10). Raises StorageError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StorageError(f"another process serves {data_dir}") from None
+    except OSError as error:
+        raise StorageError(f"cannot use {data_dir}: {error.strerror}") from None
+    return handle
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Frames are neither encrypted nor signed: nobody but this host may send any."""
+    if endpoint.startswith(("ipc://", "tcp://127.", "tcp://[::1]:", "tcp://localhost:")):
+        return
+    raise StorageError(f"{endpoint} is not on loopback: without encryption a node listens on 127.0.0.0/8 or ipc:// only")
+
+
+def _boot_id() -> str:
+    """Names this uptime of the machine; "" where the system has no such thing."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _rss_bytes() -> int:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
+
+
+def _wall_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _exit() -> NoReturn:
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    _exit()

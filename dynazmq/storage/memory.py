@@ -1,0 +1,139 @@
+"""Storage in memory, for tests and the simulator: a dict with the manners of a disk.
+
+`crash()` forgets what was not committed, which is exactly what the death of a process does to the real store; `damage()` flips
+a bit that the checksum will find; `fail_commits` is a full disk.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+
+from dynazmq.dynamo.runtime import DamagedRow, StoreFailed
+from dynazmq.storage.base import RowKey
+
+_HintKey = tuple[str, int, str, bytes]
+
+
+class MemoryStorage:
+    """A node's rows, hints and meta values. Survives its node: a restarted one is given the same object."""
+
+    def __init__(self) -> None:
+        self._rows: dict[RowKey, bytes] = {}
+        self._hints: dict[_HintKey, bytes] = {}
+        self._meta: dict[str, bytes] = {}
+        self._new_rows: dict[RowKey, bytes] = {}
+        self._new_hints: dict[_HintKey, bytes] = {}
+        self._new_meta: dict[str, bytes] = {}
+        self._damaged: set[RowKey] = set()
+        self.fail_commits = False
+        self.commits = 0
+
+    # --- rows -------------------------------------------------------------------------------------------------------------
+
+    def read(self, place: int, bucket: str, key: bytes) -> bytes:
+        row = (place, bucket, key)
+        if row in self._new_rows:
+            return self._new_rows[row]
+        if row in self._damaged:
+            raise DamagedRow(f"{bucket}/{key!r}")
+        return self._rows.get(row, b"")
+
+    def write(self, place: int, bucket: str, key: bytes, state: bytes) -> None:
+        self._new_rows[place, bucket, key] = state
+
+    def key_count(self) -> int:
+        merged = {**self._rows, **self._new_rows}
+        return sum(1 for state in merged.values() if state)
+
+    def rows(self) -> dict[RowKey, bytes]:
+        """All committed rows, for checkers."""
+        return dict(self._rows)
+
+    def scan(
+        self, bucket: str, first: int, last: int, after: tuple[int, bytes], limit: int
+    ) -> tuple[list[tuple[int, bytes, bytes]], tuple[int, bytes] | None]:
+        hints = {(place, b, key): state for (_, place, b, key), state in sorted(self._all_hints().items())}
+        own = {row: state for row, state in {**self._rows, **self._new_rows}.items() if state}
+        found: dict[tuple[int, bytes], bytes] = {}
+        for (place, b, key), state in {**hints, **own}.items():
+            if b == bucket and first <= place <= last and (place, key) > after:
+                found[place, key] = state
+        keys = sorted(found)
+        page = [(place, key, found[place, key]) for place, key in keys[:limit]]
+        return page, keys[limit - 1] if len(keys) > limit else None
+
+    # --- hints ------------------------------------------------------------------------------------------------------------
+
+    def read_hint(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
+        at = (target, place, bucket, key)
+        return self._new_hints[at] if at in self._new_hints else self._hints.get(at, b"")
+
+    def write_hint(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
+        self._new_hints[target, place, bucket, key] = state
+
+    def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
+        self._new_hints[target, place, bucket, key] = b""
+
+    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+        all_hints = self._all_hints()
+        keys = sorted((place, bucket, key) for t, place, bucket, key in all_hints if t == target)
+        keys = keys[bisect_right(keys, after) :][:limit]
+        return [(*at, all_hints[(target, *at)]) for at in keys]
+
+    def hint_counts(self) -> dict[str, int]:
+        return dict(Counter(target for target, *_ in self._all_hints()))
+
+    def _all_hints(self) -> dict[_HintKey, bytes]:
+        return {at: state for at, state in {**self._hints, **self._new_hints}.items() if state}
+
+    # --- meta and commit --------------------------------------------------------------------------------------------------
+
+    def get_meta(self, name: str) -> bytes | None:
+        return self._new_meta[name] if name in self._new_meta else self._meta.get(name)
+
+    def set_meta(self, name: str, value: bytes) -> None:
+        self._new_meta[name] = value
+
+    def commit(self) -> int:
+        if self.fail_commits:
+            raise StoreFailed("database or disk is full")
+        written = len(self._new_rows) + len(self._new_hints) + len(self._new_meta)
+        self._damaged.difference_update(self._new_rows)
+        for stored, new in ((self._rows, self._new_rows), (self._hints, self._new_hints)):
+            stored.update(new)  # type: ignore[arg-type]
+            for at, state in new.items():
+                if not state:
+                    del stored[at]  # type: ignore[arg-type]
+        self._meta.update(self._new_meta)
+        self.rollback()
+        self.commits += written > 0
+        return written
+
+    def rollback(self) -> None:
+        self._new_rows, self._new_hints, self._new_meta = {}, {}, {}
+
+    def close(self) -> None:
+        """Nothing to release: the object is the disk."""
+
+    # --- what can happen to a disk ----------------------------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """The process dies here: what was not committed never was."""
+        self.rollback()
+
+    def wipe(self) -> None:
+        """The disk is lost."""
+        self.rollback()
+        self._rows, self._hints, self._meta, self._damaged = {}, {}, {}, set()
+
+    def damage(self, place: int, bucket: str, key: bytes) -> None:
+        """A bit of this row flips; its checksum will not match."""
+        if (place, bucket, key) in self._rows:
+            self._damaged.add((place, bucket, key))
+
+    def snapshot(self) -> MemoryStorage:
+        """A backup: an independent copy of what is committed."""
+        copy = MemoryStorage()
+        copy._rows, copy._hints, copy._meta = dict(self._rows), dict(self._hints), dict(self._meta)
+        return copy

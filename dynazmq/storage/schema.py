@@ -1,0 +1,58 @@
+"""The tables of a node's database and how older ones become today's, through sqlite-utils.
+
+    data    this node's own copies: (place, bucket, key) → state, checksum. `place` is the key's position on the ring less 2^63:
+            SQLite's integers are signed, and the order must stay the ring's.
+    hints   what it keeps for primaries that are away: (target, place, bucket, key) → state, checksum
+    meta    identity, ring, members, policies: name → value
+
+The tables are WITHOUT ROWID: rows lie in the order of the ring, so a partition is one run of neighbouring pages.
+sqlite-utils is imported only when there is something to do: it costs a node 11 MB that an up-to-date database does not need.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from dynazmq.errors import StorageError
+
+APPLICATION_ID = 0x445A4D51  # "DZMQ", in the file's header: `file data.db` shows it
+VERSION = 1
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or migrate older ones. Raises StorageError for a file that is not ours or of a newer release."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == APPLICATION_ID and version == VERSION:
+        return
+    if application != APPLICATION_ID and (application or tables):
+        raise StorageError(f"{path} is a database of something else (application id {application:#x}); it was not touched")
+    if version > VERSION:
+        raise StorageError(f"{path} has schema {version}, this release knows {VERSION}: use the release that wrote it")
+    _migrate(connection)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations("dynazmq")
+
+    @migrations()
+    def v1_data_hints_meta(db: Database) -> None:
+        db.execute(
+            """CREATE TABLE data (
+                place INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL, checksum INTEGER NOT NULL,
+                PRIMARY KEY (place, bucket, key)) WITHOUT ROWID"""
+        )
+        db.execute(
+            """CREATE TABLE hints (
+                target TEXT NOT NULL, place INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL,
+                checksum INTEGER NOT NULL, PRIMARY KEY (target, place, bucket, key)) WITHOUT ROWID"""
+        )
+        db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+    migrations.apply(Database(connection, execute_plugins=False))

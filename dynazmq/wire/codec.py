@@ -1,0 +1,240 @@
+"""Frames: one envelope around one msgpack array of messages, all for one destination.
+
+    envelope (44 bytes, big-endian)                                  body
+    "DZ" | version | kind | cluster id | sender's incarnation |      [[code, field, …], [code, field, …], …]
+    addressee's incarnation | sent at, ms | crc-32 of the rest
+
+Every frame is checked before anything in it is believed: a plain ROUTER lets random bytes through (faults W1), and one flipped
+bit in gossip once took a large store down for hours (N20). The checksum covers the envelope and the body.
+
+The decoder's limits are those of `config.py`: no maps, no extension types, arrays of at most `MESSAGES_PER_FRAME_MAX`, at most
+`CONTAINERS_MAX` of them in one frame (a megabyte of empty lists would become 72 MB of memory, W6), and each message must have the
+fields that `messages.py` states, of those types (W9). Surplus fields of a newer version are cut off.
+
+A frame that breaks a rule raises `BadFrame` and nothing else; its `reason` is a short constant, good as the name of a counter.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgpack
+
+from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRAME_MAX
+from dynazmq.dynamo.messages import MESSAGES, Message
+
+PROTOCOL_VERSION = 1
+FROM_NODE, FROM_CLIENT = 1, 2
+
+CONTAINERS_MAX = 2 * MESSAGES_PER_FRAME_MAX + 1024
+"""Arrays in one frame, nested ones counted."""
+
+NESTING_MAX = 4
+"""Depth of a message's own fields: [member records] is 2."""
+
+HEADER = struct.Struct(">2sBBQQQQI")
+_COVERED = HEADER.size - 4  # the checksum's own four bytes come last
+_MAGIC = b"DZ"
+
+
+class BadFrame(Exception):
+    """Bytes that are no frame of ours. `reason` names the rule that they broke."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class Envelope(NamedTuple):
+    """kind: FROM_NODE or FROM_CLIENT. to_incarnation: 0 when the sender does not know it. sent_ms: the sender's monotonic clock."""
+
+    kind: int
+    cluster_id: int
+    incarnation: int
+    to_incarnation: int
+    sent_ms: int
+
+
+# --- messages ↔ rows ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How one message type travels: its constructor and the types that each field may have."""
+
+    make: Any
+    width: int
+    allowed: tuple[tuple[type, ...], ...]
+
+
+_TYPE_OF = {
+    "int": (int,),
+    "str": (str,),
+    "bytes": (bytes,),
+    "bytes | None": (bytes, type(None)),
+    "bool": (bool,),
+    "list[Any]": (list,),
+    "list[int]": (list,),
+    "list[str]": (list,),
+    "list[bytes]": (list,),
+}
+_ELEMENT_OF = {"list[int]": int, "list[str]": str, "list[bytes]": bytes}
+
+_CODE_OF = {cls: code for code, cls in enumerate(MESSAGES)}
+_FIELDS_OF = {
+    cls: attrgetter(*names) if len(names) > 1 else None for cls in MESSAGES if (names := [f.name for f in fields(cls)])
+}
+_LAYOUTS = tuple(_Layout(cls, len(fields(cls)) + 1, tuple(_TYPE_OF[str(f.type)] for f in fields(cls))) for cls in MESSAGES)
+_LISTS = tuple(
+    tuple((i + 1, _ELEMENT_OF.get(str(f.type))) for i, f in enumerate(fields(cls)) if str(f.type).startswith("list"))
+    for cls in MESSAGES
+)
+
+# Shapes already found good: (code, type of each field) → (constructor, list fields). Checking the types one by one costs ten
+# times as much as this look-up; only good shapes are kept, and there are few (`bytes | None` doubles one).
+_known_shapes: dict[tuple[Any, ...], tuple[Any, tuple[tuple[int, type | None], ...]]] = {}
+
+
+def to_row(message: Message) -> tuple[Any, ...]:
+    """The array that stands for a message on the wire."""
+    cls = message.__class__
+    get = _FIELDS_OF[cls]
+    if get is None:  # attrgetter of one name gives no tuple
+        return (_CODE_OF[cls], getattr(message, fields(cls)[0].name))
+    row: tuple[Any, ...] = (_CODE_OF[cls], *get(message))
+    return row
+
+
+def from_row(row: Any) -> Message:
+    """The message that an array stands for. Raises BadFrame."""
+    if row.__class__ is not list or not row or row[0].__class__ is not int:
+        raise BadFrame("not a message")
+    shape = (row[0], *map(type, row))
+    known = _known_shapes.get(shape)
+    if known is None:
+        row = _checked(row)
+        shape = (row[0], *map(type, row))
+        known = _known_shapes[shape] = (_LAYOUTS[row[0]].make, _LISTS[row[0]])
+    make, lists = known
+    for index, element in lists:
+        _check_list(row[index], element)
+    message: Message = make(*row[1:])
+    return message
+
+
+def _checked(row: list[Any]) -> list[Any]:
+    code = row[0]
+    if not 0 <= code < len(_LAYOUTS):
+        raise BadFrame("unknown message", f"code {code}")
+    layout = _LAYOUTS[code]
+    if len(row) < layout.width:
+        raise BadFrame("missing fields", f"{layout.make.__name__} has {len(row) - 1} of {layout.width - 1}")
+    for value, allowed in zip(row[1:], layout.allowed, strict=False):
+        if type(value) not in allowed:
+            raise BadFrame("wrong type", f"{layout.make.__name__}: {type(value).__name__}")
+    return row[: layout.width]
+
+
+def _check_list(items: list[Any], element: type | None) -> None:
+    if element is not None:
+        for item in items:
+            if item.__class__ is not element:
+                raise BadFrame("wrong type", f"list of {item.__class__.__name__}")
+        return
+    level = items
+    for _ in range(NESTING_MAX):  # level by level, never by recursion (W5)
+        level = [inner for item in level if item.__class__ is list for inner in item]
+        if not level:
+            return
+    raise BadFrame("nested too deep")
+
+
+# --- frames ---------------------------------------------------------------------------------------------------------------
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+def encode(envelope: Envelope, messages: Iterable[Message]) -> Iterator[bytes]:
+    """The frames that carry these messages, in order: usually one; a new one each FRAME_BYTES_TARGET bytes or so.
+
+    Raises BadFrame("too large") for a message that fits into no frame.
+    """
+    rows = [to_row(message) for message in messages]
+    if len(rows) <= 64 and sum(map(_rough_size, rows)) < FRAME_BYTES_TARGET:
+        yield seal(envelope, _pack(rows))
+        return
+    start, size = 0, 0
+    for end, row in enumerate(rows):
+        more = _rough_size(row)
+        if end > start and (size + more > FRAME_BYTES_TARGET or end - start >= MESSAGES_PER_FRAME_MAX // 4):
+            yield seal(envelope, _pack(rows[start:end]))
+            start, size = end, 0
+        size += more
+    if start < len(rows):
+        yield seal(envelope, _pack(rows[start:]))
+
+
+def _rough_size(row: tuple[Any, ...]) -> int:
+    """Bytes of a row, well enough to decide where a frame ends: only the long fields are looked at."""
+    return 64 + sum(len(field) if field.__class__ is bytes else 16 * len(field) for field in row if field.__class__ in _SIZED) + (
+        sum(map(len, row[2])) if row[0] == _GET_REPLY else 0
+    )
+
+
+_SIZED = frozenset((bytes, list))
+_GET_REPLY = next(code for code, cls in enumerate(MESSAGES) if cls.__name__ == "GetReply")
+
+
+def seal(envelope: Envelope, body: bytes) -> bytes:
+    """Envelope, checksum and body as one frame."""
+    if len(body) + HEADER.size > FRAME_BYTES_MAX:
+        raise BadFrame("too large", f"{len(body):,} bytes, limit {FRAME_BYTES_MAX:,}")
+    kind, cluster_id, incarnation, to_incarnation, sent_ms = envelope
+    head = HEADER.pack(_MAGIC, PROTOCOL_VERSION, kind, cluster_id, incarnation, to_incarnation, sent_ms, 0)[:_COVERED]
+    return b"".join((head, zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "big"), body))
+
+
+def open_frame(frame: bytes) -> tuple[Envelope, bytes]:
+    """Check envelope and checksum; the body is still packed. Raises BadFrame."""
+    if len(frame) < HEADER.size:
+        raise BadFrame("too short", f"{len(frame)} bytes")
+    magic, version, kind, cluster_id, incarnation, to_incarnation, sent_ms, checksum = HEADER.unpack_from(frame)
+    if magic != _MAGIC:
+        raise BadFrame("not dynazmq")
+    if version != PROTOCOL_VERSION:
+        raise BadFrame("protocol version", f"{version}, this is {PROTOCOL_VERSION}")
+    body = frame[HEADER.size :]
+    if zlib.crc32(body, zlib.crc32(frame[:_COVERED])) != checksum:
+        raise BadFrame("checksum")
+    if kind not in (FROM_NODE, FROM_CLIENT):
+        raise BadFrame("unknown kind", str(kind))
+    return Envelope(kind, cluster_id, incarnation, to_incarnation, sent_ms), body
+
+
+def decode_body(body: bytes) -> list[Message]:
+    """All messages of a frame, or BadFrame if one of them is wrong: a sender that errs once is not believed in part."""
+    containers = 0
+
+    def count(items: list[Any]) -> list[Any]:
+        nonlocal containers
+        containers += 1
+        if containers > CONTAINERS_MAX:
+            raise BadFrame("too many containers")
+        return items
+
+    try:
+        rows = msgpack.unpackb(
+            body, list_hook=count, max_array_len=MESSAGES_PER_FRAME_MAX, max_map_len=0, max_ext_len=0, raw=False
+        )
+    except BadFrame:
+        raise
+    except Exception as error:  # msgpack raises seven kinds and promises none of them (faults.md 1)
+        raise BadFrame("not msgpack", type(error).__name__) from None
+    if rows.__class__ is not list:
+        raise BadFrame("not a list of messages")
+    return [from_row(row) for row in rows]

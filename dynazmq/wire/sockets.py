@@ -1,0 +1,105 @@
+"""A node's sockets: one ROUTER that hears everybody, one DEALER per peer that speaks to it (design 5).
+
+All that goes from node to node, requests and replies alike, leaves through the sender's own DEALER for that peer; the ROUTER
+answers clients only. So each direction of a link is one socket with one queue, and what a slow or frozen peer does not take shows
+up here, at its sender: with IMMEDIATE a DEALER has a queue only while its connection is up, so that a send which does not fit, or
+has nobody to go to, fails at once (`False`). The core hears of it and asks somebody else; nothing piles up for a dead peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zmq
+
+from dynazmq.config import FRAME_BYTES_MAX
+
+_PEER = b"peer:"
+_FRAMES_QUEUED_MAX = 1_000  # each way and connection: beyond it the sender is told, instead of memory being filled (N7)
+_HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS = 200, 600
+_RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500
+
+
+def set_options(socket: zmq.Socket[bytes]) -> None:
+    """What every socket of the protocol has, the client's as well."""
+    socket.linger = 0
+    socket.maxmsgsize = FRAME_BYTES_MAX
+    socket.sndhwm = socket.rcvhwm = _FRAMES_QUEUED_MAX
+    socket.heartbeat_ivl = _HEARTBEAT_MS
+    socket.heartbeat_timeout = _HEARTBEAT_TIMEOUT_MS
+
+
+class Sockets:
+    """Opens them; sends without ever waiting; receives what is there."""
+
+    def __init__(self, name: str, incarnation: int, endpoint: str, endpoint_of: Callable[[str], str]) -> None:
+        """endpoint_of: a peer's name → where its ROUTER listens, as the membership knows it now. Raises zmq.ZMQError."""
+        self._identity = b"%s%s:%x" % (_PEER, name.encode(), incarnation)
+        self._endpoint_of = endpoint_of
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._dealers: dict[str, tuple[str, zmq.Socket[bytes]]] = {}
+        self._router = self._context.socket(zmq.ROUTER)
+        set_options(self._router)
+        self._router.router_handover = 1  # a restarted client or peer takes its identity over from its dead connection
+        self._router.router_mandatory = 1  # a reply that nobody takes is an error to count, not silence
+        self._router.bind(endpoint)
+        self.poll = self._router.poll
+        self._receive = self._router.recv_multipart
+        self._answer = self._router.send_multipart
+
+    def receive(self) -> tuple[bytes, bytes] | None:
+        """(who sent it, the frame), or None when nothing is there. An empty frame stands for a message of several parts."""
+        try:
+            parts = self._receive(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        return parts[0], parts[1] if len(parts) == 2 else b""
+
+    def connect(self, peer: str) -> None:
+        """Begin to connect, ahead of the first message."""
+        self._dealer(peer)
+
+    def send_to_peer(self, peer: str, frame: bytes) -> bool:
+        """False: not now, its queue is full or it has no connection."""
+        try:
+            self._dealer(peer).send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def send_to_client(self, identity: bytes, frame: bytes) -> bool:
+        """False: it is gone, or it does not read."""
+        try:
+            self._answer((identity, frame), zmq.NOBLOCK)
+        except zmq.ZMQError:  # EHOSTUNREACH, EAGAIN
+            return False
+        return True
+
+    def _dealer(self, peer: str) -> zmq.Socket[bytes]:
+        endpoint = self._endpoint_of(peer)
+        known = self._dealers.get(peer)
+        if known is not None:
+            if known[0] == endpoint:
+                return known[1]
+            known[1].close()
+        dealer = self._context.socket(zmq.DEALER)
+        set_options(dealer)
+        dealer.identity = self._identity
+        dealer.immediate = 1
+        dealer.reconnect_ivl, dealer.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
+        dealer.connect(endpoint)
+        self._dealers[peer] = endpoint, dealer
+        return dealer
+
+    def close(self) -> None:
+        for _, dealer in self._dealers.values():
+            dealer.close()
+        self._router.close()
+        self._context.term()
+
+
+def peer_name(identity: bytes) -> str | None:
+    """The node's name in the identity of a peer's DEALER; None for a client's."""
+    if not identity.startswith(_PEER):
+        return None
+    return identity[len(_PEER) :].rpartition(b":")[0].decode("ascii", "replace") or None

@@ -1,0 +1,192 @@
+"""Both storages against one model, and what SQLite's files must survive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dynazmq.dynamo.runtime import DamagedRow, StoreFailed
+from dynazmq.errors import StorageError
+from dynazmq.storage.memory import MemoryStorage
+from dynazmq.storage.sqlite import SqliteStorage
+
+LAST_PLACE = (1 << 64) - 1
+PLACES = [0, 1, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, LAST_PLACE]
+
+places = st.sampled_from(PLACES)
+buckets = st.sampled_from(["default", "carts", "ünï"])
+keys = st.sampled_from([b"a", b"b", b"\x00\xff"])
+states = st.sampled_from([b"", b"one", b"two", bytes(300)])
+targets = st.sampled_from(["n1", "n2"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), places, buckets, keys, states),
+        st.tuples(st.just("write_hint"), targets, places, buckets, keys, states.filter(bool)),
+        st.tuples(st.just("delete_hint"), targets, places, buckets, keys),
+        st.tuples(st.just("set_meta"), st.sampled_from(["identity", "ring"]), states),
+        st.tuples(st.sampled_from(["commit", "rollback"])),
+    ),
+    max_size=30,
+)
+
+
+def everything(store: MemoryStorage | SqliteStorage) -> object:
+    """All that a reader can see, through every way of reading."""
+    rows = {(p, b, k): store.read(p, b, k) for p in PLACES for b in ("default", "carts", "ünï") for k in (b"a", b"b", b"\x00\xff")}
+    hints = {t: store.hints(t, (-1, "", b""), 1000) for t in ("n1", "n2")}
+    paged = [store.hints("n1", (0, "", b""), 2)]
+    while paged[-1]:
+        paged.append(store.hints("n1", paged[-1][-1][:3], 2))
+    scans = {b: store.scan(b, 0, LAST_PLACE, (-1, b""), 1000) for b in ("default", "carts")}
+    meta = [store.get_meta("identity"), store.get_meta("ring")]
+    return rows, hints, paged, scans, meta, store.key_count(), store.hint_counts()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps)
+def test_sqlite_shows_what_the_model_shows_after_any_steps(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]) -> None:
+    path = tmp_path_factory.mktemp("model") / "data.db"
+    memory, sqlite = MemoryStorage(), SqliteStorage(path, "normal")
+    try:
+        for name, *arguments in steps:
+            for store in (memory, sqlite):
+                getattr(store, str(name))(*arguments)
+        assert everything(sqlite) == everything(memory)
+        memory.crash()
+        sqlite.close()
+        sqlite = SqliteStorage(path, "normal")
+        assert everything(sqlite) == everything(memory), "after a restart: what was committed, and nothing else"
+    finally:
+        sqlite.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_scan_in_pages_gives_each_key_once_and_in_order(kind: str, tmp_path: Path) -> None:
+    store = MemoryStorage() if kind == "memory" else SqliteStorage(tmp_path / "data.db", "normal")
+    wanted = [(place * 1000, f"k{place}".encode()) for place in range(57)]
+    for place, key in wanted:
+        store.write(place, "default", key, b"state")
+        store.write(place, "other", key, b"state")
+    store.commit()
+    found: list[tuple[int, bytes]] = []
+    after: tuple[int, bytes] | None = (-1, b"")
+    pages = 0
+    while after is not None:
+        rows, after = store.scan("default", 0, LAST_PLACE, after, 10)
+        found += [(place, key) for place, key, _ in rows]
+        pages += 1
+        assert pages < 40
+    assert found == wanted
+    store.close()
+
+
+def test_kill_9_loses_nothing_that_was_committed(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    script = f"""
+import sys
+from pathlib import Path
+from dynazmq.storage.sqlite import SqliteStorage
+store = SqliteStorage(Path({str(path)!r}), "normal")
+for i in range(10**9):
+    store.write(i, "b", b"%d" % i, b"x" * 200)
+    store.commit()
+    print(i, flush=True)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) >= 3000:
+            break
+    os.kill(child.pid, signal.SIGKILL)
+    last = max([int(line) for line in child.stdout if line.strip()], default=3000)
+    child.wait()
+    child.stdout.close()
+    store = SqliteStorage(path, "normal")
+    assert [i for i in range(last + 1) if store.read(i, "b", b"%d" % i) != b"x" * 200] == []
+    store.close()
+
+
+def test_a_flipped_bit_is_noticed_and_never_returned(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "full")
+    store.write(7, "b", b"k", b"state")
+    store.write_hint("n2", 7, "b", b"k", b"state")
+    store.commit()
+    store.close()
+    database = sqlite3.connect(tmp_path / "data.db")
+    database.execute("UPDATE data SET state = x'7374617475'")
+    database.execute("UPDATE hints SET state = x'7374617475'")
+    database.commit()
+    database.close()
+    store = SqliteStorage(tmp_path / "data.db", "full")
+    with pytest.raises(DamagedRow):
+        store.read(7, "b", b"k")
+    with pytest.raises(DamagedRow):
+        store.read_hint("n2", 7, "b", b"k")
+    assert store.hints("n2", (0, "", b""), 10) == []
+    store.close()
+
+
+def test_a_commit_that_fails_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "full")
+    store.write(1, "b", b"k", b"old")
+    store.commit()
+    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    store.write(1, "b", b"k", bytes(1 << 20))
+    store.write(2, "b", b"l", b"new")
+    with pytest.raises(StoreFailed, match="full"):
+        store.commit()
+    store.rollback()
+    assert (store.read(1, "b", b"k"), store.read(2, "b", b"l")) == (b"old", b"")
+    store._connection.execute("PRAGMA max_page_count = 1000000")
+    store.write(2, "b", b"l", b"new")
+    store.commit()
+    assert (store.read(1, "b", b"k"), store.read(2, "b", b"l")) == (b"old", b"new")
+    store.close()
+
+
+def test_the_log_is_copied_while_commits_go_on(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    for turn in range(3000):
+        for i in range(8):
+            store.write(turn * 8 + i, "b", b"k", bytes(400))
+        store.commit()
+    store.close()
+    assert store._checkpointer.done > 0
+    assert not (tmp_path / "data.db-wal").exists()
+    assert (tmp_path / "data.db").stat().st_size > 3000 * 8 * 400
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        ("CREATE TABLE somebody_elses (x)", "something else"),
+        ("PRAGMA application_id = 7", "something else"),
+        ("PRAGMA application_id = 0x445A4D51; PRAGMA user_version = 99", "schema 99"),
+    ],
+)
+def test_a_database_of_something_else_or_of_a_newer_release_is_refused_untouched(tmp_path: Path, prepare: str, message: str) -> None:
+    path = tmp_path / "data.db"
+    database = sqlite3.connect(path)
+    database.executescript(prepare)
+    database.close()
+    with pytest.raises(StorageError, match=message):
+        SqliteStorage(path, "full")
+    database = sqlite3.connect(path)
+    tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+    database.close()
+    assert "data" not in tables
+
+
+def test_a_file_that_is_no_database_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "data.db").write_bytes(b"\x00garbage" * 1000)
+    with pytest.raises(StorageError, match=r"data\.db"):
+        SqliteStorage(tmp_path / "data.db", "full")
