@@ -1,4 +1,4 @@
-"""Every exception on one page, and the codes by which a node names them on the wire.
+"""Every exception on one page.
 
 All descend from `DynazmqError`. What a caller may conclude from one is in its docstring: *nothing happened*, *it may have
 happened*, or *try again*. Operating errors carry numbers, so that programs need not parse text.
@@ -119,23 +119,3 @@ class ClusterError(DynazmqError):
 
 class NoSuchCluster(ClusterError):
     """There is no cluster in that directory, or it is not running."""
-
-
-from dynazmq.dynamo.messages import (  # noqa: E402 - the codes by which a node names these errors on the wire
-    INVALID as INVALID,
-)
-from dynazmq.dynamo.messages import (
-    NOT_YET as NOT_YET,
-)
-from dynazmq.dynamo.messages import (
-    OVERLOADED as OVERLOADED,
-)
-from dynazmq.dynamo.messages import (
-    STORAGE as STORAGE,
-)
-from dynazmq.dynamo.messages import (
-    TIMEOUT as TIMEOUT,
-)
-from dynazmq.dynamo.messages import (
-    UNAVAILABLE as UNAVAILABLE,
-)

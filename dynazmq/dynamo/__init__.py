@@ -1,0 +1,45 @@
+"""The Dynamo paper (DeCandia et al., SOSP 2007) as a pure state machine: no socket, file, thread, clock or global randomness.
+
+A driver, the server's loop or a simulator, owns the world and calls `Node.tick`, `Node.receive`, `Node.drain` (node.py). The map:
+
+    §4.2 §4.3 §6.2   partitioning, preference lists          ring.py
+    §4.9 §6.2        who owns what as members come and go    claim.py
+    §4.4             versions, contexts                      versions.py
+    §4.5             counting replies                        quorum.py
+    §4.5             the life of a put; of a get             put.py   get.py (ending in read repair)
+                     who coordinates a put; retried puts     forward.py   recall.py
+    §4.3             a node's own copies                     replica.py
+    §4.6             the first N reachable nodes; hints      routing.py   hints.py
+    §4.8             gossip, members, policies               membership.py
+    §4.8.3           who is reachable                        failure.py
+                     names under which dots are issued       identity.py
+                     how long things take, for hedging       stats.py
+                     every message                           messages.py
+                     what a technique may touch; its wiring  runtime.py   node.py
+
+Not here yet: §4.7 (anti-entropy by Merkle trees) and the transfer of partitions to a new owner (§4.9): members are fixed.
+
+The path of a put. Whatever stands below a commit leaves the node only after it.
+
+    client ── Put ──▶ Node.receive ─▶ Forwards.on_put ─▶ Puts.admit          limits, policy, context, enough reachable nodes?
+                                          ├─ not one of the key's reachable N: Forwards._next ── Put, hops=1 ──▶ a primary
+                                          ├─ a retry: Recalls.begin ── Recall ──▶ replicas: is it done already?
+                                          └─ Puts.write                      versions.put: the new dot
+                                               └─ Puts.replicate             Replica.store: the own copy
+    ─────────────────────────────────── commit ───────────────────────────────────
+               coordinator ── Write ──▶ replica: Replica.on_write ─▶ versions.sync, or Hints.keep
+    ─────────────────────────────────── commit (of the replica) ──────────────────
+               coordinator ◀── WriteReply
+                     Puts.on_write_reply ─▶ Quorum.answer ─▶ at W: Puts._reply ── PutReply ──▶ client
+                     Puts._overdue, Puts.on_refused ─▶ Puts._stand_in        a fallback, or this node, keeps a hint
+
+The path of a get.
+
+    client ── Get ──▶ Node.receive ─▶ Gets.on_get ─▶ Gets._ask               the own copy first: Replica.read
+               coordinator ── Read ──▶ R replicas: Replica.on_read
+               coordinator ◀── ReadReply
+                     Gets._overdue                                           a slow one is hedged: one more is asked
+                     Gets._answered ─▶ Quorum.answer ─▶ at R: Gets._repair   versions.sync of all answers
+                                          ├─ Gets._reply ── GetReply ──▶ client
+                                          └─ Write ──▶ whoever answered with less
+"""

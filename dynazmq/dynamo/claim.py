@@ -19,7 +19,7 @@ How:
   leaver are never within n of each other, so how one is filled does not restrict the other. Joiners take from members above
   their share, evenly round the ring. This alone nearly always ends distinct, balanced and at the least possible number of moves.
 - Where it does not (n or few more members remain), `_Draft.repair` swaps owners of pairs of partitions until no repeat is left,
-  a tabu search that changes nobody's share; then takes back what need not have moved. It has a budget. `_cycle`, renamed so as to
+  a tabu search that changes nobody's share. It has a budget. `_cycle`, renamed so as to
   agree with the previous owners as far as possible, is always there to fall back on, so wish 1 is granted whatever the search
   finds. With exactly n members it is not the last resort but the answer: owners must take turns, only their order is open.
 
@@ -55,9 +55,7 @@ _REST_MIN, _REST_SPREAD = 1, 6
 """Steps that a partition rests after a swap: 1 to 6."""
 
 
-def claim(
-    members: Mapping[str, float], partitions: int, n: int, previous: Sequence[str | None] | None = None
-) -> tuple[str, ...]:
+def claim(members: Mapping[str, float], partitions: int, n: int, previous: Sequence[str | None] | None = None) -> tuple[str, ...]:
     """Owners of the partitions 0 to Q-1.
 
     members: name → weight, above 0. n: owners that shall be distinct in a row; more than there are members or partitions means
@@ -73,9 +71,7 @@ def claim(
     return _decide(members, partitions, n, previous or [None] * partitions)
 
 
-def moves(
-    before: Sequence[str | None], after: Sequence[str]
-) -> tuple[tuple[int, str | None, str], ...]:
+def moves(before: Sequence[str | None], after: Sequence[str]) -> tuple[tuple[int, str | None, str], ...]:
     """(partition, old owner, new owner) of each partition that changes hands, ascending."""
     pairs = zip(before, after, strict=True)
     return tuple((partition, old, new) for partition, (old, new) in enumerate(pairs) if old != new)
@@ -316,7 +312,6 @@ class _Draft:
         for at, owner in enumerate(best_owners):
             if owner != self.owners[at]:
                 self.give(at, owner)
-        self._take_back()
         return taken
 
     def _partner(self, at: int, random: Random, step: int, rests_until: list[int]) -> tuple[int, int, int]:
@@ -339,21 +334,6 @@ class _Draft:
             if score < best_score:
                 best, best_score, best_repeats, best_moved = other, score, repeats, moved
         return best, best_repeats, best_moved
-
-    def _take_back(self) -> None:
-        """Undo moves that turned out needless: where two moved partitions can be swapped so that one has its old owner again."""
-        moved = [at for at, owner in enumerate(self.owners) if owner != self.before[at]]
-        for at in moved:
-            old, row = self.before[at], self.near[at]
-            for other in moved:
-                owner = self.owners[at]
-                if owner == old or old == self.vacant:
-                    break
-                if self.owners[other] != old or self.before[other] == old:
-                    continue
-                repeats = row[old] + self.near[other][owner] - row[owner] - self.near[other][old]
-                if repeats <= 2 * (min((at - other) % len(self.owners), (other - at) % len(self.owners)) < self.run):
-                    self._swap(at, other)
 
     def _swap(self, one: int, other: int) -> None:
         mine, theirs = self.owners[one], self.owners[other]

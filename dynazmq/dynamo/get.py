@@ -59,7 +59,13 @@ class Gets:
     """Coordinates gets at this node."""
 
     def __init__(
-        self, runtime: Runtime, membership: Membership, failure: FailureDetector, routes: Routes, replica: Replica, latency: Latency
+        self,
+        runtime: Runtime,
+        membership: Membership,
+        failure: FailureDetector,
+        routes: Routes,
+        replica: Replica,
+        latency: Latency,
     ) -> None:
         self._runtime = runtime
         self._membership = membership
@@ -221,7 +227,8 @@ class Gets:
         for state in states[1:]:
             merged = sync(merged, decode(state))
         raw = encode(merged)
-        stands_for = dict(self._routes.copies(self._routes.partition_of(op.at), self._membership.policy(op.message.bucket).n).targets)
+        copies = self._routes.copies(self._routes.partition_of(op.at), self._membership.policy(op.message.bucket).n)
+        stands_for = dict(copies.targets)
         for who, state in op.states.items():
             if state == raw or who not in stands_for:  # a spare that was asked in haste keeps nothing
                 continue

@@ -124,9 +124,7 @@ class Hints:
     def on_refused(self, sender: str, request_id: int) -> bool:
         """The target could not take one; it is tried again later. Whether the request was a handoff."""
         delivery = self._deliveries.get(sender)
-        if delivery is None or delivery.sent.pop(request_id, None) is None:
-            return False
-        return True
+        return delivery is not None and delivery.sent.pop(request_id, None) is not None
 
     def tick(self) -> None:
         now = self._runtime.now

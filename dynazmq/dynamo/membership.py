@@ -14,6 +14,7 @@ a higher incarnation. Being away is no membership change (§4.8.1): a member tha
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import msgpack
@@ -128,10 +129,13 @@ class Membership:
 
     def _digest(self) -> GossipDigest:
         members = [[m.name, m.incarnation, m.heartbeat] for m in self.members.values()]
-        return GossipDigest(members, self.ring.version, self.ring.digest(), self._policies_version())
+        return GossipDigest(members, self.ring.version, self.ring.digest(), self._policies_digest())
 
-    def _policies_version(self) -> int:
-        return sum(policy.version for policy in self.policies.values())
+    def _policies_digest(self) -> bytes:
+        """Of what they are, not of how often they changed: two changes at once at two nodes must not look alike."""
+        if not self.policies:
+            return b""
+        return hashlib.blake2b(msgpack.packb(sorted(self._policy_rows())), digest_size=8).digest()
 
     def on_digest(self, sender: Address, message: GossipDigest) -> None:
         """Answer with what we know better; ask for what the sender knows better."""
@@ -139,12 +143,13 @@ class Membership:
         better = [list(m) for m in self.members.values() if (m.incarnation, m.heartbeat) > theirs.get(m.name, (-1, -1))]
         wanted = [name for name, life in theirs.items() if life > self._life_of(name)]
         ring = self.ring.to_wire() if self._ring_rank(self.ring) > (message.ring_version, message.ring_digest) else []
-        buckets = self._policy_rows() if self._policies_version() != message.buckets_version else []
-        # A ring or policy that the sender knows better comes with its answer to our digest: ask for it by sending ours.
-        behind = (message.ring_version, message.ring_digest) > self._ring_rank(self.ring)
+        # Which side's policies are newer a digest cannot say: the sender merges ours, and ours are merged with its own when it
+        # next answers a digest of ours. Answering at once could go to and fro for ever over a row that one side refuses.
+        buckets = self._policy_rows() if self._policies_digest() != message.policies_digest else []
         if better or wanted or ring or buckets:
             self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets))
-        if behind or message.buckets_version > self._policies_version():
+        # A ring that the sender knows better comes with its answer to our digest: ask for it by sending ours.
+        if (message.ring_version, message.ring_digest) > self._ring_rank(self.ring):
             self._runtime.send(sender, self._digest())
 
     def on_delta(self, sender: Address, message: GossipDelta) -> None:

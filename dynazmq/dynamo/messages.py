@@ -297,7 +297,7 @@ class GossipDigest:
     members: list[Any]
     ring_version: int
     ring_digest: bytes
-    buckets_version: int
+    policies_digest: bytes
 
 
 @dataclass(slots=True)

@@ -152,7 +152,7 @@ class Puts:
         state, new, gone = put(decode(known), op.context, actor, message.value, message.write_id, self._runtime.wall_ms)
         raw = encode(state)
         if len(raw) > STATE_BYTES_MAX:
-            text = f"{len(state.live)} siblings of {len(raw):,} bytes are over the limit of {STATE_BYTES_MAX:,}: resolve them first"
+            text = f"{len(state.live)} siblings of {len(raw):,} bytes, the limit is {STATE_BYTES_MAX:,}: resolve them first"
             self.fail(op.client, message, INVALID, 0, 0, text)
             return
         for sibling in gone:
@@ -217,7 +217,8 @@ class Puts:
         if now >= op.deadline:
             self._place_hints(op)
             if not op.done:
-                self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), "the deadline passed before W copies")
+                text = "the deadline passed before W copies"
+                self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), text)
             self._forget(op)
             return
         hint_at = min(op.started + self._hint_after, op.deadline)

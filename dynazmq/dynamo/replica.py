@@ -227,7 +227,8 @@ class Replica:
             first, last = ring.places_of(partition)
             if after[0] > last:
                 continue
-            rows, behind = self._runtime.store.scan(message.bucket, first, last, after, min(limit - len(entries), _SCAN_ROWS_MAX - looked))
+            room = min(limit - len(entries), _SCAN_ROWS_MAX - looked)
+            rows, behind = self._runtime.store.scan(message.bucket, first, last, after, room)
             entries += [[at, key, any(s.value is not None for s in decode(state).live)] for at, key, state in rows]
             looked += max(len(rows), 1)
             if behind is not None or len(entries) >= limit or looked >= _SCAN_ROWS_MAX:

@@ -1,13 +1,13 @@
 """How long things take here: what hedging goes by, and what `status` shows.
 
-A histogram of quarter-octave buckets: adding is two integer operations, a percentile is right to within 19 %.
+A histogram of four buckets to the octave: adding is a few integer operations, a percentile is at most 25 % too high.
 """
 
 from __future__ import annotations
 
 from dynazmq.config import Timing
 
-_BUCKETS = 128
+_BUCKETS = 33 * 4
 
 
 class Histogram:
@@ -21,9 +21,9 @@ class Histogram:
         self.max_s = 0.0
 
     def add(self, seconds: float) -> None:
-        us = int(seconds * 1e6) | 1
+        us = max(int(seconds * 1e6), 1)
         octave = us.bit_length()
-        quarter = (us >> (octave - 3)) & 3 if octave > 2 else 0
+        quarter = (us << 2 >> octave - 1) & 3  # the two bits behind the first
         self.buckets[min(octave * 4 + quarter, _BUCKETS - 1)] += 1
         self.count += 1
         if seconds > self.max_s:

@@ -13,10 +13,13 @@ Laws, kept by every function here and tested as such:
   2. A dot names one write for ever: counters of an actor rise by one for each write of the key, and an actor is a node *and the
      life of its data directory*, so that a lost disk cannot give a number twice (riak_kv #679).
   3. `sync` is commutative, associative and idempotent: replicas that saw the same writes in any order are equal, to the byte.
+     (But for the retry below: see there.)
   4. A put removes exactly what its context covers (promise 3), a put without one removes nothing.
 
 Two siblings may be the same write: a put that was retried at another coordinator. They carry the same write id, and `sync` keeps
-the one with the smaller dot (promise 6).
+the one with the smaller dot (promise 6). If somebody has overwritten that one alone, it depends on the order of meetings whether
+the other still shows beside what overwrote it (recall.py makes this rare). Replicas that then meet are equal all the same: once
+their contexts are, `sync` keeps what both have. What nobody has overwritten always stays.
 
 Everything here is a value: nothing is changed in place.
 """
@@ -26,6 +29,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgpack
@@ -80,10 +84,7 @@ class Context:
     def last(self, actor: str) -> int:
         """The highest counter of an actor that is known here; 0 when none is."""
         highest = self.vector.get(actor, 0)
-        for who, counter in self.cloud:
-            if who == actor and counter > highest:
-                highest = counter
-        return highest
+        return max(highest, max((counter for who, counter in self.cloud if who == actor), default=0)) if self.cloud else highest
 
     def join(self, other: Context) -> Context:
         """The union of both sets."""
@@ -101,9 +102,6 @@ class Context:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Context) and self.vector == other.vector and self.cloud == other.cloud
-
-    def __hash__(self) -> int:
-        return hash((tuple(sorted(self.vector.items())), self.cloud))
 
     def __bool__(self) -> bool:
         return bool(self.vector or self.cloud)
@@ -175,20 +173,24 @@ def _by_dot(sibling: Sibling) -> Dot:
 def put(
     state: Siblings, seen: Context, actor: str, value: bytes | None, write_id: bytes, wall_ms: int
 ) -> tuple[Siblings, Sibling, tuple[Sibling, ...]]:
-    """One write at its coordinator (the paper's §4.4 "update"): the new state, the new sibling, and those that it overwrote."""
-    counter = state.context.last(actor) + 1
+    """One write at its coordinator (the paper's §4.4 "update"): the new state, the new sibling, and those that it overwrote.
+
+    The counter is above all that the state *or the caller* has seen: a store that was set back must not give a dot twice.
+    """
+    context = state.context.join(seen)
+    counter = context.last(actor) + 1
     new = Sibling(actor, counter, value, write_id, wall_ms)
     kept = [s for s in state.live if not seen.covers(s.actor, s.counter)]
     gone = tuple(s for s in state.live if seen.covers(s.actor, s.counter)) if len(kept) < len(state.live) else ()
-    context = state.context.join(seen).add(actor, counter)
-    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), context), new, gone
+    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), context.add(actor, counter)), new, gone
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------------
 # One form for one state, so that equal states are equal bytes: replicas, Merkle leaves and the fast paths compare bytes.
 
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
-_LIMITS: dict[str, Any] = {"max_array_len": 8192, "max_map_len": 0, "max_ext_len": 0, "strict_map_key": True}
+# The length of arrays is bounded far above what put.py lets grow: a key that can be written but not read again would be lost.
+_LIMITS: dict[str, Any] = {"max_array_len": 1 << 16, "max_map_len": 0, "max_ext_len": 0, "strict_map_key": True}
 COUNTER_MAX = 1 << 48
 
 
@@ -206,13 +208,15 @@ def _context_rows(context: Context) -> tuple[list[tuple[str, int]], list[Dot]]:
 
 
 def decode(raw: bytes) -> Siblings:
-    """The state in these bytes. Raises MalformedVersion for anything that `encode` would not have written in spirit."""
+    """The state in these bytes. Raises MalformedVersion for anything that `encode` would not have written."""
     if not raw:
         return EMPTY
     try:
         vector_rows, cloud_rows, live_rows = msgpack.unpackb(raw, **_LIMITS)
         context = _context_of(vector_rows, cloud_rows)
         live = tuple([Sibling(*row) for row in live_rows])
+        if live_rows.__class__ is not list or not context or (len(live) > 1 and not _ascending(live_rows)):
+            raise MalformedVersion("not in the one form that a state has")
     except MalformedVersion:
         raise
     except Exception as error:  # msgpack raises seven kinds, rows of the wrong width two more
@@ -221,6 +225,7 @@ def decode(raw: bytes) -> Siblings:
         if (
             actor.__class__ is not str
             or counter.__class__ is not int
+            or counter < 1
             or (value is not None and value.__class__ is not bytes)
             or write_id.__class__ is not bytes
             or wall_ms.__class__ is not int
@@ -230,20 +235,30 @@ def decode(raw: bytes) -> Siblings:
     return Siblings(live, context)
 
 
+def _ascending(rows: list[Any]) -> bool:
+    """Whether the dots that rows begin with rise: the order that `encode` writes, and no dot twice."""
+    return all(left[:2] < right[:2] for left, right in pairwise(rows))
+
+
 def _context_of(vector_rows: Any, cloud_rows: Any) -> Context:
-    vector = {}
+    if vector_rows.__class__ is not list or cloud_rows.__class__ is not list:
+        raise MalformedVersion("a context is two arrays")
+    vector: dict[str, int] = {}
+    before = ""
     for actor, counter in vector_rows:
-        if actor.__class__ is not str or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
-            raise MalformedVersion("a vector entry of the wrong form")
+        if actor.__class__ is not str or not before < actor or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
+            raise MalformedVersion("a vector entry of the wrong form, or out of order")
         vector[actor] = counter
+        before = actor
     if not cloud_rows:
         return Context(vector)
-    cloud = set()
     for actor, counter in cloud_rows:
         if actor.__class__ is not str or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
             raise MalformedVersion("a dot of the wrong form")
-        cloud.add((actor, counter))
-    return Context(vector, frozenset(cloud))
+    cloud = frozenset([(actor, counter) for actor, counter in cloud_rows])
+    if not _ascending(cloud_rows) or _compact(dict(vector), cloud)[1] != cloud:
+        raise MalformedVersion("dots out of order, or that the vector covers or continues to")
+    return Context(vector, cloud)
 
 
 # --- the client's token ---------------------------------------------------------------------------------------------------
@@ -274,7 +289,7 @@ def open_context(token: bytes, bucket: str, key: bytes, secret: bytes) -> Contex
 
 def _token_hash(content: bytes, bucket: str, key: bytes, secret: bytes) -> bytes:
     name = bucket.encode()
-    hasher = blake2b(b"%d:%d:" % (len(name), len(key)), digest_size=_HASH_BYTES, key=secret, person=b"dynazmq-context"[:16])
+    hasher = blake2b(b"%d:%d:" % (len(name), len(key)), digest_size=_HASH_BYTES, key=secret, person=b"dynazmq-context")
     hasher.update(name)
     hasher.update(key)
     hasher.update(content)

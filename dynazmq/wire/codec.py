@@ -1,6 +1,6 @@
 """Frames: one envelope around one msgpack array of messages, all for one destination.
 
-    envelope (44 bytes, big-endian)                                  body
+    envelope (40 bytes, big-endian)                                  body
     "DZ" | version | kind | cluster id | sender's incarnation |      [[code, field, …], [code, field, …], …]
     addressee's incarnation | sent at, ms | crc-32 of the rest
 
@@ -8,8 +8,8 @@ Every frame is checked before anything in it is believed: a plain ROUTER lets ra
 bit in gossip once took a large store down for hours (N20). The checksum covers the envelope and the body.
 
 The decoder's limits are those of `config.py`: no maps, no extension types, arrays of at most `MESSAGES_PER_FRAME_MAX`, at most
-`CONTAINERS_MAX` of them in one frame (a megabyte of empty lists would become 72 MB of memory, W6), and each message must have the
-fields that `messages.py` states, of those types (W9). Surplus fields of a newer version are cut off.
+`CONTAINERS_MAX` of them and `ELEMENTS_MAX` elements in a frame (a megabyte of empty lists would become 72 MB of memory, W6), and
+each message must have the fields that `messages.py` states, of those types (W9). Surplus fields of a newer version are cut off.
 
 A frame that breaks a rule raises `BadFrame` and nothing else; its `reason` is a short constant, good as the name of a counter.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -33,6 +33,12 @@ FROM_NODE, FROM_CLIENT = 1, 2
 
 CONTAINERS_MAX = 2 * MESSAGES_PER_FRAME_MAX + 1024
 """Arrays in one frame, nested ones counted."""
+
+ELEMENTS_MAX = FRAME_BYTES_TARGET
+"""Elements of all of them together: each has a byte at least, so a sender that keeps to the target cannot have more."""
+
+_MESSAGES_TARGET = 1024
+"""A sender starts a new frame after this many: a receiver works through a frame in one turn."""
 
 NESTING_MAX = 4
 """Depth of a message's own fields: [member records] is 2."""
@@ -51,7 +57,7 @@ class BadFrame(Exception):
 
 
 class Envelope(NamedTuple):
-    """kind: FROM_NODE or FROM_CLIENT. to_incarnation: 0 when the sender does not know it. sent_ms: the sender's monotonic clock."""
+    """kind: FROM_NODE or FROM_CLIENT. to_incarnation: 0 if the sender does not know it. sent_ms: the sender's monotonic clock."""
 
     kind: int
     cluster_id: int
@@ -156,38 +162,46 @@ def _check_list(items: list[Any], element: type | None) -> None:
 
 # --- frames ---------------------------------------------------------------------------------------------------------------
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+_pack = _packer.pack
 
 
 def encode(envelope: Envelope, messages: Iterable[Message]) -> Iterator[bytes]:
-    """The frames that carry these messages, in order: usually one; a new one each FRAME_BYTES_TARGET bytes or so.
+    """The frames that carry these messages, in order: usually one, another before any limit of the receiver is passed.
 
     Raises BadFrame("too large") for a message that fits into no frame.
     """
-    rows = [to_row(message) for message in messages]
-    if len(rows) <= 64 and sum(map(_rough_size, rows)) < FRAME_BYTES_TARGET:
-        yield seal(envelope, _pack(rows))
-        return
-    start, size = 0, 0
-    for end, row in enumerate(rows):
-        more = _rough_size(row)
-        if end > start and (size + more > FRAME_BYTES_TARGET or end - start >= MESSAGES_PER_FRAME_MAX // 4):
-            yield seal(envelope, _pack(rows[start:end]))
-            start, size = end, 0
-        size += more
-    if start < len(rows):
-        yield seal(envelope, _pack(rows[start:]))
+    rows: list[bytes] = []
+    size, containers = 0, 1
+    for message in messages:
+        row = to_row(message)
+        packed = _pack(row)
+        arrays = 1
+        for index, element in _LISTS[row[0]]:
+            arrays += 1 if element else 1 + _arrays_in(row[index])
+        if rows and (
+            size + len(packed) > FRAME_BYTES_TARGET or containers + arrays > CONTAINERS_MAX or len(rows) == _MESSAGES_TARGET
+        ):
+            yield seal(envelope, _body(rows))
+            rows, size, containers = [], 0, 1
+        rows.append(packed)
+        size += len(packed)
+        containers += arrays
+    if rows:
+        yield seal(envelope, _body(rows))
 
 
-def _rough_size(row: tuple[Any, ...]) -> int:
-    """Bytes of a row, well enough to decide where a frame ends: only the long fields are looked at."""
-    return 64 + sum(len(field) if field.__class__ is bytes else 16 * len(field) for field in row if field.__class__ in _SIZED) + (
-        sum(map(len, row[2])) if row[0] == _GET_REPLY else 0
-    )
+def _body(rows: list[bytes]) -> bytes:
+    return b"".join((_packer.pack_array_header(len(rows)), *rows))
 
 
-_SIZED = frozenset((bytes, list))
-_GET_REPLY = next(code for code, cls in enumerate(MESSAGES) if cls.__name__ == "GetReply")
+def _arrays_in(items: Sequence[Any]) -> int:
+    """Arrays inside an array, nested ones counted: the receiver counts them, too."""
+    count = 0
+    for item in items:
+        if item.__class__ is list or item.__class__ is tuple:
+            count += 1 + _arrays_in(item)
+    return count
 
 
 def seal(envelope: Envelope, body: bytes) -> bytes:
@@ -203,6 +217,8 @@ def open_frame(frame: bytes) -> tuple[Envelope, bytes]:
     """Check envelope and checksum; the body is still packed. Raises BadFrame."""
     if len(frame) < HEADER.size:
         raise BadFrame("too short", f"{len(frame)} bytes")
+    if len(frame) > FRAME_BYTES_MAX:
+        raise BadFrame("too large", f"{len(frame):,} bytes, limit {FRAME_BYTES_MAX:,}")
     magic, version, kind, cluster_id, incarnation, to_incarnation, sent_ms, checksum = HEADER.unpack_from(frame)
     if magic != _MAGIC:
         raise BadFrame("not dynazmq")
@@ -218,13 +234,14 @@ def open_frame(frame: bytes) -> tuple[Envelope, bytes]:
 
 def decode_body(body: bytes) -> list[Message]:
     """All messages of a frame, or BadFrame if one of them is wrong: a sender that errs once is not believed in part."""
-    containers = 0
+    containers = elements = 0
 
     def count(items: list[Any]) -> list[Any]:
-        nonlocal containers
+        nonlocal containers, elements
         containers += 1
-        if containers > CONTAINERS_MAX:
-            raise BadFrame("too many containers")
+        elements += len(items)
+        if containers > CONTAINERS_MAX or elements > ELEMENTS_MAX:
+            raise BadFrame("too many containers" if containers > CONTAINERS_MAX else "too many elements")
         return items
 
     try:

@@ -40,7 +40,8 @@ steps = st.lists(
 
 def everything(store: MemoryStorage | SqliteStorage) -> object:
     """All that a reader can see, through every way of reading."""
-    rows = {(p, b, k): store.read(p, b, k) for p in PLACES for b in ("default", "carts", "ünï") for k in (b"a", b"b", b"\x00\xff")}
+    buckets, keys = ("default", "carts", "ünï"), (b"a", b"b", b"\x00\xff")
+    rows = {(p, b, k): store.read(p, b, k) for p in PLACES for b in buckets for k in keys}
     hints = {t: store.hints(t, (-1, "", b""), 1000) for t in ("n1", "n2")}
     paged = [store.hints("n1", (0, "", b""), 2)]
     while paged[-1]:
@@ -52,7 +53,9 @@ def everything(store: MemoryStorage | SqliteStorage) -> object:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
-def test_sqlite_shows_what_the_model_shows_after_any_steps(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]) -> None:
+def test_sqlite_shows_what_the_model_shows_after_any_steps(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]
+) -> None:
     path = tmp_path_factory.mktemp("model") / "data.db"
     memory, sqlite = MemoryStorage(), SqliteStorage(path, "normal")
     try:
@@ -173,7 +176,9 @@ def test_the_log_is_copied_while_commits_go_on(tmp_path: Path) -> None:
         ("PRAGMA application_id = 0x445A4D51; PRAGMA user_version = 99", "schema 99"),
     ],
 )
-def test_a_database_of_something_else_or_of_a_newer_release_is_refused_untouched(tmp_path: Path, prepare: str, message: str) -> None:
+def test_a_database_of_something_else_or_of_a_newer_release_is_refused_untouched(
+    tmp_path: Path, prepare: str, message: str
+) -> None:
     path = tmp_path / "data.db"
     database = sqlite3.connect(path)
     database.executescript(prepare)

@@ -1,0 +1,444 @@
+"""Dotted version vectors against a model that keeps whole causal histories; their bytes; the client's token."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynazmq.dynamo.versions import (
+    COUNTER_MAX,
+    EMPTY,
+    BadContext,
+    Context,
+    Dot,
+    MalformedVersion,
+    Sibling,
+    Siblings,
+    actor_id,
+    decode,
+    encode,
+    node_of,
+    open_context,
+    put,
+    seal_context,
+    sync,
+)
+
+ACTORS = ("a~1", "b~1", "c~1")
+NOTHING = Context()
+
+# --- the model: a version is its dot, a history a set of dots --------------------------------------------------------------
+
+
+class World:
+    """Three replicas and the contexts that clients hold, each beside its model."""
+
+    def __init__(self) -> None:
+        self.past: dict[Dot, frozenset[Dot]] = {}
+        self.states: list[Siblings] = [EMPTY] * len(ACTORS)
+        self.known: list[frozenset[Dot]] = [frozenset()] * len(ACTORS)
+        self.contexts: list[tuple[Context, frozenset[Dot]]] = [(NOTHING, frozenset())]
+        self.all_states: list[tuple[Siblings, frozenset[Dot]]] = [(EMPTY, frozenset())]
+
+    def live(self, known: frozenset[Dot]) -> list[Dot]:
+        return sorted(dot for dot in known if not any(dot in self.past[other] for other in known))
+
+    def put(self, at: int, context: int) -> None:
+        seen, dots = self.contexts[context % len(self.contexts)]
+        value = b"%d" % len(self.past)
+        self.states[at], new, gone = put(self.states[at], seen, ACTORS[at], value, b"w" + value, 0)
+        assert new.dot not in self.past, "a dot names one write for ever"
+        assert {sibling.dot for sibling in gone} == set(self.live(self.known[at])) & dots
+        self.past[new.dot] = dots
+        self.known[at] |= dots | {new.dot}
+        self.contexts.append((seen.add(*new.dot), dots | {new.dot}))
+        self.all_states.append((self.states[at], self.known[at]))
+
+    def get(self, first: int, second: int) -> None:
+        merged = sync(self.states[first], self.states[second])
+        self.contexts.append((merged.context, self.known[first] | self.known[second]))
+
+    def replicate(self, source: int, target: int) -> None:
+        self.states[target] = sync(self.states[target], self.states[source])
+        self.known[target] |= self.known[source]
+        self.all_states.append((self.states[target], self.known[target]))
+
+    def check(self) -> None:
+        for state, known in zip(self.states, self.known, strict=True):
+            assert [sibling.dot for sibling in state.live] == self.live(known)
+            assert dots_of(state.context) == known
+        for context, known in self.contexts:
+            assert dots_of(context) == known
+
+
+def dots_of(context: Context) -> frozenset[Dot]:
+    return frozenset((actor, n) for actor, last in context.vector.items() for n in range(1, last + 1)) | context.cloud
+
+
+replica = st.integers(0, len(ACTORS) - 1)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), replica, st.integers(0, 30)),
+        st.tuples(st.just("get"), replica, replica),
+        st.tuples(st.just("replicate"), replica, replica),
+    ),
+    max_size=25,
+)
+
+
+def played(steps: Sequence[tuple[str, int, int]]) -> World:
+    world = World()
+    for name, *arguments in steps:
+        getattr(world, name)(*arguments)
+    return world
+
+
+@settings(max_examples=400, deadline=None)
+@given(steps)
+def test_replicas_show_exactly_what_causal_histories_say_after_any_puts_gets_and_merges(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    world = World()
+    for name, *arguments in steps:
+        getattr(world, name)(*arguments)
+        world.check()
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps, st.data())
+def test_sync_is_idempotent_commutative_and_associative_on_states_that_can_be_reached(
+    steps: list[tuple[str, int, int]], data: st.DataObject
+) -> None:
+    world = played(steps)
+    pick = st.sampled_from([state for state, _ in world.all_states])
+    a, b, c = data.draw(pick), data.draw(pick), data.draw(pick)
+    assert sync(a, a) == a
+    assert sync(a, b) == sync(b, a)
+    assert sync(sync(a, b), c) == sync(a, sync(b, c))
+    assert sync(sync(a, b), b) == sync(a, b)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_replicas_that_saw_the_same_writes_are_equal_to_the_byte(steps: list[tuple[str, int, int]]) -> None:
+    world = played(steps)
+    merged = set()
+    for order in permutations(range(len(ACTORS))):
+        state = EMPTY
+        for replica in order:
+            state = sync(state, world.states[replica])
+        merged.add(encode(state))
+    assert len(merged) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_a_state_comes_back_from_its_bytes_and_has_one_form(steps: list[tuple[str, int, int]]) -> None:
+    for state, _ in played(steps).all_states:
+        raw = encode(state)
+        assert decode(raw) == state
+        assert encode(decode(raw)) == raw
+
+
+# --- stories ---------------------------------------------------------------------------------------------------------------
+
+
+def write(state: Siblings, seen: Context, actor: str, value: bytes | None, write_id: bytes = b"") -> Siblings:
+    return put(state, seen, actor, value, write_id, 0)[0]
+
+
+def test_c1_two_blind_puts_on_both_sides_of_a_split_are_two_siblings_exactly() -> None:
+    assert sync(write(EMPTY, NOTHING, "a~1", b"1"), write(EMPTY, NOTHING, "b~1", b"2")).values == [b"1", b"2"]
+
+
+def test_c3_the_context_that_a_put_returned_does_not_cover_siblings_that_its_client_was_not_shown() -> None:
+    unseen = write(EMPTY, NOTHING, "a~1", b"unseen")
+    both, mine, _ = put(unseen, NOTHING, "a~1", b"mine", b"", 0)
+    returned = NOTHING.add(*mine.dot)
+    assert returned == Context({}, frozenset({("a~1", 2)})), "a dot of its own: the vector would say that 1 was seen, too"
+    assert write(both, returned, "a~1", b"mine again").values == [b"unseen", b"mine again"]
+
+
+def test_c4_two_clients_alternating_get_and_put_a_thousand_times_leave_two_siblings_and_small_clocks() -> None:
+    states = [EMPTY, EMPTY]
+    seen = [NOTHING, NOTHING]
+    for turn in range(1000):
+        client, node = turn % 2, turn // 3 % 2
+        states[node] = write(states[node], seen[client], ACTORS[node], b"%d" % turn)
+        states[1 - node] = sync(states[1 - node], states[node])
+        seen[client] = states[node].context  # it reads after each put
+        assert len(states[node].live) <= 2
+    assert set(states[0].context.vector) == set(ACTORS[:2])
+    assert not states[0].context.cloud
+    assert len(encode(states[0])) < 150
+
+
+def test_c5_the_same_put_at_two_coordinators_folds_into_one_value() -> None:
+    first, retry = write(EMPTY, NOTHING, "a~1", b"v", b"id"), write(EMPTY, NOTHING, "b~1", b"v", b"id")
+    assert sync(first, retry) == sync(retry, first)
+    assert sync(first, retry).values == [b"v"]
+    assert dots_of(sync(first, retry).context) == {("a~1", 1), ("b~1", 1)}
+
+
+def test_c5_when_one_try_was_overwritten_replicas_agree_once_they_have_met_in_whatever_order() -> None:
+    first, retry = write(EMPTY, NOTHING, "a~1", b"v", b"id"), write(EMPTY, NOTHING, "b~1", b"v", b"id")
+    newer = write(first, first.context, "c~1", b"newer", b"other")
+    for one in permutations((first, retry, newer)):
+        for other in permutations((first, retry, newer)):
+            p, q = sync(sync(one[0], one[1]), one[2]), sync(sync(other[0], other[1]), other[2])
+            assert b"newer" in p.values, "what nobody overwrote always stays"
+            assert sync(p, q) == sync(q, p) == sync(sync(p, q), p)
+
+
+def test_c6_a_delete_with_context_removes_what_it_saw_and_a_concurrent_put_survives() -> None:
+    state = write(EMPTY, NOTHING, "a~1", b"old")
+    deleted = write(state, state.context, "a~1", None)
+    concurrent = write(state, state.context, "b~1", b"new")
+    assert deleted.values == []
+    assert sync(deleted, concurrent).values == [b"new"]
+    assert sync(deleted, state).values == []
+
+
+def test_w14_an_empty_value_is_a_value_and_no_tombstone() -> None:
+    assert decode(encode(write(EMPTY, NOTHING, "a~1", b""))).values == [b""]
+
+
+def test_c8_a_disk_that_was_lost_gives_no_dot_twice_because_its_next_life_is_another_actor() -> None:
+    before = write(write(EMPTY, NOTHING, actor_id("n1", "aa"), b"1"), NOTHING, actor_id("n1", "aa"), b"2")
+    after = write(EMPTY, NOTHING, actor_id("n1", "bb"), b"3")
+    assert sync(before, after).values == [b"1", b"2", b"3"]
+    assert {node_of(sibling.actor) for sibling in sync(before, after).live} == {"n1"}
+
+
+def test_a_store_that_was_set_back_gives_no_dot_that_the_context_of_the_put_has_already() -> None:
+    """The caller read counter 3 of a node whose store has forgotten 2 and 3: were 2 given again, the context would cover it."""
+    forgotten = write(EMPTY, NOTHING, "a~1", b"1")
+    state, new, _ = put(forgotten, Context({"a~1": 3}), "a~1", b"4", b"", 0)
+    assert new.dot == ("a~1", 4)
+    assert state.values == [b"4"]
+
+
+def test_a_put_does_not_change_the_state_or_context_that_it_was_given() -> None:
+    state = write(EMPTY, NOTHING, "a~1", b"1")
+    seen = Context({"a~1": 1}, frozenset({("b~1", 7)}))
+    before = encode(state), repr(seen)
+    put(state, seen, "b~1", b"2", b"", 0)
+    sync(state, write(state, seen, "c~1", b"3"))
+    assert (encode(state), repr(seen)) == before
+
+
+def test_a_thousand_blind_puts_are_a_thousand_siblings_and_can_still_be_read_and_resolved() -> None:
+    state = EMPTY
+    for n in range(1000):
+        state = write(state, NOTHING, "a~1", b"%d" % n)
+    assert len(decode(encode(state)).values) == 1000
+    assert write(state, state.context, "a~1", b"all").values == [b"all"]
+
+
+def test_a_state_with_more_siblings_than_one_node_lets_grow_can_be_read_again() -> None:
+    live = tuple(Sibling("a~1", n, b"x", b"", 0) for n in range(1, 30_001))
+    state = Siblings(live, Context({"a~1": 30_000}))
+    assert decode(encode(state)) == state
+
+
+# --- contexts as sets ------------------------------------------------------------------------------------------------------
+
+dots = st.frozensets(st.tuples(st.sampled_from(ACTORS), st.integers(1, 6)), max_size=12)
+
+
+def context_of(dots: frozenset[Dot]) -> Context:
+    context = NOTHING
+    for dot in sorted(dots, reverse=True):
+        context = context.add(*dot)
+    return context
+
+
+@given(dots, dots)
+def test_a_context_is_a_set_of_dots_in_one_form_however_it_came_about(one: frozenset[Dot], other: frozenset[Dot]) -> None:
+    a, b = context_of(one), context_of(other)
+    assert dots_of(a) == one
+    assert a.join(b) == b.join(a) == context_of(one | other)
+    assert (a == b) == (one == other)
+    assert bool(a) == bool(one)
+    for actor in ACTORS:
+        assert a.last(actor) == max((n for who, n in one if who == actor), default=0)
+        assert all(a.covers(actor, n) == ((actor, n) in one) for n in range(1, 8))
+
+
+# --- bytes of others -------------------------------------------------------------------------------------------------------
+
+GOOD_CONTEXT: list[Any] = [["a~1", 2]], []
+GOOD_LIVE: list[Any] = [["a~1", 2, b"v", b"id", 0]]
+
+
+def test_the_bytes_of_a_state_are_those_that_the_first_release_wrote() -> None:
+    state = write(write(EMPTY, NOTHING, "a~1", b"1", b"i"), NOTHING, "b~1", None, b"j")
+    assert encode(state) == msgpack.packb([[["a~1", 1], ["b~1", 1]], [], [["a~1", 1, b"1", b"i", 0], ["b~1", 1, None, b"j", 0]]])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        1,
+        [],
+        [[], []],
+        [[], [], []],
+        ["", "", ""],
+        [None, None, None],
+        [*GOOD_CONTEXT, None],
+        [*GOOD_CONTEXT, b""],
+        [*GOOD_CONTEXT, GOOD_LIVE, 0],
+        [[["a~1", 2], ["a~1", 3]], [], []],
+        [[["b~1", 1], ["a~1", 1]], [], []],
+        [[["a~1", 0]], [], []],
+        [[["a~1", -1]], [], []],
+        [[["a~1", COUNTER_MAX]], [], []],
+        [[["a~1", True]], [], []],
+        [[["a~1", 1.0]], [], []],
+        [[[b"a~1", 1]], [], []],
+        [[["", 1]], [], []],
+        [[["a~1"]], [], []],
+        [[["a~1", 1, 1]], [], []],
+        [[["a~1", 2]], [["a~1", 2]], []],
+        [[["a~1", 2]], [["a~1", 3]], []],
+        [[], [["a~1", 1]], []],
+        [[], [["b~1", 5], ["a~1", 5]], []],
+        [[], [["a~1", 5], ["a~1", 5]], []],
+        [[], [["a~1", "5"]], []],
+        [[["a~1", 2]], 0, []],
+        [*GOOD_CONTEXT, [["a~1", 3, b"", b"", 0]]],
+        [*GOOD_CONTEXT, [["b~1", 1, b"", b"", 0]]],
+        [*GOOD_CONTEXT, [["b~1", 0, b"", b"", 0]]],
+        [*GOOD_CONTEXT, [["a~1", -1, b"", b"", 0]]],
+        [*GOOD_CONTEXT, [["a~1", 1, "v", b"", 0]]],
+        [*GOOD_CONTEXT, [["a~1", 1, b"", "id", 0]]],
+        [*GOOD_CONTEXT, [["a~1", 1, b"", b"", 0.5]]],
+        [*GOOD_CONTEXT, [["a~1", True, b"", b"", 0]]],
+        [*GOOD_CONTEXT, [["a~1", 1, b""]]],
+        [*GOOD_CONTEXT, [*GOOD_LIVE, *GOOD_LIVE]],
+        [*GOOD_CONTEXT, [*GOOD_LIVE, ["a~1", 1, b"", b"", 0]]],
+        [*GOOD_CONTEXT, ["abcde"]],
+        {"a": 1},
+        [*GOOD_CONTEXT, [[["a~1"], 1, b"", b"", 0]]],
+    ],
+)
+def test_w12_rows_that_are_no_state_are_malformed(rows: object) -> None:
+    with pytest.raises(MalformedVersion):
+        decode(msgpack.packb(rows))
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=60).filter(bool))
+def test_random_bytes_are_malformed_or_the_bytes_of_a_state(raw: bytes) -> None:
+    try:
+        state = decode(raw)
+    except MalformedVersion:
+        return
+    assert encode(state) == raw
+
+
+def test_every_cut_and_every_flipped_bit_of_a_state_is_malformed_or_another_sound_state() -> None:
+    """A row's own checksum finds these on disk, the frame's under way; what passes both must still not break the reader."""
+    raw = encode(write(write(EMPTY, NOTHING, "a~1", b"1", b"i"), Context({}, frozenset({("c~1", 9)})), "b~1", b"2", b"j"))
+    broken = [raw[:n] for n in range(1, len(raw))] + [raw + b"\x00"]
+    broken += [raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :] for at in range(len(raw)) for bit in range(8)]
+    for other in broken:
+        try:
+            state = decode(other)
+        except MalformedVersion:
+            continue
+        assert all(state.context.covers(*sibling.dot) for sibling in state.live)
+        assert len(other) == len(raw), "no cut passes"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x91" * 1_000_000,
+        b"\xdd\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\x93\xdd\xff\xff\xff\xff\x90\x90",
+        b"\xc1",
+        b"\xdc\xff\xff" + b"\x90" * 65535,
+    ],
+)
+def test_w4_w5_nesting_and_lengths_that_are_claimed_are_malformed_at_once(raw: bytes) -> None:
+    with pytest.raises(MalformedVersion):
+        decode(raw)
+
+
+# --- the client's token ----------------------------------------------------------------------------------------------------
+
+SECRET = b"s" * 32
+SEEN = Context({"a~1": 3, "b~1": 1}, frozenset({("c~1", 7)}))
+TOKEN = seal_context(SEEN, "carts", b"alice", SECRET)
+
+
+@given(dots, st.text(max_size=5), st.binary(max_size=5))
+def test_a_context_comes_back_from_its_token(dots: frozenset[Dot], bucket: str, key: bytes) -> None:
+    context = context_of(dots)
+    assert open_context(seal_context(context, bucket, key, SECRET), bucket, key, SECRET) == context
+
+
+def test_a_token_survives_json_as_base64() -> None:
+    kept = json.dumps(base64.b64encode(TOKEN).decode())
+    assert open_context(base64.b64decode(json.loads(kept)), "carts", b"alice", SECRET) == SEEN
+
+
+def test_no_token_and_the_empty_context_are_the_same() -> None:
+    assert seal_context(NOTHING, "carts", b"alice", SECRET) == b""
+    assert open_context(b"", "carts", b"alice", SECRET) == NOTHING
+
+
+def test_w12_every_cut_and_every_flipped_bit_of_a_token_is_refused() -> None:
+    broken = [TOKEN[:n] for n in range(1, len(TOKEN))] + [TOKEN[n:] for n in range(1, len(TOKEN))] + [TOKEN + b"\x00"]
+    broken += [TOKEN[:at] + bytes([TOKEN[at] ^ 1 << bit]) + TOKEN[at + 1 :] for at in range(len(TOKEN)) for bit in range(8)]
+    for token in broken:
+        with pytest.raises(BadContext):
+            open_context(token, "carts", b"alice", SECRET)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "secret"),
+    [
+        ("carts", b"bob", SECRET),
+        ("orders", b"alice", SECRET),
+        ("cart", b"salice", SECRET),
+        ("", b"cartsalice", SECRET),
+        ("carts", b"alice", b"t" * 32),
+    ],
+)
+def test_w12_a_token_of_another_key_bucket_or_cluster_is_refused(bucket: str, key: bytes, secret: bytes) -> None:
+    with pytest.raises(BadContext):
+        open_context(TOKEN, bucket, key, secret)
+
+
+def test_w12_a_forged_context_of_the_future_is_refused_and_so_hides_no_later_write() -> None:
+    content = b"\x01" + msgpack.packb([[["a~1", COUNTER_MAX - 1]], []])
+    for forged in (
+        content + bytes(16),
+        content + TOKEN[-16:],
+        seal_context(Context({"a~1": 1 << 40}), "carts", b"alice", b"guessed"),
+    ):
+        with pytest.raises(BadContext):
+            open_context(forged, "carts", b"alice", SECRET)
+
+
+@given(st.binary(max_size=100).filter(bool))
+def test_w12_random_bytes_are_no_token(token: bytes) -> None:
+    with pytest.raises(BadContext):
+        open_context(token, "carts", b"alice", SECRET)
+
+
+def test_w12_a_megabyte_is_refused_without_being_unpacked() -> None:
+    with pytest.raises(BadContext):
+        open_context(b"\x01" + b"\x90" * (1 << 20), "carts", b"alice", SECRET)
