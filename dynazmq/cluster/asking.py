@@ -1,0 +1,158 @@
+"""Asking nodes how they are, over one DEALER each: a node that is away never holds up the question to another.
+
+Nothing here blocks: `ask` puts questions on their way, `collect` takes what has come back. Imports ZeroMQ, so who wants to start
+fast imports this module late.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import zmq
+
+from dynazmq.cluster.judgement import Answer
+from dynazmq.config import FRAME_BYTES_MAX
+from dynazmq.dynamo.messages import Message, StatusReply, StatusRequest, Topology, TopologyRequest
+from dynazmq.dynamo.ring import Ring
+from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode, open_frame
+
+
+@dataclass(slots=True)
+class _Line:
+    """The line to one node. `asked`: the request whose answer is awaited; an answer to any other is too late to be true."""
+
+    socket: zmq.Socket[bytes]
+    asked: int = 0
+    endpoint: str = ""
+
+
+@dataclass(slots=True)
+class Asker:
+    """For one thread. `close` it."""
+
+    cluster_id: int
+    endpoints: Mapping[str, str]
+    rings: dict[str, Ring] = field(default_factory=dict)
+    """digest → ring, as far as nodes were asked for it"""
+    _context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=lambda: zmq.Context(io_threads=1))
+    _lines: dict[str, _Line] = field(default_factory=dict)
+    _next: int = 1
+    _incarnation: int = field(default_factory=lambda: secrets.randbits(63) | 1)
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Ask these nodes for their status. Never blocks; a node that is away is not told later what was asked now."""
+        for name in names:
+            line = self._line(name)
+            line.asked = self._send(line.socket, StatusRequest(self._next)) or line.asked
+
+    def ask_ring(self, name: str) -> None:
+        """Ask one node for its ring; it turns up in `rings`."""
+        self._send(self._line(name).socket, TopologyRequest(self._next))
+
+    def collect(self) -> dict[str, Answer]:
+        """The answers that are here by now: name → answer to the question asked last."""
+        answers: dict[str, Answer] = {}
+        for name, line in self._lines.items():
+            while (message := _receive(line.socket)) is not None:
+                if isinstance(message, StatusReply) and message.request_id == line.asked:
+                    if answer := Answer.parse(name, message.status):
+                        answers[name] = answer
+                elif isinstance(message, Topology):
+                    self._learn(message)
+        return answers
+
+    def gather(self, names: Iterable[str], deadline: float, *, rings: bool = True) -> dict[str, Answer]:
+        """Ask and wait until all have answered, or until `deadline` (monotonic); with the ring that they speak of."""
+        missing = set(names)
+        self.ask(sorted(missing))
+        answers: dict[str, Answer] = {}
+        wanted: set[str] = set()
+        while missing or not wanted <= self.rings.keys():
+            for name, answer in self.collect().items():
+                answers[name] = answer
+                missing.discard(name)
+                digest = answer.ring_digest
+                if rings and digest and digest not in wanted:
+                    wanted.add(digest)
+                    if digest not in self.rings:
+                        self.ask_ring(name)
+            left = deadline - time.monotonic()
+            if left <= 0 or not (missing or not wanted <= self.rings.keys()):
+                break
+            self._wait(left)
+        return answers
+
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """To be polled by a loop that calls `collect`."""
+        return [line.socket for line in self._lines.values()]
+
+    def reconnect(self, name: str) -> None:
+        """Another process answers for this node now: do not wait for the back-off to find it."""
+        if line := self._lines.pop(name, None):
+            line.socket.close(linger=0)
+
+    def close(self) -> None:
+        for line in self._lines.values():
+            line.socket.close(linger=0)
+        self._lines.clear()
+        self._context.term()
+
+    def _line(self, name: str) -> _Line:
+        line = self._lines.get(name)
+        if line is None:
+            line = self._lines[name] = _Line(self._connect(self.endpoints[name]))
+        return line
+
+    def _connect(self, endpoint: str) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        socket.linger = 0
+        socket.sndhwm = 2  # questions to a node that is away: the newest matter, and not many of them
+        socket.rcvhwm = 16
+        socket.maxmsgsize = FRAME_BYTES_MAX
+        socket.reconnect_ivl = 20
+        socket.reconnect_ivl_max = 200
+        socket.connect(endpoint)
+        return socket
+
+    def _send(self, socket: zmq.Socket[bytes], message: StatusRequest | TopologyRequest) -> int:
+        """The request's id, or 0 when the line takes no more."""
+        self._next += 1
+        now_ms = int(time.monotonic() * 1000)
+        envelope = Envelope(FROM_CLIENT, self.cluster_id, self._incarnation, 0, now_ms)
+        try:
+            for frame in encode(envelope, [message]):
+                socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return 0
+        return message.request_id
+
+    def _learn(self, topology: Topology) -> None:
+        try:
+            ring = Ring.from_wire(topology.ring)
+        except ValueError:
+            return
+        self.rings[ring.digest().hex()] = ring
+
+    def _wait(self, seconds: float) -> None:
+        poller = zmq.Poller()
+        for socket in self.sockets():
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(max(1, int(seconds * 1000)))
+
+
+def _receive(socket: zmq.Socket[bytes]) -> Message | None:
+    """The next message; frames hold one here. What does not decode is passed over: a node's fault never ends an observer."""
+    while True:
+        try:
+            frame = socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        try:
+            _, body = open_frame(frame)
+            for message in decode_body(body):
+                return message
+        except BadFrame:
+            continue

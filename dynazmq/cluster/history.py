@@ -1,0 +1,64 @@
+"""What changed between two snapshots, as events for people: who was suspected by whom, when all agreed, when hints were home.
+
+The supervisor tells what happens to processes itself; this is what only the cluster can tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dynazmq.cluster.judgement import hints_by_target
+from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+
+
+@dataclass(slots=True)
+class Chronicle:
+    """Fed with one snapshot after the other. Silent until the cluster has been whole once: a start is no recovery."""
+
+    _whole_once: bool = False
+    _word: dict[str, str] = field(default_factory=dict)  # node → what was last told of it: up | suspected | down
+    _hints: dict[str, int] = field(default_factory=dict)  # target → most hints that were seen waiting, while some do
+    _converged: bool = False
+
+    def changes(self, snapshot: Snapshot) -> list[Event]:
+        events: list[Event] = []
+        for node in snapshot.nodes:
+            self._reachability(node, snapshot.taken_at, events)
+        self._handoff(snapshot, events)
+        if snapshot.converged and all(node.state == "up" for node in snapshot.nodes):
+            if not self._converged:
+                events.append(Event(snapshot.taken_at, "*", "all up, rings agree, no hint pends", "converged"))
+            self._converged = self._whole_once = True
+        else:
+            self._converged = False
+        return events if self._whole_once else []
+
+    def _reachability(self, node: NodeView, now: float, events: list[Event]) -> None:
+        if not node.seen_by:
+            return
+        against = sorted(peer for peer, state in node.seen_by.items() if state != "up")
+        gone = [peer for peer in against if node.seen_by[peer] == "down"]
+        before = self._word.get(node.name, "up")
+        if len(gone) == len(node.seen_by):
+            word, text = "down", f"down: {' '.join(gone)} agree"
+        elif against:
+            word, text = "suspected", f"suspected by {' '.join(against)}"
+        else:
+            word, text = "up", f"up: {len(node.seen_by)}/{len(node.seen_by)} peers see it"
+        if word == before or (word == "suspected" and before == "down"):  # on the way back: told when it is complete
+            return
+        self._word[node.name] = word
+        events.append(Event(now, node.name, text, word))
+
+    def _handoff(self, snapshot: Snapshot, events: list[Event]) -> None:
+        waiting = hints_by_target(snapshot)
+        for target, count in waiting.items():
+            if target not in self._hints:
+                holders = " ".join(node.name for node in snapshot.nodes if target in node.hints_for)
+                events.append(Event(snapshot.taken_at, target, f"hints for it are kept at {holders}", "hints"))
+            self._hints[target] = max(count, self._hints.get(target, 0))
+        silent = any(node.pid is not None and not node.answers for node in snapshot.nodes)
+        for target in [target for target in self._hints if target not in waiting]:
+            if not silent:  # a holder that does not answer now may still have some
+                most = self._hints.pop(target)
+                events.append(Event(snapshot.taken_at, target, f"hints delivered, none waits (most seen {most:,})", "drained"))

@@ -1,0 +1,244 @@
+"""From three sources to one picture: what the operating system knows of a process, what the node says of itself, and what its
+peers say of it. Pure: the supervisor judges with it twice a second, `observe.py` for everybody else.
+
+    paused    there is a process and it is stopped by SIGSTOP
+    stopped   no process, because somebody asked for that (stop, wipe)
+    down      no process otherwise (a `kill` is a crash on purpose: it looks like any other)
+    starting  a process that has never answered yet
+    suspect   a process that does not answer now, or a peer that cannot reach it
+    up        otherwise
+
+Where the sources disagree, the operating system wins over the node, and the node over its peers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.paths import ClusterFile
+
+START_S = 3.0
+"""A process that has not answered is called "starting" for so long, when no supervisor knows whether it ever did."""
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeFact:
+    """What the supervisor knows of one node's process; without one, what is recorded and the operating system confirms."""
+
+    pid: int | None = None
+    process: str = "stopped"
+    purpose: str = ""  # why there is no process, when somebody asked for that: killed | stopped | wiped
+    answered: bool = False  # this process has answered before
+    restart_in_s: float | None = None
+    gave_up: bool = False
+    state: str = ""  # as the supervisor judged it last, and for how long it has
+    state_s: float = 0.0
+    exits: int = 0  # how often it ended without being asked, in this supervisor's life
+    reason: str = ""  # its last words, when it ended badly
+    log_from: int = 0  # where this life begins in its log
+    adopted: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    supervisor_pid: int | None = None
+    restart: str = "on-failure"
+    stopping: bool = False  # the whole cluster is on its way down
+    nodes: dict[str, NodeFact] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    degraded_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """One node's StatusReply. Unknown fields are ignored, absent ones have a default: versions may differ for one round."""
+
+    name: str
+    status: dict[str, Any]
+
+    @classmethod
+    def parse(cls, name: str, raw: bytes) -> Answer | None:
+        try:
+            status = json.loads(raw)
+        except (ValueError, RecursionError):
+            return None
+        return cls(name=name, status=status) if isinstance(status, dict) else None
+
+    def section(self, name: str) -> dict[str, Any]:
+        found = self.status.get(name)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def ring_digest(self) -> str:
+        return str(self.section("ring").get("digest", ""))
+
+    @property
+    def ring_version(self) -> int:
+        return int(self.section("ring").get("version", 0))
+
+    def says_of(self, peer: str) -> tuple[str, float] | None:
+        """(up | suspect | down, for how many seconds)"""
+        said = self.section("peers").get(peer)
+        return (str(said.get("state", "")), float(said.get("for_s", 0.0))) if isinstance(said, dict) else None
+
+
+def judge(
+    cluster: ClusterFile,
+    directory: Path,
+    facts: Facts,
+    answers: Mapping[str, Answer],
+    *,
+    owners: Sequence[str],
+    now: float,
+    cpu_percent: Mapping[str, float] | None = None,
+) -> Snapshot:
+    """`now` is wall-clock time."""
+    nodes = [_view(name, endpoint, facts, answers, cpu_percent or {}) for name, endpoint in cluster.members.items()]
+    digests = {answer.ring_digest for answer in answers.values()}
+    snapshot = Snapshot(
+        name=cluster.name,
+        directory=str(directory),
+        taken_at=now,
+        supervisor_pid=facts.supervisor_pid,
+        ring_version=max((answer.ring_version for answer in answers.values()), default=0),
+        owners=tuple(owners),
+        n=cluster.n,
+        r=cluster.r,
+        w=cluster.w,
+        sync=cluster.sync,
+        transport=cluster.transport,
+        nodes=nodes,
+        ring_agreed=len(digests) == 1,
+        events=facts.events,
+    )
+    snapshot.converged = converged(snapshot)
+    if wrong(snapshot):
+        snapshot.degraded_s = facts.degraded_s if facts.degraded_s is not None else _longest_trouble(nodes)
+    return snapshot
+
+
+def converged(snapshot: Snapshot) -> bool:
+    """Every up node agrees on the ring and no hint pends; nodes that are away do not count, those on their way do."""
+    states = {node.state for node in snapshot.nodes}
+    on_the_way = states & {"starting", "suspect", "joining", "leaving"}
+    return "up" in states and not on_the_way and snapshot.ring_agreed and hints_pending(snapshot) == 0
+
+
+def wrong(snapshot: Snapshot) -> bool:
+    """Something is not as it should be, although everything may still be served."""
+    return not snapshot.ring_agreed or hints_pending(snapshot) > 0 or any(node.state != "up" for node in snapshot.nodes)
+
+
+def ready(snapshot: Snapshot) -> bool:
+    """Every node is up and says the same of all others, and they agree on the ring."""
+    return snapshot.ring_agreed and all(
+        node.state == "up" and len(node.seen_by) == len(snapshot.nodes) - 1 for node in snapshot.nodes
+    )
+
+
+def hints_pending(snapshot: Snapshot) -> int:
+    return sum(node.hints_pending for node in snapshot.nodes)
+
+
+def hints_by_target(snapshot: Snapshot) -> dict[str, int]:
+    """Target → hints that wait for it anywhere."""
+    totals: dict[str, int] = {}
+    for node in snapshot.nodes:
+        for target, count in node.hints_for.items():
+            totals[target] = totals.get(target, 0) + count
+    return totals
+
+
+def quorum_met(snapshot: Snapshot) -> bool:
+    """Quorums are sloppy: any nodes that can be reached will do, while there are R and W of them."""
+    return sum(node.state in ("up", "suspect") and node.answers for node in snapshot.nodes) >= max(snapshot.r, snapshot.w)
+
+
+def _view(name: str, endpoint: str, facts: Facts, answers: Mapping[str, Answer], cpu_percent: Mapping[str, float]) -> NodeView:
+    fact = facts.nodes.get(name, NodeFact())
+    answer = answers.get(name)
+    said = {peer: word for peer, other in answers.items() if peer != name and (word := other.says_of(name))}
+    seen_by = {peer: state for peer, (state, _) in said.items()}
+    state = _state(fact, answer, seen_by)
+    view = NodeView(
+        name=name,
+        endpoint=endpoint,
+        state=state,
+        pid=fact.pid,
+        process=fact.process,
+        restart_in_s=fact.restart_in_s,
+        gave_up=fact.gave_up,
+        answers=answer is not None,
+        seen_by=seen_by,
+        cpu_percent=cpu_percent.get(name),
+    )
+    if answer is not None:
+        _fill_in(view, answer)
+        if view.pid is None:  # nobody recorded it, but it answers
+            view.pid, view.process = int(answer.status.get("pid", 0)) or None, "running"
+    if fact.state == state:
+        view.since_s = fact.state_s
+    elif not fact.state and state == "up":
+        view.since_s = view.uptime_s or 0.0
+    elif not fact.state:
+        view.since_s = max((seconds for word, seconds in said.values() if word != "up"), default=0.0)
+    return view
+
+
+def _state(fact: NodeFact, answer: Answer | None, seen_by: Mapping[str, str]) -> str:
+    if fact.process == "paused":
+        return "paused"
+    if fact.pid is None and answer is None:
+        return "stopped" if fact.purpose in ("stopped", "wiped") else "down"
+    if answer is None:
+        return "suspect" if fact.answered else "starting"
+    if any(state != "up" for state in seen_by.values()):
+        return "suspect"
+    return "up"
+
+
+def _fill_in(view: NodeView, answer: Answer) -> None:
+    """What only the node itself can know."""
+    status = answer.status
+    commit = answer.section("commit")
+    latency = answer.section("latency")
+    view.partitions = int(status.get("owned", 0))
+    view.keys = int(status.get("keys", 0))
+    view.hints_pending = int(status.get("hints_pending", 0))
+    view.hints_for = {str(target): int(count) for target, count in answer.section("hints_for").items() if count}
+    view.hints_oldest_s = {str(target): float(age) for target, age in answer.section("hints_oldest_s").items()}
+    view.uptime_s = _number(status, "uptime_s")
+    view.rss_bytes = int(status.get("rss_bytes", 0)) or None
+    view.ops_per_s = _number(status, "ops_per_s")
+    view.p50_ms = _worst(latency, "p50_ms")
+    view.p99_ms = _worst(latency, "p99_ms")
+    view.commit_ms = _number(commit, "avg_ms")
+    if commit.get("count"):
+        view.rows_per_commit = float(commit.get("rows", 0)) / float(commit["count"])
+    view.counters = {str(name): int(count) for name, count in answer.section("counters").items()}
+    view.ring_digest = answer.ring_digest
+    view.incarnation = int(status.get("incarnation", 0))
+
+
+def _number(section: Mapping[str, Any], name: str) -> float | None:
+    value = section.get(name)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _worst(latency: Mapping[str, Any], name: str) -> float | None:
+    """Of puts and gets: whoever waits longest is who complains. None while there are none."""
+    found = [
+        float(each[name])
+        for each in latency.values()
+        if isinstance(each, dict) and each.get("count") and isinstance(each.get(name), (int, float))
+    ]
+    return max(found, default=None)
+
+
+def _longest_trouble(nodes: Sequence[NodeView]) -> float:
+    return max((node.since_s for node in nodes if node.state != "up"), default=0.0)

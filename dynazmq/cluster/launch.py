@@ -1,0 +1,207 @@
+"""Starting and ending a cluster from outside: what `cluster up` and `cluster down` do around the supervisor.
+
+Whoever holds supervisor.lock may create, adopt and end. `up` takes it and hands it to the supervisor that it starts; `down` waits
+for it, so that when it returns nobody can be at work any more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dynazmq import paths
+from dynazmq.cluster import control, processes, state
+from dynazmq.cluster.children import tail
+from dynazmq.cluster.control import NoSupervisor
+from dynazmq.cluster.leftovers import remove_sockets, surviving
+from dynazmq.errors import ClusterError, NoSuchCluster
+from dynazmq.paths import ClusterFile
+
+POLL_S = 0.02
+DOWN_S = processes.STOP_GRACE_S + 3.0
+"""After this long a supervisor that was told to end its nodes, each with its grace, is taken for stuck."""
+
+
+def lock(directory: Path) -> int | None:
+    """See `state.take_lock`; makes the directory when there is none."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return state.take_lock(directory)
+    except OSError as error:
+        raise ClusterError(f"cannot use {directory}: {error.strerror}") from None
+
+
+_started: list[subprocess.Popen[bytes]] = []
+"""Supervisors that are children of this process: it reaps them when it ends their cluster, if it lives that long."""
+
+
+def start_supervisor(directory: Path, held: int, policy: str, restart_after_s: float) -> subprocess.Popen[bytes]:
+    """Start it in the background, in a session of its own; the lock goes with it."""
+    log = paths.supervisor_log(directory)
+    processes.rotate(log)
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "dynazmq.cluster.supervisor"),
+                *(str(directory), policy, f"{restart_after_s:g}", str(held)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env=processes.environment(),
+            start_new_session=True,
+            pass_fds=(held,),
+        )
+    _started.append(process)
+    return process
+
+
+def await_supervisor(directory: Path, process: subprocess.Popen[bytes] | None, deadline: float) -> dict[str, Any]:
+    """Its first facts. Raises ClusterError with its last words when it ends first, or when `deadline` passes."""
+    while True:
+        try:
+            return control.call(directory, "facts", 1.0)
+        except NoSupervisor as error:
+            if process is not None and process.poll() is not None:
+                words = tail(paths.supervisor_log(directory), lines_max=1)
+                reason = words[0].removeprefix("error: ") if words else processes.exit_text(process.returncode)
+                raise ClusterError(f"the supervisor did not start: {reason}") from None
+            if time.monotonic() >= deadline:
+                raise ClusterError(f"the supervisor does not answer: {error}") from None
+            time.sleep(POLL_S)
+
+
+# --- ending ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Ended:
+    """What `end_cluster` found and did."""
+
+    nodes: list[str] = field(default_factory=list)  # that ran
+    killed: list[str] = field(default_factory=list)  # of them: did not stop in time
+    supervised: bool = False
+    supervisor_killed: bool = False
+
+    @property
+    def was_running(self) -> bool:
+        return self.supervised or bool(self.nodes)
+
+
+def end_cluster(directory: Path) -> Ended:
+    """End every process of the cluster, with or without a supervisor; returns when all are gone. Raises NoSuchCluster."""
+    if not (directory / "cluster.json").exists():
+        raise NoSuchCluster(f"no cluster in {directory}")
+    ended = Ended()
+    held = state.take_lock(directory)
+    if held is None:
+        held = _end_through_supervisor(directory, ended)
+    try:
+        names = _names(directory)
+        left = surviving(directory, names, state.StateFile.load(directory))
+        outcome = processes.end_all(left)
+        ended.nodes += [name for name in outcome if name not in ended.nodes]
+        ended.killed += [name for name, how in outcome.items() if how == "killed"]
+        _remove_sockets(directory)
+        state.forget(directory)
+    finally:
+        os.close(held)
+    _started[:] = [process for process in _started if process.poll() is None]
+    return ended
+
+
+def _end_through_supervisor(directory: Path, ended: Ended) -> int:
+    """Returns the lock, which is free once the supervisor is gone."""
+    ended.supervised = True
+    deadline = time.monotonic() + DOWN_S
+    told = False
+    while time.monotonic() < deadline:
+        try:
+            if not told:
+                ended.nodes = list(control.call(directory, "down", 2.0)["nodes"])
+                told = True
+            else:
+                _note_killed(control.call(directory, "facts", 1.0), ended)
+        except NoSupervisor:
+            pass  # it is just starting, or gone
+        if (held := state.take_lock(directory)) is not None:
+            return held
+        time.sleep(POLL_S)
+    # It holds the lock and does nothing: frozen, or stuck. Its nodes are ended without it.
+    identity = state.StateFile.load(directory).supervisor
+    if identity is None or not processes.send_signal(identity, signal.SIGKILL):
+        raise ClusterError(f"somebody holds {directory}/supervisor.lock and does not answer; see supervisor.log there")
+    ended.supervisor_killed = True
+    processes.await_gone({"supervisor": identity}, processes.STOP_GRACE_S)
+    held = state.take_lock(directory)
+    if held is None:
+        raise ClusterError(f"{directory}/supervisor.lock is still held by another process")
+    return held
+
+
+def _note_killed(facts: dict[str, Any], ended: Ended) -> None:
+    for _, name, text, kind in facts["events"]:
+        if kind == "killed" and "did not stop" in text and name not in ended.killed:
+            ended.killed.append(name)
+
+
+def _names(directory: Path) -> list[str]:
+    """Node names, also when cluster.json cannot be read."""
+    try:
+        return list(ClusterFile.load(directory).members)
+    except ClusterError:
+        nodes = directory / "nodes"
+        return sorted(entry.name for entry in nodes.iterdir()) if nodes.is_dir() else []
+
+
+def _remove_sockets(directory: Path) -> None:
+    try:
+        remove_sockets(directory, ClusterFile.load(directory))
+    except ClusterError:
+        pass  # unreadable: nobody knows which sockets are its
+
+
+def purge(directory: Path) -> int:
+    """Remove a cluster that is down, with all that it stored; the bytes that were freed. Removes nothing that is not its own."""
+    held = state.take_lock(directory)
+    if held is None:
+        raise ClusterError("somebody starts this cluster just now; nothing was removed")
+    try:
+        freed = sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file() and not entry.is_symlink())
+        _remove_sockets(directory)
+        shutil.rmtree(paths.runtime_dir(directory), ignore_errors=True)
+        shutil.rmtree(directory / "nodes", ignore_errors=True)
+        for name in ("supervisor.json", "supervisor.log", "supervisor.log.1", "cluster.json", "supervisor.lock"):
+            (directory / name).unlink(missing_ok=True)
+        try:
+            directory.rmdir()
+        except OSError:
+            pass  # something else is in it
+    except OSError as error:
+        raise ClusterError(f"cannot remove {error.filename}: {error.strerror}") from None
+    finally:
+        os.close(held)
+    return freed
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------------
+
+
+def known_clusters() -> Iterator[Path]:
+    """Directories of this user's clusters: those in the state directory, and those that run anywhere."""
+    seen: set[Path] = set()
+    home = paths.cluster_dir(name="default").parent
+    found = sorted(home.glob("*/cluster.json")) if home.is_dir() else []
+    for directory in [path.parent for path in found] + sorted(set(processes.running_clusters())):
+        if directory.resolve() not in seen and (directory / "cluster.json").exists():
+            seen.add(directory.resolve())
+            yield directory

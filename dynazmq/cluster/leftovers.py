@@ -1,0 +1,34 @@
+"""What an earlier supervisor left: processes to adopt or to end, and sockets to remove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dynazmq import paths
+from dynazmq.cluster import processes, state
+from dynazmq.paths import ClusterFile
+
+
+def surviving(directory: Path, names: Iterable[str], before: state.StateFile) -> dict[str, processes.Identity]:
+    """The node processes of this cluster that are alive: those recorded, and those found by their command lines."""
+    names = list(names)
+    found = processes.find_nodes(directory, names)
+    for name in names:
+        record = before.nodes.get(name)
+        if name not in found and record and record.identity and processes.state_of(record.identity):
+            found[name] = record.identity
+    return found
+
+
+def remove_sockets(directory: Path, cluster: ClusterFile) -> None:
+    """Only sockets, and only those that this cluster could have made."""
+    run = paths.runtime_dir(directory)
+    for name in (*(f"{member}.sock" for member in cluster.members), "supervisor.sock"):
+        path = run / name
+        if path.is_socket():
+            path.unlink(missing_ok=True)
+    try:
+        run.rmdir()
+    except OSError:
+        pass  # something else is in it

@@ -1,0 +1,68 @@
+"""What can be seen of a cluster at one moment: the process fact, each node's own word, and what its peers say of it.
+
+The terminal UI, `cluster status` and `cluster wait` all look at this value; only `observe.py` makes one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeView:
+    """One node. Figures that only the node itself knows are None while it does not answer."""
+
+    name: str
+    endpoint: str
+    state: str  # up | suspect | down | paused | stopped | starting | joining | leaving
+    pid: int | None = None  # None: no process
+    process: str = ""  # the fact: "running", "paused", "stopped", "wiped", "killed (9)", "exited (1)", "gone", "failed"
+    since_s: float = 0.0  # seconds in this state
+    restart_in_s: float | None = None  # the supervisor's countdown
+    answers: bool = False  # it answered this snapshot's question
+    gave_up: bool = False  # it died so often that nobody starts it again before somebody asks
+    seen_by: dict[str, str] = field(default_factory=dict)  # peer → what that peer says of this node: up | suspect | down
+    partitions: int = 0  # owned
+    keys: int | None = None
+    hints_pending: int = 0  # hints that this node holds for others
+    hints_for: dict[str, int] = field(default_factory=dict)  # target → count
+    hints_oldest_s: dict[str, float] = field(default_factory=dict)
+    uptime_s: float | None = None
+    rss_bytes: int | None = None
+    cpu_percent: float | None = None
+    ops_per_s: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    commit_ms: float | None = None
+    rows_per_commit: float | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    ring_digest: str = ""
+    incarnation: int = 0
+
+
+@dataclass(slots=True)
+class Event:
+    at: float  # wall clock, seconds since 1970
+    node: str  # "*" for the cluster
+    text: str
+    kind: str = ""  # for programs: started | gone | restarting | paused | resumed | suspected | down | up | hints | drained | …
+
+
+@dataclass(slots=True, kw_only=True)
+class Snapshot:
+    name: str
+    directory: str
+    taken_at: float  # wall clock, seconds since 1970
+    supervisor_pid: int | None
+    ring_version: int
+    owners: tuple[str, ...]  # partition → owner's name; () when no node answered
+    n: int
+    r: int
+    w: int
+    sync: str
+    transport: str
+    nodes: list[NodeView]
+    ring_agreed: bool = False  # every node that answers has the same ring
+    converged: bool = False
+    degraded_s: float | None = None  # how long something has been wrong; None: nothing is
+    events: list[Event] = field(default_factory=list)  # newest last, bounded

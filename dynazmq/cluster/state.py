@@ -1,0 +1,113 @@
+"""What a supervisor leaves on disk: the lock that makes it the only one, and supervisor.json for whoever comes after it.
+
+The lock is the truth about *whether* somebody supervises: the kernel drops it with the process, however that ends. The file says
+*who*, and which processes run, so that the next supervisor adopts them and `down` can end them without one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dynazmq import paths
+from dynazmq.cluster.processes import Identity
+
+SCHEMA = "dynazmq.supervisor/1"
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeRecord:
+    """One node as its supervisor last knew it. `process`: how the last one ended, when there is none now."""
+
+    identity: Identity | None = None
+    process: str = ""
+    purpose: str = ""  # why it has no process, when that is what somebody asked for: killed | stopped | wiped
+    changed_at: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class StateFile:
+    """supervisor.json."""
+
+    supervisor: Identity | None = None
+    restart: str = "on-failure"
+    nodes: dict[str, NodeRecord] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, directory: Path) -> StateFile:
+        """What is recorded; an empty record when there is none or it is damaged (`find_nodes` then finds the processes)."""
+        try:
+            raw = json.loads(_path(directory).read_text())
+            nodes = {
+                str(name): NodeRecord(
+                    identity=_identity(each["identity"]),
+                    process=str(each["process"]),
+                    purpose=str(each["purpose"]),
+                    changed_at=float(each["changed_at"]),
+                )
+                for name, each in raw["nodes"].items()
+            }
+            return cls(supervisor=_identity(raw["supervisor"]), restart=str(raw["restart"]), nodes=nodes)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+
+    def save(self, directory: Path) -> None:
+        document = {
+            "schema": SCHEMA,
+            "supervisor": _plain(self.supervisor),
+            "restart": self.restart,
+            "nodes": {
+                name: {
+                    "identity": _plain(record.identity),
+                    "process": record.process,
+                    "purpose": record.purpose,
+                    "changed_at": record.changed_at,
+                }
+                for name, record in self.nodes.items()
+            },
+        }
+        paths.write_atomically(_path(directory), json.dumps(document, indent=1) + "\n")
+
+
+def forget(directory: Path) -> None:
+    """After a clean end there is nothing to adopt."""
+    _path(directory).unlink(missing_ok=True)
+
+
+def _path(directory: Path) -> Path:
+    return directory / "supervisor.json"
+
+
+def _plain(identity: Identity | None) -> list[int | str] | None:
+    return [identity.pid, identity.started] if identity else None
+
+
+def _identity(raw: list[int | str] | None) -> Identity | None:
+    return Identity(int(raw[0]), str(raw[1])) if raw else None
+
+
+# --- the lock -------------------------------------------------------------------------------------------------------------
+
+
+def take_lock(directory: Path) -> int | None:
+    """Become the one who may start, adopt and end this cluster's processes. None: somebody else is.
+
+    The descriptor is the lock: a child that inherits it holds it too, so it passes to a supervisor without a gap.
+    """
+    path = directory / "supervisor.lock"
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        try:
+            if os.stat(path).st_ino == os.fstat(handle).st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # purged between our open and our lock: that file is nobody's any more

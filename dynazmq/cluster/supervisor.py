@@ -1,0 +1,274 @@
+"""The supervisor: starts a cluster's nodes, watches them, does what is asked, and is the only one who does (design 7).
+
+    poll control socket, pidfds, signals → see who has ended, do what is due → write down what changed → ask the nodes at times
+
+One thread, and nothing in it waits: a stop is a signal and a deadline, a question to a node is sent and its answer taken when it
+is there. If this process dies its nodes keep serving; the next one adopts them by pid *and* start time.
+
+Run as `python -m dynazmq.cluster.supervisor DIR POLICY RESTART_AFTER_S LOCK`; `dynazmq cluster up` does. LOCK is an inherited
+descriptor, the flock on supervisor.lock: whoever holds it is the supervisor, so there is no gap in which two could be.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dynazmq import paths
+from dynazmq.cluster import processes, state
+from dynazmq.cluster.children import Child
+from dynazmq.cluster.control import ControlServer, Document
+from dynazmq.cluster.judgement import Facts
+from dynazmq.cluster.leftovers import remove_sockets, surviving
+from dynazmq.cluster.restarts import Restarts
+from dynazmq.cluster.snapshot import Event
+from dynazmq.cluster.watching import Watch
+from dynazmq.errors import ClusterError, DynazmqError
+from dynazmq.paths import ClusterFile
+
+EVENTS_MAX = 200
+POLICIES = ("on-failure", "never")
+
+
+class Supervisor:
+    """Owns every process of one cluster. `run` returns when the cluster is down."""
+
+    def __init__(self, directory: Path, policy: str = "on-failure", restart_after_s: float = 10.0) -> None:
+        self._directory = directory
+        self._cluster = ClusterFile.load(directory)
+        self._policy = policy
+        self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
+        self._children = {
+            name: Child(directory, name, Restarts(first_s=restart_after_s), self._tell) for name in self._cluster.members
+        }
+        self._ending = False
+        self.signalled = 0
+        """The signal that asked for the end, if one did."""
+        self._changed = True
+        self._wake, waker = socket.socketpair()
+        self._wake.setblocking(False)
+        waker.setblocking(False)
+        self._waker = waker
+        paths.make_private(paths.runtime_dir(directory))
+        self._control = ControlServer(paths.supervisor_socket(directory), self._answer)
+        self._watch = Watch(self._cluster, directory, self._events, self._log)
+
+    def run(self) -> None:
+        self._take_over()
+        while not (self._ending and not any(child.runs for child in self._children.values())):
+            self._wait()
+            now = time.monotonic()
+            if self.signalled and not self._ending:
+                self.end()
+            for child in self._children.values():
+                self._changed |= child.notice(now)
+            if self._changed:
+                self._changed = False
+                self._save()
+                self._watch.judge(self._facts(now))
+            if not self._ending:
+                self._watch.turn(now, self._children, lambda: self._facts(time.monotonic()))
+        self._clean_up()
+
+    def end(self) -> None:
+        """End all nodes, then return from `run`."""
+        if not self._ending:
+            self._ending = True
+            self._tell("*", "going down", "stopping")
+        for child in self._children.values():
+            child.end(time.monotonic())
+
+    def end_on_signals(self, *numbers: int) -> None:
+        """These signals end the cluster in good order."""
+
+        def note(number: int, _frame: object) -> None:
+            self.signalled = number  # no more than that: it may come in the middle of a spawn
+
+        for number in numbers:
+            signal.signal(number, note)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # only so that it wakes the loop
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+
+    # --- the loop's parts -------------------------------------------------------------------------------------------------
+
+    def _take_over(self) -> None:
+        """Adopt what runs, start the rest. Who was ended by hand stays so, unless nothing runs: then this is a new start."""
+        now = time.monotonic()
+        before = state.StateFile.load(self._directory)
+        running = surviving(self._directory, self._children, before)
+        for name, identity in running.items():
+            self._children[name].adopt(identity)
+        for name, child in self._children.items():
+            child.again = self._policy == "on-failure"
+            record = before.nodes.get(name)
+            if name in running:
+                continue
+            if running and record and record.purpose:
+                child.keep_away(record)
+            else:
+                child.spawn(now)
+        self._save()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        for descriptor, also_write in self._control.descriptors():
+            poll.register(descriptor, select.POLLIN | (select.POLLOUT if also_write else 0))
+        for child in self._children.values():
+            if child.descriptor is not None:
+                poll.register(child.descriptor, select.POLLIN)
+        due = [at for child in self._children.values() if (at := child.next_due()) is not None]
+        wait_s = min([self._watch.next_due, *due]) - time.monotonic()
+        for descriptor, _ in poll.poll(max(0, int(wait_s * 1000) + 1)):
+            if descriptor == self._wake.fileno():
+                self._wake.recv(4096)
+            else:
+                self._control.serve(descriptor)
+
+    def _facts(self, now: float) -> Facts:
+        facts = Facts(supervisor_pid=os.getpid(), restart=self._policy, stopping=self._ending)
+        facts.nodes = {name: child.fact(now) for name, child in self._children.items()}
+        self._watch.add_to(facts, now)
+        return facts
+
+    def _save(self) -> None:
+        document = state.StateFile(
+            supervisor=processes.identify(os.getpid()),
+            restart=self._policy,
+            nodes={name: child.record() for name, child in self._children.items()},
+        )
+        try:
+            document.save(self._directory)
+        except OSError as error:  # a full disk: the processes can still be found by their command lines
+            self._log("ERROR", "*", f"cannot write supervisor.json: {error}")
+
+    def _clean_up(self) -> None:
+        self._watch.close()
+        self._control.close()
+        remove_sockets(self._directory, self._cluster)
+        state.forget(self._directory)
+        signal.set_wakeup_fd(-1)
+        self._wake.close()
+        self._waker.close()
+        self._log("INFO", "*", "down")
+
+    def _tell(self, name: str, text: str, kind: str) -> None:
+        self._changed = True
+        self._events.append(Event(time.time(), name, text, kind))
+        self._log("WARN" if kind in ("gone", "failed", "killed") else "INFO", name, text)
+
+    def _log(self, level: str, part: str, text: str) -> None:
+        now = time.time()
+        stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
+        try:
+            print(f"{stamp} {level:<5} {part:<8} {text}", file=sys.stderr, flush=True)
+        except OSError:
+            return
+
+    # --- what is asked over the control socket ----------------------------------------------------------------------------
+
+    def _answer(self, request: Document) -> Document:
+        verb = str(request.get("verb"))
+        now = time.monotonic()
+        for child in self._children.values():
+            self._changed |= child.notice(now)
+        if verb == "facts":
+            facts = self._facts(now)
+            return {
+                "pid": facts.supervisor_pid,
+                "restart": facts.restart,
+                "stopping": facts.stopping,
+                "degraded_s": facts.degraded_s,
+                "events": [[event.at, event.node, event.text, event.kind] for event in facts.events],
+                "nodes": {name: asdict(fact) for name, fact in facts.nodes.items()},
+            }
+        if self._ending and verb != "down":
+            raise ClusterError("the cluster is going down")
+        if verb == "down":
+            running = [name for name, child in self._children.items() if child.runs]
+            self.end()
+            return {"pid": os.getpid(), "nodes": running}
+        if verb == "up":
+            return self._up(request, now)
+        action = _ACTIONS.get(verb)
+        if action is None:
+            raise ClusterError(f"unknown verb {verb!r}")
+        return self._act(action, request, now)
+
+    def _act(self, action: Callable[[Child, float], str], request: Document, now: float) -> Document:
+        names = request.get("nodes")
+        if not isinstance(names, list) or not names:
+            raise ClusterError("which nodes?")
+        for name in names:
+            if not isinstance(name, str) or name not in self._children:
+                raise ClusterError(f"no node {name!r}; there are {' '.join(self._children)}")
+        outcome: dict[str, Any] = {}
+        errors: list[str] = []
+        for name in names:
+            pid, at = self._children[name].pid, time.time()
+            try:
+                outcome[name] = {"done": True, "text": action(self._children[name], now), "pid": pid, "at": at}
+            except ClusterError as error:
+                outcome[name] = {"done": False, "text": str(error), "pid": pid, "at": at}
+                errors.append(str(error))
+            except OSError as error:
+                raise ClusterError(f"{name}: {error}") from None
+        self._changed = True
+        if len(errors) == len(names):
+            raise ClusterError("; ".join(errors))
+        return {"nodes": outcome}
+
+    def _up(self, request: Document, now: float) -> Document:
+        """`cluster up` on a cluster that runs: start those that died by themselves; who was ended by hand stays so."""
+        if request.get("restart") in POLICIES:
+            self._policy = str(request["restart"])
+            for child in self._children.values():
+                child.again = self._policy == "on-failure"
+        started = []
+        for name, child in self._children.items():
+            if not child.runs and not child.record().purpose:
+                child.start(now)
+                started.append(name)
+        self._changed = True
+        return {"started": started}
+
+
+_ACTIONS: dict[str, Callable[[Child, float], str]] = {
+    "start": Child.start,
+    "kill": Child.kill,
+    "stop": Child.stop,
+    "wipe": Child.wipe,
+    "restart": Child.restart,
+    "pause": Child.pause,
+    "resume": Child.resume,
+}
+
+
+# --- the process ------------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> int:
+    directory, policy, restart_after_s, lock = Path(arguments[0]), arguments[1], float(arguments[2]), int(arguments[3])
+    os.set_inheritable(lock, False)  # it is ours, not our nodes'
+    try:
+        supervisor = Supervisor(directory, policy, restart_after_s)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        supervisor.end_on_signals(signal.SIGTERM, signal.SIGINT)
+        supervisor.run()
+    except (DynazmqError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
