@@ -109,7 +109,7 @@ class Runtime:
             self.notes.append(text)
 
     def call_at(self, when: float, action: Callable[[Any], None], argument: Any) -> None:
-        """Call action(argument) in the first turn at or after `when`. Timers are never cancelled: an action looks if it is late."""
+        """Call action(argument) in the first turn at or after `when`. No timer is cancelled: an action looks if it is late."""
         heappush(self._timers, (when, next(self._sequence), action, argument))
 
     def run_timers(self) -> None:

@@ -171,6 +171,11 @@ def encode(envelope: Envelope, messages: Iterable[Message]) -> Iterator[bytes]:
 
     Raises BadFrame("too large") for a message that fits into no frame.
     """
+    return (frame for frame, _ in encode_counted(envelope, messages))
+
+
+def encode_counted(envelope: Envelope, messages: Iterable[Message]) -> Iterator[tuple[bytes, int]]:
+    """The same, each frame with the number of messages in it: for a sender that must know which ones have left."""
     rows: list[bytes] = []
     size, containers = 0, 1
     for message in messages:
@@ -182,13 +187,13 @@ def encode(envelope: Envelope, messages: Iterable[Message]) -> Iterator[bytes]:
         if rows and (
             size + len(packed) > FRAME_BYTES_TARGET or containers + arrays > CONTAINERS_MAX or len(rows) == _MESSAGES_TARGET
         ):
-            yield seal(envelope, _body(rows))
+            yield seal(envelope, _body(rows)), len(rows)
             rows, size, containers = [], 0, 1
         rows.append(packed)
         size += len(packed)
         containers += arrays
     if rows:
-        yield seal(envelope, _body(rows))
+        yield seal(envelope, _body(rows)), len(rows)
 
 
 def _body(rows: list[bytes]) -> bytes:

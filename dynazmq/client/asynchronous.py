@@ -1,0 +1,313 @@
+"""The asynchronous client: the same calls, on the caller's event loop and without a thread.
+
+ZeroMQ gives each socket a descriptor that becomes readable when *something* has changed. `zmq.asyncio` wraps every call in
+futures and costs several times what the call does; here the descriptor only says "look", and one look takes everything. All
+requests that are made in one pass of the event loop leave together, in one frame for each node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import zmq
+
+from dynazmq.client import flows
+from dynazmq.client.codecs import Codec
+from dynazmq.client.flows import AnyContext, Flow
+from dynazmq.client.links import Links, Target
+from dynazmq.client.outcomes import unreachable
+from dynazmq.client.requests import Key, Level, Options, Request, Resolver
+from dynazmq.client.results import Batch, PutResult, Result
+from dynazmq.client.scan import Scanner
+from dynazmq.client.sync import BATCH_IN_FLIGHT
+from dynazmq.client.view import View
+from dynazmq.config import DEFAULT_BUCKET
+from dynazmq.errors import ClientClosed
+
+T = TypeVar("T")
+
+
+class _AsyncDriver:
+    """Belongs to one event loop."""
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        self.target = target
+        self._timeout = timeout
+        self._links: Links | None = None
+        self.closed = False
+
+    async def open(self) -> None:
+        """Raises ClusterUnreachable."""
+        self._loop = asyncio.get_running_loop()
+        self._links = links = Links(self.target)
+        self._watched: list[int] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = float("inf")
+        self._flush_soon = False
+        deadline = time.monotonic() + self._timeout
+        try:
+            while links.core.view is None:
+                self._flush()
+                await asyncio.sleep(0.002)
+                if time.monotonic() >= deadline and links.core.view is None:
+                    raise unreachable(links.core.tried)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def links(self) -> Links:
+        if self._links is None or self.closed:
+            raise ClientClosed("this client is closed" if self.closed else "use it within `async with`")
+        return self._links
+
+    @property
+    def view(self) -> View:
+        view = self.links.core.view
+        assert view is not None
+        return view
+
+    async def run(self, requests: Sequence[Request]) -> None:
+        """Have these done, with an answer or an error each."""
+        if not requests:
+            return
+        core = self.links.core
+        future = self._loop.create_future()
+        left = len(requests)
+        following = iter(requests[BATCH_IN_FLIGHT:])
+
+        def answered(_request: Request) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                if not future.done():
+                    future.set_result(None)
+            elif (another := next(following, None)) is not None:
+                core.start(another, time.monotonic())
+                self._schedule()
+
+        for request in requests:
+            request.notify = answered
+        now = time.monotonic()
+        for request in requests[:BATCH_IN_FLIGHT]:
+            core.start(request, now)
+        self._schedule()
+        try:
+            await future
+        except asyncio.CancelledError:
+            following = iter(())
+            for request in requests:
+                core.cancel(request)
+            raise
+
+    def _schedule(self) -> None:
+        """Send at the end of this pass of the event loop, so that what is asked together leaves together."""
+        if not self._flush_soon:
+            self._flush_soon = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_soon = False
+        links = self._links
+        if links is None or self.closed:
+            return
+        links.turn()
+        for link, socket in links.opened:
+            descriptor = int(socket.getsockopt(zmq.FD))
+            self._watched.append(descriptor)
+            self._loop.add_reader(descriptor, self._look, link)
+        links.opened.clear()
+        # Sending may have swallowed the signal that something has come (the descriptor tells of changes, not of states).
+        for link, socket in links.sockets():
+            if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self._look(link)
+        self._set_timer()
+
+    def _look(self, link: str) -> None:
+        """Something has changed at this socket."""
+        links = self._links
+        if links is None or self.closed:
+            return
+        if not links.receive(link):
+            self._loop.call_soon(self._look, link)
+        if links.core.has_outgoing:
+            self._schedule()
+
+    def _set_timer(self) -> None:
+        due = self.links.core.next_deadline()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = self._loop.call_later(max(0.001, due - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._timer_due = float("inf")
+        self._flush()
+
+    def standing(self, link: str) -> bool:
+        """Whether a node is believed to answer."""
+        return self.links.core.standing(link)
+
+    def close(self) -> None:
+        if self.closed or self._links is None:
+            self.closed = True
+            return
+        self.closed = True
+        self._links.core.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for descriptor in self._watched:
+            self._loop.remove_reader(descriptor)
+        self._links.close()
+
+
+class AsyncBucket:
+    """A bucket's calls, as those of `dynazmq.Bucket`, each to be awaited."""
+
+    def __init__(self, driver: _AsyncDriver, options: Options) -> None:
+        self._driver = driver
+        self._options = options
+
+    def __repr__(self) -> str:
+        return f"<AsyncBucket {self.name!r}>"
+
+    @property
+    def name(self) -> str:
+        return self._options.bucket
+
+    def with_options(self, **changes: Any) -> AsyncBucket:
+        """The same bucket with other defaults: n, r, w, pr, pw, timeout, codec, resolver."""
+        return AsyncBucket(self._driver, self._options.with_(**changes))
+
+    async def get(
+        self, key: Key, *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None
+    ) -> Result:
+        """Read a key: all concurrent values, and the context with which to replace them. An absent key is no error."""
+        return await self._perform(flows.get(self._driver.view, self._with(r=r, pr=pr, n=n, timeout=timeout), key))
+
+    async def put(
+        self,
+        key: Key,
+        value: Any,
+        context: AnyContext = None,
+        *,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> PutResult:
+        """Write a value. It replaces what `context` covers; without one it replaces nothing and may become a sibling."""
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return await self._perform(flows.put(self._driver.view, options, key, value, context))
+
+    async def delete(
+        self,
+        key: Key,
+        context: AnyContext = None,
+        *,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> PutResult:
+        """Delete what `context` covers; without one, what a read finds now."""
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return await self._perform(flows.delete(self._driver.view, options, key, context))
+
+    async def get_many(self, keys: Iterable[Key], *, r: Level = None, timeout: float | None = None) -> Batch[Key, Result]:
+        """Read many keys, one frame for each node. Outcome by key: a Result or an error. `timeout` is each key's own."""
+        return await self._perform(flows.get_many(self._driver.view, self._with(r=r, timeout=timeout), keys))
+
+    async def put_many(
+        self,
+        items: Mapping[Key, Any] | Iterable[tuple[Key, Any]],
+        contexts: Mapping[Key, AnyContext] | None = None,
+        *,
+        w: Level = None,
+        timeout: float | None = None,
+    ) -> Batch[Key, PutResult]:
+        """Write many keys, each with its context if `contexts` has one. Not atomic: each key has its own outcome."""
+        return await self._perform(flows.put_many(self._driver.view, self._with(w=w, timeout=timeout), items, contexts))
+
+    async def delete_many(
+        self,
+        keys: Iterable[Key],
+        contexts: Mapping[Key, AnyContext] | None = None,
+        *,
+        w: Level = None,
+        timeout: float | None = None,
+    ) -> Batch[Key, PutResult]:
+        """Delete many keys; those without a context as a read finds them now."""
+        return await self._perform(flows.delete_many(self._driver.view, self._with(w=w, timeout=timeout), keys, contexts))
+
+    async def keys(self, *, replicas: int = 0, timeout: float | None = None) -> AsyncIterator[str | bytes]:
+        """All live keys, as `dynazmq.Bucket.keys` gives them."""
+        options = self._with(timeout=timeout)
+        scanner = Scanner(options.bucket, options.timeout, self._driver.view, self._driver.standing, replicas)
+        while not scanner.done:
+            for key in await self._perform(flows.page(self._driver.view, options, scanner)):
+                yield key
+
+    async def configure(self, *, n: int | None = None, r: int | None = None, w: int | None = None) -> None:
+        """Give the bucket a policy of its own; it spreads to all nodes in some seconds. What is not given: the cluster's."""
+        await self._perform(flows.configure(self._driver.view, self._options, n, r, w))
+
+    def _with(self, **changes: Any) -> Options:
+        for value in changes.values():
+            if value is not None:
+                return self._options.with_(**changes)
+        return self._options
+
+    async def _perform(self, flow: Flow[T]) -> T:
+        run = self._driver.run
+        try:
+            while True:
+                await run(next(flow))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+class AsyncClient(AsyncBucket):
+    """A connection to a cluster, for one event loop: `async with dynazmq.aio.connect() as client`."""
+
+    def __init__(
+        self, dir: str | os.PathLike[str] | None = None, endpoints: Sequence[str] | None = None, timeout: float = 2.0
+    ) -> None:
+        options = Options().with_(timeout=timeout)
+        super().__init__(_AsyncDriver(Target(dir, endpoints), timeout), options)
+
+    def bucket(
+        self,
+        name: str = DEFAULT_BUCKET,
+        *,
+        codec: str | Codec = "raw",
+        resolver: Resolver | None = None,
+        timeout: float | None = None,
+    ) -> AsyncBucket:
+        """A view of one bucket. codec: raw (bytes), text, json or msgpack. resolver: makes one value of several siblings."""
+        return AsyncBucket(self._driver, self._options.with_(bucket=name, codec=codec, resolver=resolver, timeout=timeout))
+
+    @property
+    def view(self) -> View:
+        """What the client knows of the cluster: ring, endpoints, policies."""
+        return self._driver.view
+
+    def close(self) -> None:
+        """Close the sockets; calls under way end with ClientClosed. Again does nothing."""
+        self._driver.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        await self._driver.open()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,77 @@
+"""Python values as bytes and back. Never pickle: what a store returns must not be able to run code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dynazmq.errors import InvalidRequest
+
+
+class Codec(NamedTuple):
+    """encode raises InvalidRequest for a value that it cannot carry; decode raises ValueError for bytes that it did not write."""
+
+    name: str
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def _raw(value: Any) -> bytes:
+    if value.__class__ is bytes:
+        raw: bytes = value
+        return raw
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise InvalidRequest(f"a value is bytes or str, not {type(value).__name__}; other types need codec='json' or 'msgpack'")
+
+
+def _text(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"codec='text' takes str, not {type(value).__name__}")
+    return value.encode()
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"codec='json' cannot carry this value: {error}") from None
+
+
+def _msgpack(value: Any) -> bytes:
+    import msgpack
+
+    try:
+        packed: bytes = msgpack.packb(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRequest(f"codec='msgpack' cannot carry this value: {error}") from None
+    return packed
+
+
+def _unmsgpack(raw: bytes) -> Any:
+    import msgpack
+
+    return msgpack.unpackb(raw, strict_map_key=False)
+
+
+CODECS = {
+    codec.name: codec
+    for codec in (
+        Codec("raw", _raw, bytes),
+        Codec("text", _text, bytes.decode),
+        Codec("json", _json, json.loads),
+        Codec("msgpack", _msgpack, _unmsgpack),
+    )
+}
+
+
+def codec_of(given: str | Codec) -> Codec:
+    """By its name, or one's own. Raises InvalidRequest."""
+    if isinstance(given, Codec):
+        return given
+    if given not in CODECS:
+        raise InvalidRequest(f"no codec {given!r}; there are {' '.join(CODECS)}")
+    return CODECS[given]

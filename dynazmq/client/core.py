@@ -1,0 +1,364 @@
+"""Which node gets a request, for how long, and who is next: the client without its sockets (sans-IO, as the nodes' core is).
+
+    start ──▶ the first good node of the key's preference list (a get: any of its good primaries, so that they share the work)
+                │ answered                        ──▶ done
+                │ refused, nothing was attempted  ──▶ the next one at once
+                │ it could not even be sent       ──▶ the next one at once; this node is avoided for a moment
+                │ silent for ATTEMPT_S            ──▶ the next one; this node is avoided for longer
+                │ all were tried                  ──▶ pause with full jitter, then another round
+                ▼ the deadline                    ──▶ an error that says what is known
+
+A put keeps its write id through all attempts, so that one which was done twice is still one write; once an attempt may have been
+done, the next carries its age, and the coordinator asks first what became of it (dynamo/recall.py). Errors are honest in the
+same way: `Unavailable` means that nothing was attempted, and is never said when an attempt got no answer.
+
+A driver (sync.py, asynchronous.py) calls start, receive, undeliverable and tick with the time, and sends what `drain` returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import Any
+
+from dynazmq.client.outcomes import failure_of, late, unreachable
+from dynazmq.client.requests import Request
+from dynazmq.client.view import Link, View
+from dynazmq.dynamo.messages import (
+    INVALID,
+    TIMEOUT,
+    UNAVAILABLE,
+    Failure,
+    Get,
+    Message,
+    Put,
+    Topology,
+    TopologyRequest,
+)
+from dynazmq.errors import ClientClosed, DynazmqError
+
+ATTEMPT_S = 0.3
+"""A node that has not answered in this time is asked no longer: nodes answer in milliseconds, or refuse at once."""
+
+_AVOID_SILENT_S = 1.0
+_AVOID_UNSENDABLE_S = 0.1
+_BACKOFF_S, _BACKOFF_MAX_S = 0.010, 1.0
+_REFRESH_S = 5.0
+_REFRESH_SOONEST_S = 0.2
+_HELLO_S, _HELLO_MAX_S = 0.002, 0.1
+
+
+class ClientCore:
+    """All requests under way at one client."""
+
+    def __init__(self, seeds: Iterable[Link], cluster_id: int | None, random: Random, now: float) -> None:
+        """cluster_id: the one that is meant, if that is known; answers of other clusters are then not believed."""
+        self.view: View | None = None
+        self.tried: dict[Link, str] = {}
+        """What came of asking each seed, until one has answered."""
+        self._seeds = list(seeds)
+        self._cluster_id = cluster_id
+        self._random = random
+        self._ids = count(1)
+        self._requests: dict[int, Request] = {}
+        self._outbox: dict[Link, list[Message]] = {}
+        # Attempts that are waited for. Nearly all wait equally long, so their queue is in order; the rest is in the heap.
+        self._attempts: deque[tuple[float, Request, int]] = deque()
+        self._timers: list[tuple[float, int, Request, int]] = []
+        self._avoid: dict[Link, float] = {}
+        self._avoid_until = 0.0
+        self._routes: dict[int, tuple[list[Link], int]] = {}
+        self._turn = random.randrange(1 << 16)
+        self._asked: dict[int, Link] = {}  # topology requests under way
+        self._next_refresh = now
+        self._next_hello, self._hello_s = now, _HELLO_S
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    # --- a request begins -------------------------------------------------------------------------------------------------
+
+    def start(self, request: Request, now: float) -> None:
+        """Needs the view. Everything was validated."""
+        view = self.view
+        assert view is not None
+        request.started = now
+        request.deadline = now + request.timeout
+        request.partition = view.ring.partition_of(request.partition)
+        request.message.request_id = request_id = next(self._ids)
+        self._requests[request_id] = request
+        if now >= self._next_refresh:
+            self._refresh(now)
+        if self._avoid and now >= self._avoid_until:
+            self._expire_avoided(now)
+        self._try_next(request, now)
+
+    def _try_next(self, request: Request, now: float) -> None:
+        """Send it to the best node that was not tried in this round; if there is none, wait."""
+        link = self._choose(request)
+        if link is not None:
+            self._dispatch(request, link, now)
+            return
+        if request.only is not None:
+            self._finish(request, None, self._late(request))
+            return
+        request.backoffs += 1
+        request.tried = []
+        request.link = None
+        request.attempt += 1
+        pause = self._random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * 2**request.backoffs)
+        self._wait(now + pause, request)
+
+    def _choose(self, request: Request) -> Link | None:
+        if request.only is not None:
+            return None if request.tried else request.only
+        links, good = self._route(request.partition)
+        tried = request.tried
+        if not tried:
+            if good > 1 and request.message.__class__ is Get:
+                self._turn += 1
+                return links[self._turn % good]
+            return links[0]
+        for link in links:
+            if link not in tried:
+                return link
+        return None
+
+    def _route(self, partition: int) -> tuple[list[Link], int]:
+        """Whom to ask about a partition, best first, and how many of the first are primaries of good standing."""
+        route = self._routes.get(partition)
+        if route is None:
+            view = self.view
+            assert view is not None
+            names = [name for name in view.ring.walk(partition) if name in view.links]
+            links = [view.links[name] for name in names] or self._seeds
+            good = [link for link in links if link not in self._avoid and link not in view.away]
+            rest = [link for link in links if link not in good]
+            primaries = set(links[: view.default.n])
+            route = self._routes[partition] = [*good, *rest], sum(link in primaries for link in good)
+        return route
+
+    def _dispatch(self, request: Request, link: Link, now: float) -> None:
+        message = request.message
+        message.budget_ms = budget_ms = int((request.deadline - now) * 1000)
+        if budget_ms <= 0:
+            self._finish(request, None, self._late(request))
+            return
+        if request.maybe and message.__class__ is Put:
+            message.age_ms = int((now - request.started) * 1000) + 1
+        request.link = link
+        request.tried.append(link)
+        request.attempt += 1
+        request.sent += 1
+        outbox = self._outbox.get(link)
+        if outbox is None:
+            self._outbox[link] = [message]
+        else:
+            outbox.append(message)
+        due = now + ATTEMPT_S
+        if request.only is None and due < request.deadline:
+            self._attempts.append((due, request, request.attempt))
+        else:
+            self._wait(request.deadline, request)
+
+    def _wait(self, due: float, request: Request) -> None:
+        heappush(self._timers, (min(due, request.deadline), next(self._ids), request, request.attempt))
+
+    # --- what comes back --------------------------------------------------------------------------------------------------
+
+    def receive(self, link: Link, messages: Iterable[Message], now: float) -> None:
+        """The messages of one frame of a node."""
+        for message in messages:
+            if message.__class__ is Topology:
+                self._on_topology(link, message, now)
+                continue
+            request = self._requests.get(getattr(message, "request_id", 0))
+            if request is None:
+                continue  # the late answer to an attempt that another has overtaken
+            if message.__class__ is not Failure:
+                # Of any attempt: it is the answer, whoever gives it.
+                self._finish(request, message, None)
+            elif link == request.link:
+                self._on_failure(request, message, now)
+
+    def _on_failure(self, request: Request, failure: Any, now: float) -> None:
+        request.refusal = failure
+        code = failure.code
+        if code == INVALID:
+            self._finish(request, None, failure_of(request))
+            return
+        if code == TIMEOUT:
+            request.maybe = True
+        elif code == UNAVAILABLE:
+            request.unavailable += 1
+            if request.unavailable >= 2 and not request.maybe:
+                self._finish(request, None, failure_of(request))
+                return
+        if request.only is not None:
+            self._finish(request, None, failure_of(request))
+            return
+        self._refresh_soon(now)
+        self._try_next(request, now)
+
+    def undeliverable(self, link: Link, messages: Iterable[Any], now: float) -> None:
+        """The transport could not take these: no connection, or the node does not read. They have not left."""
+        self._avoid_link(link, now + _AVOID_UNSENDABLE_S)
+        for message in messages:
+            if message.__class__ is TopologyRequest:
+                self._asked.pop(message.request_id, None)
+                self.tried[link] = "no connection"
+                continue
+            request = self._requests.get(message.request_id)
+            if request is not None and request.link == link:
+                request.sent -= 1
+                self._refresh_soon(now)
+                self._try_next(request, now)
+
+    def _finish(self, request: Request, reply: Any, error: DynazmqError | None) -> None:
+        if self._requests.pop(request.message.request_id, None) is None:
+            return
+        request.attempt += 1  # whatever timer is left is of an earlier attempt
+        request.reply, request.error = reply, error
+        request.notify(request)
+
+    def standing(self, link: Link) -> bool:
+        """Whether a node is believed to answer."""
+        return link not in self._avoid and self.view is not None and link not in self.view.away
+
+    def cancel(self, request: Request) -> None:
+        """Nobody waits for it any longer. A put may be done all the same."""
+        self._requests.pop(request.message.request_id, None)
+        request.attempt += 1
+
+    def close(self) -> None:
+        """End whatever is under way with ClientClosed."""
+        for request in list(self._requests.values()):
+            self._finish(request, None, ClientClosed("the client was closed during the call"))
+
+    # --- time -------------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        if self.view is None and now >= self._next_hello:
+            self._hello(now)
+        attempts, timers = self._attempts, self._timers
+        while attempts and (attempts[0][0] <= now or attempts[0][2] != attempts[0][1].attempt):
+            _, request, attempt = attempts.popleft()
+            if attempt == request.attempt:
+                self._silent(request, now)
+        while timers and (timers[0][0] <= now or timers[0][3] != timers[0][2].attempt):
+            _, _, request, attempt = heappop(timers)
+            if attempt != request.attempt:
+                continue
+            if request.link is None and now < request.deadline:
+                self._try_next(request, now)  # the pause is over
+            else:
+                self._silent(request, now)
+
+    def _silent(self, request: Request, now: float) -> None:
+        """The attempt has got no answer in time."""
+        if request.link is not None:
+            if request.deadline - request.started >= ATTEMPT_S:
+                self._avoid_link(request.link, now + _AVOID_SILENT_S)
+            request.maybe = True
+            self._refresh_soon(now)
+        if now >= request.deadline:
+            self._finish(request, None, self._late(request))
+        else:
+            self._try_next(request, now)
+
+    def _late(self, request: Request) -> DynazmqError:
+        view = self.view
+        assert view is not None
+        if not request.sent:
+            return unreachable({view.name_of(link): "no connection" for link in self._route(request.partition)[0]})
+        return late(request, view)
+
+    def next_deadline(self) -> float | None:
+        """When tick must be called at the latest; None when nothing is waited for."""
+        attempts, timers = self._attempts, self._timers
+        while attempts and attempts[0][2] != attempts[0][1].attempt:
+            attempts.popleft()
+        while timers and timers[0][3] != timers[0][2].attempt:
+            heappop(timers)
+        due = self._next_hello if self.view is None else None
+        if attempts:
+            due = attempts[0][0] if due is None else min(due, attempts[0][0])
+        if timers:
+            due = timers[0][0] if due is None else min(due, timers[0][0])
+        return due
+
+    @property
+    def has_outgoing(self) -> bool:
+        return bool(self._outbox)
+
+    def drain(self) -> dict[Link, list[Message]]:
+        """What is to be sent, by node. One frame for each."""
+        outbox = self._outbox
+        if outbox:
+            self._outbox = {}
+        return outbox
+
+    # --- whom to avoid ----------------------------------------------------------------------------------------------------
+
+    def _avoid_link(self, link: Link, until: float) -> None:
+        if until > self._avoid.get(link, 0.0):
+            if link not in self._avoid:
+                self._routes.clear()
+            self._avoid[link] = until
+            self._avoid_until = min(self._avoid.values())
+
+    def _expire_avoided(self, now: float) -> None:
+        self._avoid = {link: until for link, until in self._avoid.items() if until > now}
+        self._avoid_until = min(self._avoid.values(), default=0.0)
+        self._routes.clear()
+
+    # --- the view ---------------------------------------------------------------------------------------------------------
+
+    def _hello(self, now: float) -> None:
+        """Nothing is known yet: ask every seed, often at first, since their connections are just being made."""
+        self._next_hello = now + self._hello_s
+        self._hello_s = min(self._hello_s * 2, _HELLO_MAX_S)
+        waiting = set(self._asked.values())
+        for link in self._seeds:
+            if link not in waiting:
+                self._ask(link)
+
+    def _ask(self, link: Link) -> None:
+        request_id = next(self._ids)
+        self._asked[request_id] = link
+        self.tried.setdefault(link, "no answer")
+        self._outbox.setdefault(link, []).append(TopologyRequest(request_id))
+
+    def _refresh(self, now: float) -> None:
+        """Ask one node how things stand now; single flight."""
+        self._next_refresh = now + _REFRESH_S
+        self._asked.clear()
+        view = self.view
+        assert view is not None
+        links = [link for link in view.links.values() if link not in self._avoid and link not in view.away]
+        self._ask(self._random.choice(links or [*view.links.values(), *self._seeds]))
+
+    def _refresh_soon(self, now: float) -> None:
+        """Something is not as the view says."""
+        self._next_refresh = min(self._next_refresh, max(now, self._next_refresh - _REFRESH_S + _REFRESH_SOONEST_S))
+
+    def _on_topology(self, link: Link, message: Any, now: float) -> None:
+        self._asked.pop(message.request_id, None)
+        if self._cluster_id is not None and message.cluster_id != self._cluster_id:
+            self.tried[link] = f"belongs to another cluster, {message.cluster!r}"
+            return
+        try:
+            view = View.of(message)
+        except (ValueError, TypeError) as error:
+            self.tried[link] = f"an answer that makes no sense: {error}"
+            return
+        if self.view is not None and view.ring.version < self.view.ring.version:
+            return
+        self._cluster_id = view.cluster_id
+        if self.view is None:
+            self._next_refresh = now + _REFRESH_S
+        self.view = view
+        self._routes.clear()

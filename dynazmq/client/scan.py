@@ -1,0 +1,124 @@
+"""The keys of a bucket: one merged walk around the ring over the pages of several nodes.
+
+No node has all keys. For each partition, enough primaries are asked that every acknowledged write is with one of them (N − W + 1;
+fewer may miss what only the others hold), and their pages, all in the order of places, are merged into one sequence without
+repeats. A key is live if somebody holds a value and nobody a tombstone; where they differ, a get decides.
+
+It is no snapshot: a key that is written or deleted meanwhile may show or not. What only a hint holds shows once it is handed off.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dynazmq.client.requests import Request
+from dynazmq.client.view import Link, View
+from dynazmq.dynamo.messages import Scan
+from dynazmq.errors import DynazmqError, Unavailable
+
+PAGE_KEYS = 1_000
+_PLANS_MAX = 5
+
+Position = tuple[int, bytes]
+"""A place and a key: how far a walk has come."""
+
+
+class _Stream:
+    """One node's part of the walk."""
+
+    __slots__ = ("after", "link", "more", "partitions", "rows")
+
+    def __init__(self, link: Link, partitions: list[int], after: Position) -> None:
+        self.link = link
+        self.partitions = partitions
+        self.after = after
+        self.more = True
+        self.rows: deque[Any] = deque()  # [place, key, live], ascending
+
+
+class Scanner:
+    """Alternates between `wanted`, whose requests are to be done, and `take`, which gives the keys that are certain by then."""
+
+    def __init__(self, bucket: str, timeout: float, view: View, good: Callable[[Link], bool], replicas: int = 0) -> None:
+        """good: whether a node is believed to answer. replicas: how many primaries of each partition to ask, 0 for enough."""
+        policy = view.policy(bucket)
+        self._bucket = bucket
+        self._timeout = timeout
+        self._view = view
+        self._n = policy.n
+        self._replicas = replicas or policy.n - policy.w + 1
+        self._good = good
+        self._bad: set[Link] = set()
+        self._position: Position = (-1, b"")
+        self._plans = 0
+        self._streams: list[_Stream] = []
+        self._plan()
+
+    @property
+    def done(self) -> bool:
+        return not any(stream.more or stream.rows for stream in self._streams)
+
+    def wanted(self) -> list[Request]:
+        """The next page of every node whose last one is used up."""
+        requests = []
+        for stream in self._streams:
+            if stream.more and not stream.rows:
+                message = Scan(0, self._bucket, stream.partitions, *stream.after, PAGE_KEYS, 0)
+                request = Request(message, "", 0, self._timeout)
+                request.only = stream.link
+                requests.append(request)
+        return requests
+
+    def take(self, requests: Sequence[Request]) -> Iterator[tuple[bytes, bool]]:
+        """(key, whether it is live for certain) of all keys before which no node has another. Raises a node's error for good."""
+        by_link = {stream.link: stream for stream in self._streams}
+        failed: DynazmqError | None = None
+        for request in requests:
+            assert request.only is not None
+            stream = by_link[request.only]
+            if request.error is not None:
+                failed = request.error
+                self._bad.add(stream.link)
+                continue
+            page = request.reply
+            stream.rows.extend(page.entries)
+            stream.more = page.more
+            stream.after = (page.next_place, page.next_key)
+        if failed is not None:
+            if self._plans >= _PLANS_MAX:
+                raise failed
+            self._plan()
+            return
+        yield from self._merge()
+
+    def _plan(self) -> None:
+        """Who is asked for which partitions, from the position on. Raises Unavailable."""
+        self._plans += 1
+        partitions: dict[Link, list[int]] = {}
+        ring = self._view.ring
+        for partition in range(ring.partitions):
+            if ring.places_of(partition)[1] < self._position[0]:
+                continue
+            links = [self._view.links[name] for name in ring.primaries(partition, self._n) if name in self._view.links]
+            alive = [link for link in links if self._good(link) and link not in self._bad]
+            # Those that were thought to be away may have come back; those that failed just now have not.
+            alive += [link for link in links if link not in alive and link not in self._bad]
+            if len(alive) < self._replicas:
+                text = f"the keys of partition {partition} need {self._replicas} of their primaries, {len(alive)} can be reached"
+                raise Unavailable(text, self._replicas, len(alive))
+            for link in alive[: self._replicas]:
+                partitions.setdefault(link, []).append(partition)
+        self._streams = [_Stream(link, each, self._position) for link, each in partitions.items()]
+
+    def _merge(self) -> Iterator[tuple[bytes, bool]]:
+        while True:
+            waiting = [stream for stream in self._streams if stream.rows or stream.more]
+            if not waiting or any(not stream.rows for stream in waiting):
+                return
+            position = min((stream.rows[0][0], stream.rows[0][1]) for stream in waiting)
+            said = [stream.rows.popleft()[2] for stream in waiting if (stream.rows[0][0], stream.rows[0][1]) == position]
+            self._position = position
+            if any(said):
+                yield position[1], all(said)
