@@ -228,8 +228,8 @@ class AsyncBucket:
 
     async def put_many(
         self,
-        items: Mapping[Key, Any] | Iterable[tuple[Key, Any]],
-        contexts: Mapping[Key, AnyContext] | None = None,
+        items: Mapping[Any, Any] | Iterable[tuple[Key, Any]],
+        contexts: Mapping[Any, AnyContext] | None = None,
         *,
         w: Level = None,
         timeout: float | None = None,
@@ -240,7 +240,7 @@ class AsyncBucket:
     async def delete_many(
         self,
         keys: Iterable[Key],
-        contexts: Mapping[Key, AnyContext] | None = None,
+        contexts: Mapping[Any, AnyContext] | None = None,
         *,
         w: Level = None,
         timeout: float | None = None,

@@ -101,8 +101,8 @@ def _resolve_many(view: View, options: Options, batch: Batch[Key, Result]) -> Fl
 def put_many(
     view: View,
     options: Options,
-    items: Mapping[Key, Any] | Iterable[tuple[Key, Any]],
-    contexts: Mapping[Key, AnyContext] | None,
+    items: Mapping[Any, Any] | Iterable[tuple[Key, Any]],
+    contexts: Mapping[Any, AnyContext] | None,
 ) -> Flow[Batch[Key, PutResult]]:
     pairs = items.items() if isinstance(items, Mapping) else items
     seen = contexts or {}
@@ -114,7 +114,7 @@ def put_many(
 
 
 def delete_many(
-    view: View, options: Options, keys: Iterable[Key], contexts: Mapping[Key, AnyContext] | None
+    view: View, options: Options, keys: Iterable[Key], contexts: Mapping[Any, AnyContext] | None
 ) -> Flow[Batch[Key, PutResult]]:
     seen: dict[Key, AnyContext] = dict(contexts or {})
     keys = list(dict.fromkeys(keys))

@@ -313,8 +313,8 @@ class Bucket:
 
     def put_many(
         self,
-        items: Mapping[Key, Any] | Iterable[tuple[Key, Any]],
-        contexts: Mapping[Key, AnyContext] | None = None,
+        items: Mapping[Any, Any] | Iterable[tuple[Key, Any]],
+        contexts: Mapping[Any, AnyContext] | None = None,
         *,
         w: Level = None,
         pw: Level = None,
@@ -328,7 +328,7 @@ class Bucket:
     def delete_many(
         self,
         keys: Iterable[Key],
-        contexts: Mapping[Key, AnyContext] | None = None,
+        contexts: Mapping[Any, AnyContext] | None = None,
         *,
         w: Level = None,
         pw: Level = None,
