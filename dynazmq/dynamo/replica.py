@@ -114,7 +114,7 @@ class Replica:
         before = decode(known)
         self._check_counter(incoming, before)
         after = sync(before, incoming)
-        merged = encode(after)
+        merged = state if after is incoming else encode(after)
         if merged != known:
             self._remember_overwritten(before, after)
             self._runtime.store.write(at, bucket, key, merged)

@@ -144,13 +144,29 @@ def sync(a: Siblings, b: Siblings) -> Siblings:
     """What a replica that saw both holds. A sibling goes when the other side has seen its dot and no longer has it."""
     if a is b or not b.context:
         return a
-    if not a.context:
+    if not a.context or _supersedes(b, a):
         return b
     in_a = {sibling.dot for sibling in a.live}
     in_b = {sibling.dot for sibling in b.live}
     kept = [s for s in a.live if s.dot in in_b or not b.context.covers(s.actor, s.counter)]
     kept += [s for s in b.live if s.dot not in in_a and not a.context.covers(s.actor, s.counter)]
     return Siblings(_one_per_write(kept), a.context.join(b.context))
+
+
+def _supersedes(b: Siblings, a: Siblings) -> bool:
+    """Whether b has seen all that a has and has lost nothing that a lost: then b is what becomes of both. The usual case."""
+    mine, theirs = b.context, a.context
+    if mine.cloud or theirs.cloud:
+        return False
+    vector = mine.vector
+    for actor, counter in theirs.vector.items():
+        if counter > vector.get(actor, 0):
+            return False
+    seen = theirs.vector
+    for new in b.live:
+        if new.counter <= seen.get(new.actor, 0) and all(new[:2] != old[:2] for old in a.live):
+            return False
+    return True
 
 
 def _one_per_write(siblings: Iterable[Sibling]) -> tuple[Sibling, ...]:
