@@ -22,6 +22,9 @@ from typing import Any
 from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
 from dynazmq.paths import ClusterFile
 
+BIRTH_S = 0.1
+"""A suspicion that is as old as the node that has it, but for this much, is what it was born with."""
+
 START_S = 3.0
 """A process that has not answered is called "starting" for so long, when no supervisor knows whether it ever did."""
 
@@ -82,9 +85,13 @@ class Answer:
         return int(self.section("ring").get("version", 0))
 
     def says_of(self, peer: str) -> tuple[str, float] | None:
-        """(up | suspect | down, for how many seconds)"""
+        """(up | suspect | down, for how many seconds); None while it has not looked: who was just started suspects everybody."""
         said = self.section("peers").get(peer)
-        return (str(said.get("state", "")), float(said.get("for_s", 0.0))) if isinstance(said, dict) else None
+        if not isinstance(said, dict):
+            return None
+        word, for_s = str(said.get("state", "")), float(said.get("for_s", 0.0))
+        looked = word == "up" or for_s < float(self.status.get("uptime_s", 0.0)) - BIRTH_S
+        return (word, for_s) if looked else None
 
 
 def judge(

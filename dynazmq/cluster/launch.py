@@ -43,15 +43,16 @@ _started: list[subprocess.Popen[bytes]] = []
 """Supervisors that are children of this process: it reaps them when it ends their cluster, if it lives that long."""
 
 
-def start_supervisor(directory: Path, held: int, policy: str, restart_after_s: float) -> subprocess.Popen[bytes]:
-    """Start it in the background, in a session of its own; the lock goes with it."""
+def start_supervisor(directory: Path, held: int, policy: str | None, restart_after_s: float | None) -> subprocess.Popen[bytes]:
+    """Start it in the background, in a session of its own; the lock goes with it. None: as it was for nodes that still run."""
+    after = "" if restart_after_s is None else f"{restart_after_s:g}"
     log = paths.supervisor_log(directory)
     processes.rotate(log)
     with open(log, "ab") as output:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "dynazmq.cluster.supervisor"),
-                *(str(directory), policy, f"{restart_after_s:g}", str(held)),
+                *(str(directory), policy or "", after, str(held)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -196,12 +197,13 @@ def purge(directory: Path) -> int:
 # --- finding ----------------------------------------------------------------------------------------------------------------
 
 
-def known_clusters() -> Iterator[Path]:
-    """Directories of this user's clusters: those in the state directory, and those that run anywhere."""
+def known_clusters(also: Path) -> Iterator[Path]:
+    """Directories of this user's clusters: those in the state directory, `also`, and those that run anywhere."""
     seen: set[Path] = set()
     home = paths.cluster_dir(name="default").parent
     found = sorted(home.glob("*/cluster.json")) if home.is_dir() else []
-    for directory in [path.parent for path in found] + sorted(set(processes.running_clusters())):
+    elsewhere = sorted({also, *processes.running_clusters()})
+    for directory in [path.parent for path in found] + elsewhere:
         if directory.resolve() not in seen and (directory / "cluster.json").exists():
             seen.add(directory.resolve())
             yield directory

@@ -10,9 +10,11 @@ class Restarts:
     """One node's deaths in a row. All times in seconds."""
 
     first_s: float = 10.0
-    """Long enough to see the others notice, and the hints grow."""
+    """The first wait; each one more doubles it."""
 
     cap_s: float = 60.0
+    """Where the doubling ends, unless it begins above."""
+
     deaths_max: int = 6
     """So many quick deaths in a row mean that another start will not help: the node is reported failed."""
 
@@ -28,7 +30,7 @@ class Restarts:
         self.deaths += 1
         if self.deaths >= self.deaths_max:
             return None
-        return min(self.first_s * 2.0 ** (self.deaths - 1), self.cap_s)
+        return min(self.first_s * 2.0 ** (self.deaths - 1), max(self.cap_s, self.first_s))
 
     def forgive(self) -> None:
         """Somebody asked for a start: that is a judgement that it will work now."""

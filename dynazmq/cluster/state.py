@@ -17,6 +17,9 @@ from dynazmq.cluster.processes import Identity
 
 SCHEMA = "dynazmq.supervisor/1"
 
+RESTART_AFTER_S = 10.0
+"""How long a node that died by itself stays away at first, unless `up` says otherwise: long enough to watch the outage."""
+
 
 @dataclass(slots=True, kw_only=True)
 class NodeRecord:
@@ -34,6 +37,7 @@ class StateFile:
 
     supervisor: Identity | None = None
     restart: str = "on-failure"
+    restart_after_s: float = RESTART_AFTER_S
     nodes: dict[str, NodeRecord] = field(default_factory=dict)
 
     @classmethod
@@ -50,7 +54,12 @@ class StateFile:
                 )
                 for name, each in raw["nodes"].items()
             }
-            return cls(supervisor=_identity(raw["supervisor"]), restart=str(raw["restart"]), nodes=nodes)
+            return cls(
+                supervisor=_identity(raw["supervisor"]),
+                restart=str(raw["restart"]),
+                restart_after_s=float(raw.get("restart_after_s", RESTART_AFTER_S)),
+                nodes=nodes,
+            )
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
 
@@ -59,6 +68,7 @@ class StateFile:
             "schema": SCHEMA,
             "supervisor": _plain(self.supervisor),
             "restart": self.restart,
+            "restart_after_s": self.restart_after_s,
             "nodes": {
                 name: {
                     "identity": _plain(record.identity),

@@ -5,8 +5,9 @@
 One thread, and nothing in it waits: a stop is a signal and a deadline, a question to a node is sent and its answer taken when it
 is there. If this process dies its nodes keep serving; the next one adopts them by pid *and* start time.
 
-Run as `python -m dynazmq.cluster.supervisor DIR POLICY RESTART_AFTER_S LOCK`; `dynazmq cluster up` does. LOCK is an inherited
-descriptor, the flock on supervisor.lock: whoever holds it is the supervisor, so there is no gap in which two could be.
+Run as `python -m dynazmq.cluster.supervisor DIR POLICY RESTART_AFTER_S LOCK`; `dynazmq cluster up` does. POLICY and
+RESTART_AFTER_S may be empty: as it was. LOCK is an inherited descriptor, the flock on supervisor.lock: whoever holds it is the
+supervisor, so there is no gap in which two could be.
 """
 
 from __future__ import annotations
@@ -42,14 +43,18 @@ POLICIES = ("on-failure", "never")
 class Supervisor:
     """Owns every process of one cluster. `run` returns when the cluster is down."""
 
-    def __init__(self, directory: Path, policy: str = "on-failure", restart_after_s: float = 10.0) -> None:
+    def __init__(self, directory: Path, policy: str | None = None, restart_after_s: float | None = None) -> None:
+        """None: as it was for the nodes that are taken over, the default where there are none."""
         self._directory = directory
         self._cluster = ClusterFile.load(directory)
-        self._policy = policy
+        self._before = state.StateFile.load(directory)
+        self._surviving = surviving(directory, self._cluster.members, self._before)
+        kept = self._before if self._surviving else state.StateFile()
+        self._policy = kept.restart if policy is None else policy
+        self._restart_after_s = kept.restart_after_s if restart_after_s is None else restart_after_s
         self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
-        self._children = {
-            name: Child(directory, name, Restarts(first_s=restart_after_s), self._tell) for name in self._cluster.members
-        }
+        self._children = {name: Child(directory, name, Restarts(), self._tell) for name in self._cluster.members}
+        self._apply_policy()
         self._ending = False
         self.signalled = 0
         """The signal that asked for the end, if one did."""
@@ -103,20 +108,22 @@ class Supervisor:
     def _take_over(self) -> None:
         """Adopt what runs, start the rest. Who was ended by hand stays so, unless nothing runs: then this is a new start."""
         now = time.monotonic()
-        before = state.StateFile.load(self._directory)
-        running = surviving(self._directory, self._children, before)
-        for name, identity in running.items():
+        for name, identity in self._surviving.items():
             self._children[name].adopt(identity)
         for name, child in self._children.items():
-            child.again = self._policy == "on-failure"
-            record = before.nodes.get(name)
-            if name in running:
+            record = self._before.nodes.get(name)
+            if name in self._surviving:
                 continue
-            if running and record and record.purpose:
+            if self._surviving and record and record.purpose:
                 child.keep_away(record)
             else:
                 child.spawn(now)
         self._save()
+
+    def _apply_policy(self) -> None:
+        for child in self._children.values():
+            child.again = self._policy == "on-failure"
+            child.restarts.first_s = self._restart_after_s
 
     def _wait(self) -> None:
         poll = select.poll()
@@ -144,6 +151,7 @@ class Supervisor:
         document = state.StateFile(
             supervisor=processes.identify(os.getpid()),
             restart=self._policy,
+            restart_after_s=self._restart_after_s,
             nodes={name: child.record() for name, child in self._children.items()},
         )
         try:
@@ -231,8 +239,9 @@ class Supervisor:
         """`cluster up` on a cluster that runs: start those that died by themselves; who was ended by hand stays so."""
         if request.get("restart") in POLICIES:
             self._policy = str(request["restart"])
-            for child in self._children.values():
-                child.again = self._policy == "on-failure"
+        if isinstance(request.get("restart_after_s"), (int, float)):
+            self._restart_after_s = float(request["restart_after_s"])
+        self._apply_policy()
         started = []
         for name, child in self._children.items():
             if not child.runs and not child.record().purpose:
@@ -257,10 +266,10 @@ _ACTIONS: dict[str, Callable[[Child, float], str]] = {
 
 
 def main(arguments: list[str]) -> int:
-    directory, policy, restart_after_s, lock = Path(arguments[0]), arguments[1], float(arguments[2]), int(arguments[3])
+    directory, policy, after_s, lock = Path(arguments[0]), arguments[1], arguments[2], int(arguments[3])
     os.set_inheritable(lock, False)  # it is ours, not our nodes'
     try:
-        supervisor = Supervisor(directory, policy, restart_after_s)
+        supervisor = Supervisor(directory, policy or None, float(after_s) if after_s else None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         supervisor.end_on_signals(signal.SIGTERM, signal.SIGINT)
         supervisor.run()

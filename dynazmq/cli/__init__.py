@@ -1,0 +1,73 @@
+"""The command line. Nothing heavy is imported before a command needs it: `--help` and completion must not wait.
+
+    commands.py  every command: its options, help and example, and the function that does it
+    up.py down.py        starting and ending a cluster
+    status.py shown.py   what is seen of it: `status`, `wait`; the table as text
+    nodes.py             kill, stop, start, pause, resume, wipe, restart, show
+    data.py ring.py      put, get, delete, exists, keys; where a key lives
+    logs.py clusters.py  logs; list, endpoints, version
+    terminal.py          colours, questions, JSON         words.py  durations, sizes, node lists
+
+Data goes to standard output; errors, questions and "next" hints to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+OK, FAILED, USAGE, ABSENT, SIBLINGS, UNAVAILABLE, TIMED_OUT, NOT_RUNNING, DEGRADED, NO_QUORUM = range(10)
+"""Exit codes; 130 when interrupted."""
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code. No exception leaves this function as a traceback."""
+    from dynazmq.errors import DynazmqError
+
+    try:
+        from dynazmq.cli.commands import run
+
+        code = run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `dynazmq keys | head`: nobody reads any more, which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except DynazmqError as error:
+        from dynazmq.cli.terminal import error as show
+
+        show(str(error))
+        return code_of(error)
+    except OSError as error:
+        from dynazmq.cli.terminal import error as show
+
+        show(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return FAILED
+    except Exception as error:  # the edge of the process
+        if os.environ.get("DYNAZMQ_TRACEBACK"):
+            raise
+        from dynazmq.cli.terminal import error as show
+
+        show(f"this is a bug in dynazmq: {type(error).__name__}: {error} (DYNAZMQ_TRACEBACK=1 shows where)")
+        return FAILED
+
+
+def code_of(error: Exception) -> int:
+    """The exit code that an error of ours stands for."""
+    from dynazmq import errors
+
+    table: list[tuple[type[Exception], int]] = [
+        (errors.InvalidRequest, USAGE),
+        (errors.KeyNotFound, ABSENT),
+        (errors.ConflictError, SIBLINGS),
+        (errors.Unavailable, UNAVAILABLE),
+        (errors.Overloaded, UNAVAILABLE),
+        (errors.QuorumTimeout, TIMED_OUT),
+        (errors.NoSuchCluster, NOT_RUNNING),
+        (errors.ClusterUnreachable, NOT_RUNNING),
+    ]
+    return next((code for kind, code in table if isinstance(error, kind)), FAILED)

@@ -1,0 +1,189 @@
+"""Commands on the whole cluster: up, down, restart, status, wait, list, endpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dynazmq.cli.options import Dir, Json, Timeout, Work, Yes, app, at, cluster_app, command, option
+
+StartTimeout = Annotated[
+    str, typer.Option("--timeout", help="How long it may take.", envvar="DYNAZMQ_START_TIMEOUT", metavar="TIME")
+]
+
+
+@command(cluster_app, app)
+def up(
+    nodes: Annotated[int | None, option("--nodes", "-n", help="Number of nodes; 5 for a new cluster.")] = None,
+    directory: Dir = None,
+    name: Annotated[str | None, option(help="Its name, and its place where --dir is not given.")] = None,
+    replicas: Annotated[int | None, option("--replicas", "-N", help="Copies of each key (3).")] = None,
+    read_quorum: Annotated[int | None, option("--read-quorum", "-R", help="Replies for a get (2).")] = None,
+    write_quorum: Annotated[int | None, option("--write-quorum", "-W", help="Durable copies for a put (2).")] = None,
+    partitions: Annotated[int | None, option("--partitions", "-q", help="Parts of the ring, for ever (120).")] = None,
+    sync: Annotated[str | None, option(help="full: survives loss of power; normal: any crash (full).", metavar="MODE")] = None,
+    transport: Annotated[str | None, option(help="ipc or tcp on 127.0.0.1 (ipc).", metavar="KIND")] = None,
+    restart: Annotated[str | None, option(help="Nodes that die: on-failure or never (on-failure).", metavar="WHEN")] = None,
+    restart_after: Annotated[str | None, option(help="Outage before such a restart; it doubles (10s).", metavar="TIME")] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay attached; Ctrl-C ends the cluster.")] = False,
+    tui: Annotated[bool, typer.Option("--tui", help="Open the terminal UI when it is ready.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it is ready.")] = True,
+    timeout: StartTimeout = "20s",
+    as_json: Json = False,
+) -> Work:  # fmt: skip
+    """Start a cluster, new or as it was, and return when it is ready.
+
+    Ready: every node answers, all agree on the ring, each sees the others, and a write to all replicas came back.
+
+    \b
+    Example:  dynazmq up -n 5
+              dynazmq up -n 3 --dir ./demo --restart never
+    """
+    from dynazmq import paths
+    from dynazmq.cli.up import Start, run
+    from dynazmq.cli.words import seconds
+    from dynazmq.cluster.creation import Wishes
+
+    def work() -> int:
+        start = Start(
+            directory=paths.cluster_dir(directory, name),
+            wishes=Wishes(
+                nodes=nodes,
+                name=name,
+                replicas=replicas,
+                read_quorum=read_quorum,
+                write_quorum=write_quorum,
+                partitions=partitions,
+                sync=sync,
+                transport=transport,
+            ),
+            policy=restart,
+            restart_after_s=None if restart_after is None else seconds(restart_after),
+            timeout_s=seconds(timeout),
+            as_json=as_json,
+            wait=wait,
+        )
+        return run(start, foreground=foreground, tui=tui)
+
+    return work
+
+
+@command(cluster_app, app)
+def down(
+    directory: Dir = None,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove its directory too, with all data.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> Work:
+    """End every process of a cluster. Its data is kept, unless --purge.
+
+    \b
+    Example:  dynazmq down
+              dynazmq down --purge --yes
+    """
+
+    def work() -> int:
+        from dynazmq.cli.down import run
+
+        return run(at(directory), purge=purge, yes=yes, as_json=as_json)
+
+    return work
+
+
+@command(cluster_app)
+def restart(directory: Dir = None, timeout: StartTimeout = "20s", as_json: Json = False) -> Work:
+    """Stop a cluster and start it again, as it was.
+
+    \b
+    Example:  dynazmq cluster restart
+    """
+
+    def work() -> int:
+        from dynazmq.cli.restart import run
+        from dynazmq.cli.words import seconds
+
+        return run(at(directory), seconds(timeout), as_json)
+
+    return work
+
+
+@command(cluster_app, app)
+def status(
+    directory: Dir = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 8: degraded, 9: keys cannot meet their quorum.")] = False,
+    watch: Annotated[str | None, option(help="Again and again, for example 2s.", metavar="TIME")] = None,
+    as_json: Json = False,
+) -> Work:  # fmt: skip
+    """Show all nodes: process, own word, peers' word.
+
+    Exit code 7 when the cluster is not running.
+
+    \b
+    Example:  dynazmq status
+              dynazmq status --check || echo degraded
+    """
+
+    def work() -> int:
+        from dynazmq.cli.status import run
+
+        return run(at(directory), as_json=as_json, check=check, watch=watch)
+
+    return work
+
+
+@command(cluster_app, name="wait")
+def wait_for(
+    target: Annotated[str, typer.Option("--for", help="ready, converged or hints=0.", metavar="WHAT")] = "ready",
+    directory: Dir = None,
+    timeout: Timeout = "60s",
+    as_json: Json = False,
+) -> Work:
+    """Wait until it is ready, or has converged.
+
+    ready: every node is up and sees the others. converged: also no hint pends. hints=N: no more than N hints pend.
+    Exit code 6 when that takes too long.
+
+    \b
+    Example:  dynazmq cluster wait --for converged --timeout 30s
+    """
+
+    def work() -> int:
+        from dynazmq.cli.status import wait
+        from dynazmq.cli.words import seconds
+
+        return wait(at(directory), target, seconds(timeout), as_json)
+
+    return work
+
+
+@command(cluster_app, name="list")
+def list_clusters(directory: Dir = None, as_json: Json = False) -> Work:
+    """List the clusters that you have, wherever they run.
+
+    \b
+    Example:  dynazmq cluster list
+    """
+
+    def work() -> int:
+        from dynazmq.cli.clusters import run_list
+
+        return run_list(at(directory), as_json)
+
+    return work
+
+
+@command(cluster_app)
+def endpoints(directory: Dir = None, as_json: Json = False) -> Work:
+    """Print where the nodes listen, for clients.
+
+    \b
+    Example:  dynazmq cluster endpoints
+    """
+
+    def work() -> int:
+        from dynazmq.cli.clusters import run_endpoints
+
+        return run_endpoints(at(directory), as_json)
+
+    return work

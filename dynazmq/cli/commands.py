@@ -1,0 +1,67 @@
+"""All commands, and how one is run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dynazmq.cli import INTERRUPTED, USAGE
+from dynazmq.cli.options import app
+
+# isort: split
+# These put the commands into the tree; their order is that in which `--help` lists them.
+from dynazmq.cli import cluster_commands as _cluster
+from dynazmq.cli import data_commands as _data
+from dynazmq.cli import node_commands as _node
+from dynazmq.cli import view_commands as _view
+
+__all__ = ["_cluster", "_data", "_node", "_view", "run"]
+
+
+@app.callback()
+def _root(
+    color: Annotated[str, typer.Option(help="auto, always or never.", metavar="WHEN")] = "auto",
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    from dynazmq.cli import terminal
+
+    terminal.set_color(color)
+    if version:
+        from dynazmq.cli.clusters import say_version
+
+        say_version(as_json=False)
+        raise typer.Exit
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, then do it; the exit code. What was typed wrongly is said on standard error."""
+    command = typer.main.get_command(app)
+    try:
+        work: Any = command.main(arguments, prog_name="dynazmq", standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        if not isinstance(error, _USAGE_ERROR):
+            raise
+        _say_usage(error)
+        return USAGE
+    return int(work()) if callable(work) else int(work or 0)
+
+
+_USAGE_ERROR = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+"""typer brings its own copy of click and names only some of its exceptions."""
+
+
+def _say_usage(error: Any) -> None:
+    from dynazmq.cli.terminal import error as show
+    from dynazmq.cli.terminal import note
+
+    context = getattr(error, "ctx", None)
+    text = error.format_message()
+    if text.startswith("Usage:"):  # no command was given: the help
+        note(text)
+        return
+    show(text)
+    if context is not None:
+        note(f"see    {context.command_path} --help")

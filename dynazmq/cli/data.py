@@ -1,0 +1,234 @@
+"""put, get, delete, exists, keys: what a person does with data at a shell, through the client that programs use."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynazmq.cli import ABSENT, OK, SIBLINGS
+from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say, where
+from dynazmq.cli.words import quorum, seconds
+from dynazmq.errors import ClusterUnreachable, InvalidRequest, NoSuchCluster, ValueTooLarge
+from dynazmq.paths import ClusterFile
+
+if TYPE_CHECKING:
+    from dynazmq import Bucket, Context, PutResult, Result
+
+SHOWN_MAX = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Which cluster and bucket, with which quorums, for how long, and how to answer."""
+
+    directory: Path
+    bucket: str
+    timeout: str
+    as_json: bool
+    r: str | None = None
+    w: str | None = None
+    n: int | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Bucket]:
+        """The bucket, whose calls all together take no longer than the timeout."""
+        import dynazmq
+
+        ClusterFile.load(self.directory)  # says what to do when there is none
+        limit_s = seconds(self.timeout)
+        deadline = time.monotonic() + limit_s
+        try:
+            with dynazmq.connect(dir=self.directory, timeout=limit_s) as client:
+                left_s = max(0.001, deadline - time.monotonic())
+                yield client.bucket(self.bucket).with_options(r=quorum(self.r), w=quorum(self.w), n=self.n, timeout=left_s)
+        except ClusterUnreachable as error:
+            at = where(self.directory)
+            if (self.directory / "supervisor.json").exists():
+                raise ClusterUnreachable(f"{error}    look  dynazmq status{at}", error.tried) from None
+            up = f"dynazmq up{at}"
+            raise NoSuchCluster(f"the cluster in {self.directory} is not running; start it with: {up}") from None
+
+
+def put(access: Access, key: str, value: str | None, *, context: str | None, blind: bool) -> int:
+    if blind and context is not None:
+        raise InvalidRequest("--blind and --context contradict each other: choose one")
+    seen = _context(context)
+    data = _value(value, ClusterFile.load(access.directory).max_value_bytes)
+    with access.open() as bucket:
+        if seen is None and not blind:
+            seen = bucket.get(_key(key)).context
+        began = time.perf_counter()
+        done = bucket.put(_key(key), data, context=seen)
+        _say_done("put", access, done, time.perf_counter() - began)
+    return OK
+
+
+def delete(access: Access, key: str, *, context: str | None) -> int:
+    seen = _context(context)
+    with access.open() as bucket:
+        if seen is None:
+            found = bucket.get(_key(key))
+            if not found.found:
+                return _absent("delete", access, key)
+            seen = found.context
+        began = time.perf_counter()
+        done = bucket.delete(_key(key), context=seen)
+        _say_done("delete", access, done, time.perf_counter() - began)
+    return OK
+
+
+def get(access: Access, key: str) -> int:
+    with access.open() as bucket:
+        result = bucket.get(_key(key))
+    if access.as_json:
+        _emit_result(result)
+    elif not result.found:
+        return _absent("get", access, key)
+    elif len(result.values) > 1:
+        _say_siblings(access, key, result)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(result.values[0])
+        if sys.stdout.isatty():
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+    return (ABSENT, OK, SIBLINGS)[min(len(result.values), 2)]
+
+
+def exists(access: Access, key: str) -> int:
+    with access.open() as bucket:
+        found = bucket.get(_key(key)).found
+    if access.as_json:
+        emit("exists", {"found": found})
+    return OK if found else ABSENT
+
+
+def keys(access: Access, prefix: str, limit: int | None) -> int:
+    wanted = os.fsencode(prefix)
+    found: list[bytes] = []
+    count = 0
+    with access.open() as bucket:
+        for key in bucket.keys():  # noqa: SIM118  (a scan, no mapping)
+            raw = key.encode() if isinstance(key, str) else key
+            if not raw.startswith(wanted):
+                continue
+            count += 1
+            if access.as_json:
+                found.append(raw)
+            else:
+                say(_printable(raw))
+            if count == limit:
+                break
+    if access.as_json:
+        texts, encoding = _texts(found)
+        emit("keys", {"bucket": access.bucket, "keys": texts, "encoding": encoding})
+    return OK
+
+
+# --- values ---------------------------------------------------------------------------------------------------------------
+
+
+def _value(text: str | None, limit: int) -> bytes:
+    """The argument, or all of standard input for "-". Reads no more of it than a value may have."""
+    if text is None:  # not even from a pipe: in a script without standard input it would store an empty value
+        raise InvalidRequest("which value? write it behind the key, or - to read standard input")
+    if text != "-":
+        return os.fsencode(text)
+    data = sys.stdin.buffer.read(limit + 1)
+    if len(data) > limit:
+        status = os.fstat(sys.stdin.fileno())
+        if stat.S_ISREG(status.st_mode):
+            raise ValueTooLarge(limit, status.st_size)
+        raise InvalidRequest(f"standard input holds more than a value may have: the limit is {limit:,} bytes")
+    return data
+
+
+def _context(text: str | None) -> Context | None:
+    from dynazmq.client.context import Context
+
+    return None if text is None else Context.parse(text)
+
+
+def _key(text: str) -> str | bytes:
+    """Byte for byte as it was typed: text where it is some, for messages."""
+    raw = os.fsencode(text)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _texts(raw: Sequence[bytes]) -> tuple[list[str], str]:
+    """As JSON can hold them, and the encoding: one for all, base64 as soon as one of them is no text."""
+    try:
+        return [each.decode() for each in raw], "utf-8"
+    except UnicodeDecodeError:
+        return [base64.b64encode(each).decode() for each in raw], "base64"
+
+
+def _printable(raw: bytes) -> str:
+    """For a line of a terminal or a list: control characters and what is no UTF-8 as escapes."""
+    text = raw.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+# --- answers --------------------------------------------------------------------------------------------------------------
+
+
+def _absent(verb: str, access: Access, key: str) -> int:
+    if access.as_json:
+        emit(verb, {"found": False})
+    else:
+        note(f"no value for {_printable(os.fsencode(key))}")
+    return ABSENT
+
+
+def _emit_result(result: Result) -> None:
+    """`get --json`, design 10."""
+    values, encoding = _texts(result.values)
+    origins = [{"node": each.node, "counter": each.counter, "written_at": each.written_at} for each in result.siblings]
+    emit(
+        "get",
+        {
+            "found": result.found,
+            "values": values,
+            "encoding": encoding,
+            "context": str(result.context),
+            "siblings": [{"value": value, **origin} for value, origin in zip(values, origins, strict=False)],
+            "responders": list(result.responders),
+        },
+    )
+
+
+def _say_siblings(access: Access, key: str, result: Result) -> None:
+    """One value was asked for: nothing goes to standard output."""
+    note(
+        f"{paint(f'{len(result.values)} siblings', YELLOW, BOLD, out=sys.stderr)} of {key}: written without knowing of each other"
+    )
+    for index, (value, origin) in enumerate(zip(result.values, result.siblings, strict=False)):
+        at = time.strftime("%H:%M:%S", time.localtime(origin.written_at)) + f".{int(origin.written_at * 1000) % 1000:03d}"
+        text = _printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
+        note(f"  [{index + 1}]  {text}     {paint(f'{origin.node}:{origin.counter}    {at}', DIM, out=sys.stderr)}")
+    bucket = "" if access.bucket == "default" else f" --bucket {access.bucket}"
+    at_ = where(access.directory)
+    note(f"resolve    dynazmq put {key} VALUE{bucket}{at_}      (it replaces all of them)")
+    note(f"all        dynazmq get {key} --json{bucket}{at_}")
+
+
+def _say_done(verb: str, access: Access, done: PutResult, elapsed_s: float) -> None:
+    if access.as_json:
+        document = {"context": str(done.context), "acked": list(done.acked), "stand_ins": dict(done.stand_ins)}
+        emit(verb, {**({"found": True} if verb == "delete" else {}), **document, "elapsed_ms": round(elapsed_s * 1000, 3)})
+        return
+    stand_ins = ", ".join(f"{holder} keeps it for {primary}" for holder, primary in done.stand_ins)
+    held_by = " ".join(done.acked) + (f" ({stand_ins})" if stand_ins else "")
+    say(f"{paint('ok', GREEN)}   held by {held_by}   {elapsed_s * 1000:.1f} ms")

@@ -1,0 +1,44 @@
+"""`cluster down`: ends every process of a cluster, with or without its supervisor, and says what it found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dynazmq.cli import OK
+from dynazmq.cli.terminal import confirm, emit, note, say, where
+from dynazmq.cli.words import many, size
+from dynazmq.cluster import launch
+
+
+def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
+    if purge and (directory / "cluster.json").exists():
+        confirm(f"Remove the cluster in {directory} with all that it stored?", yes)
+    ended = launch.end_cluster(directory)
+    freed = launch.purge(directory) if purge else None
+    if as_json:
+        document = {
+            "dir": str(directory),
+            "was_running": ended.was_running,
+            "stopped": ended.nodes,
+            "killed": ended.killed,
+            "purged": purge,
+            "freed_bytes": freed,
+        }
+        emit("down", document)
+        return OK
+    if ended.supervisor_killed:
+        note("the supervisor did not answer and was killed; its nodes were ended without it")
+    for name in ended.killed:
+        note(f"{name} did not stop in time and was killed")
+    if ended.was_running:
+        say(f"stopped {many(len(ended.nodes), 'node')}")
+    else:
+        say("it is not running: nothing to stop")
+    if freed is not None:
+        say(f"removed {directory}: {size(freed)}")
+    elif ended.was_running:
+        at = where(directory)
+        say(f"data kept in {directory}")
+        note(f"start again  dynazmq up{at}")
+        note(f"remove it    dynazmq down --purge{at}")
+    return OK

@@ -1,0 +1,209 @@
+"""`node …`: acting on processes through the supervisor, and telling what came of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dynazmq.cli import FAILED, NOT_RUNNING, OK
+from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say, where
+from dynazmq.cli.words import select, size, span
+from dynazmq.cluster import control
+from dynazmq.cluster.control import NoSupervisor
+from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.snapshot import NodeView
+from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
+from dynazmq.paths import ClusterFile, node_log
+
+POLL_S = 0.03
+SETTLE_S = 8.0
+NOTICED_S = 2.5
+"""How long `kill` and `pause` watch for the peers to notice."""
+
+_GOALS: dict[str, set[str]] = {
+    "kill": {"down"},
+    "stop": {"stopped"},
+    "wipe": {"stopped"},
+    "pause": {"paused"},
+    "start": {"up"},
+    "restart": {"up"},
+    "resume": {"up"},
+}
+
+
+def chosen(cluster: ClusterFile, patterns: Sequence[str], *, all_: bool, at_random: bool) -> list[str]:
+    """The nodes that the command line names. Raises InvalidRequest."""
+    names = list(cluster.members)
+    if all_ + at_random + bool(patterns) != 1:
+        raise InvalidRequest(f"which nodes? name them (n1,n3 or n[2-4]), or say --all or --random; there are {' '.join(names)}")
+    if all_:
+        return names
+    return [random.choice(names)] if at_random else select(patterns, names)
+
+
+def act(
+    directory: Path, verb: str, patterns: Sequence[str], *, all_: bool, at_random: bool, yes: bool, wait: bool, as_json: bool
+) -> int:
+    cluster = ClusterFile.load(directory)
+    names = chosen(cluster, patterns, all_=all_, at_random=at_random)
+    if verb == "wipe":
+        confirm(f"Wipe {' '.join(names)}? Each is stopped and all that it stored is deleted.", yes)
+    with Observer(directory) as observer:
+        before = {node.name: node for node in observer.look().nodes}
+        outcome = _ask(directory, verb, names, any(node.pid for node in before.values()))
+        told = time.time()
+        for name in names:
+            if not as_json:
+                _say_begun(verb, name, outcome[name], before[name])
+        code = OK if all(outcome[name]["done"] for name in names) else FAILED
+        acted = [name for name in names if outcome[name]["done"]]
+        if wait and acted:
+            code = max(code, _watch(observer, verb, acted, before, told, quiet=as_json))
+        if as_json:
+            after = {node.name: node for node in observer.look().nodes}
+            emit("node", {"verb": verb, "nodes": [{"name": n, **outcome[n], "state": after[n].state} for n in names]})
+    return code
+
+
+def _ask(directory: Path, verb: str, names: list[str], running: bool) -> dict[str, dict[str, Any]]:
+    try:
+        reply = control.call(directory, verb, nodes=names)
+    except NoSupervisor:
+        up = f"dynazmq up{where(directory)}"
+        if running:
+            raise ClusterError(f"no supervisor answers; start one, it takes over what runs: {up}") from None
+        raise NoSuchCluster(f"the cluster in {directory} is not running; start it with: {up}") from None
+    outcome: dict[str, dict[str, Any]] = reply["nodes"]
+    return outcome
+
+
+def _say_begun(verb: str, name: str, outcome: dict[str, Any], before: NodeView) -> None:
+    if not outcome["done"]:
+        error(outcome["text"])
+    elif verb in ("kill", "stop") and before.pid:
+        at = outcome["at"]
+        stamp = f"{time.strftime('%H:%M:%S', time.localtime(at))}.{int(at * 1000) % 1000:03d}"
+        say(f"{name}  {outcome['text']} at {stamp}")
+    else:
+        say(f"{name}  {outcome['text']}")
+
+
+# --- what comes of it -----------------------------------------------------------------------------------------------------
+
+
+def _watch(observer: Observer, verb: str, names: list[str], before: dict[str, NodeView], told: float, *, quiet: bool) -> int:
+    """Until each node is where it was sent; for one that was taken away also until its peers have noticed."""
+    goals = _GOALS[verb]
+    waiting, unnoticed = set(names), set(names) if verb in ("kill", "pause") else set()
+    first: dict[str, tuple[str, float]] = {}  # who suspected it first, and when
+    failed: set[str] = set()
+    at = where(observer.directory)
+    deadline = time.time() + SETTLE_S
+    while waiting or unnoticed:
+        now = time.time()
+        nodes = {node.name: node for node in observer.look().nodes}
+        live = sum(node.answers for node in nodes.values())
+        for name in sorted(waiting):
+            if _reached(verb, nodes[name], before[name], goals, live):
+                waiting.discard(name)
+                if not quiet and verb not in ("kill", "pause"):
+                    say(f"{name}  {_settled(verb, nodes[name])} after {span(now - told)}")
+        for name in sorted(waiting & _died(observer, goals)):
+            waiting.discard(name)
+            failed.add(name)
+            fact = observer.last_facts.nodes[name]
+            note(f"{name}  {fact.process}: {fact.reason or 'it said nothing'}    look  dynazmq logs {name}{at}")
+        for name in sorted(unnoticed):
+            node = nodes[name]
+            against = sorted(peer for peer, word in node.seen_by.items() if word != "up")
+            if against and name not in first:
+                first[name] = (" ".join(against), now - told)
+            all_down = bool(node.seen_by) and all(word == "down" for word in node.seen_by.values())
+            if all_down or not live or now - told > NOTICED_S:
+                unnoticed.discard(name)
+                if not quiet:
+                    _say_noticed(name, node, first.get(name), now - told if all_down else None, observer.directory)
+        if now > deadline:
+            break
+        time.sleep(POLL_S)
+    for name in sorted(waiting):
+        note(f"{name}  is {nodes[name].state} after {SETTLE_S:.0f} s    look  dynazmq logs {name}{at}")
+    return FAILED if waiting or failed else OK
+
+
+def _died(observer: Observer, goals: set[str]) -> set[str]:
+    """Those that were started and have ended by themselves."""
+    if goals != {"up"}:
+        return set()
+    return {name for name, fact in observer.last_facts.nodes.items() if fact.pid is None and not fact.purpose}
+
+
+def _reached(verb: str, node: NodeView, before: NodeView, goals: set[str], live: int) -> bool:
+    if verb == "restart" and node.pid == before.pid:
+        return False
+    if verb == "wipe":
+        return node.process == "wiped"
+    if goals == {"up"}:
+        return node.state == "up" and len(node.seen_by) >= live - 1
+    return node.state in goals
+
+
+def _settled(verb: str, node: NodeView) -> str:
+    if node.state == "up":
+        peers = f", seen by {len(node.seen_by)}/{len(node.seen_by)} peers" if node.seen_by else ""
+        return f"up{peers}, pid {node.pid}"
+    return node.process if verb != "wipe" else "stopped and wiped"
+
+
+def _say_noticed(name: str, node: NodeView, first: tuple[str, float] | None, down_s: float | None, directory: Path) -> None:
+    parts = [f"suspected by {first[0]} +{first[1]:.2f} s"] if first and down_s != first[1] else []
+    if down_s is not None:
+        parts.append(f"down by {len(node.seen_by)}/{len(node.seen_by)} +{down_s:.2f} s")
+    verb = "resume" if node.state == "paused" else "start"
+    noticed = "    ".join(parts) or "its peers have not noticed yet"
+    say(f"    {noticed}    {paint('next', DIM)}  dynazmq node {verb} {name}{where(directory)}")
+
+
+# --- show -----------------------------------------------------------------------------------------------------------------
+
+
+def show(directory: Path, patterns: Sequence[str], *, all_: bool, as_json: bool) -> int:
+    """Everything that is known of some nodes."""
+    from dynazmq.cli.status import PATIENCE_S, node_document
+
+    with Observer(directory) as observer:
+        names = chosen(observer.cluster, patterns, all_=all_, at_random=False)
+        snapshot = observer.look(PATIENCE_S)
+        nodes = [node for node in snapshot.nodes if node.name in names]
+        if as_json:
+            emit("node", {"nodes": [node_document(node) for node in nodes]})
+        else:
+            for node in nodes:
+                _show(node, observer, directory)
+    return OK if any(node.pid for node in snapshot.nodes) else NOT_RUNNING
+
+
+def _show(node: NodeView, observer: Observer, directory: Path) -> None:
+    fact = observer.last_facts.nodes.get(node.name)
+    say(f"{node.name}  {node.state} for {span(node.since_s)}   {node.endpoint}")
+    rows: list[tuple[str, str]] = [("process", f"{node.process}, pid {node.pid}" if node.pid else node.process)]
+    if fact and fact.reason:
+        rows.append(("last words", fact.reason))
+    rows.append(("peers say", "  ".join(f"{peer}: {word}" for peer, word in sorted(node.seen_by.items())) or "–"))
+    if node.answers:
+        rows += [
+            ("up for", span(node.uptime_s)),
+            ("owns", f"{node.partitions} partitions, {node.keys or 0:,} keys"),
+            ("hints", "  ".join(f"{n:,} for {target}" for target, n in sorted(node.hints_for.items())) or "none"),
+            ("speed", f"{node.ops_per_s or 0:,.0f} op/s, p50 {node.p50_ms or 0:.1f} ms, p99 {node.p99_ms or 0:.1f} ms"),
+            ("commits", f"{node.commit_ms or 0:.1f} ms, {node.rows_per_commit or 0:.1f} rows each"),
+            ("memory", size(node.rss_bytes)),
+        ]
+        rows += [(name, f"{count:,}") for name, count in sorted(node.counters.items()) if count]
+    rows.append(("log", str(node_log(directory, node.name))))
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        say(f"  {paint(name.ljust(width), DIM)}  {text}")

@@ -1,0 +1,76 @@
+"""Options that many commands have, and the tree into which the commands are put.
+
+A command returns its work as a function of no arguments, and `commands.run` calls it: so only parsing happens inside typer, and
+the work's modules are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Work = Callable[[], int]
+
+
+def option(*names: str, **more: Any) -> Any:
+    """An option whose default says nothing by itself: what happens without it is in the help."""
+    return typer.Option(*names, show_default=False, **more)
+
+
+def at(directory: Path | None) -> Path:
+    from dynazmq import paths
+
+    return paths.cluster_dir(directory)
+
+
+def complete_nodes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Reads cluster.json only: completion must not wait for a node."""
+    from dynazmq import paths
+    from dynazmq.errors import ClusterError
+
+    before, comma, begun = incomplete.rpartition(",")
+    try:
+        names = paths.ClusterFile.load(at(ctx.params.get("directory"))).members
+    except ClusterError:
+        return []
+    return [before + comma + name for name in names if name.startswith(begun)]
+
+
+Dir = Annotated[Path | None, option("--dir", envvar="DYNAZMQ_DIR", help="The cluster's directory.", metavar="DIR")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Bucket = Annotated[str, typer.Option("--bucket", "-b", help="The bucket.")]
+Timeout = Annotated[str, typer.Option("--timeout", help="How long to try.", metavar="TIME")]
+Nodes = Annotated[
+    list[str] | None,
+    typer.Argument(help="n1  n1,n3  n[2-4]  'n*'", metavar="NODE…", show_default=False, autocompletion=complete_nodes),
+]
+
+
+def _app(text: str) -> typer.Typer:
+    # Help without rich: it costs 60 ms of import, and plain text goes through pipes as it is.
+    names = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text, context_settings=names)
+
+
+app = _app("dynazmq: an always-writeable, replicated key-value store (Amazon Dynamo) in local processes that you may kill.")
+cluster_app = _app("Start, watch and end a cluster.")
+node_app = _app("Break and mend single nodes.")
+app.add_typer(cluster_app, name="cluster")
+app.add_typer(node_app, name="node")
+
+
+def command(
+    *places: typer.Typer, name: str | None = None, text: str | None = None
+) -> Callable[[Callable[..., Work]], Callable[..., Work]]:
+    """The same command in several places: `dynazmq up` is `dynazmq cluster up`."""
+
+    def add(function: Callable[..., Work]) -> Callable[..., Work]:
+        for place in places:
+            place.command(name, help=text)(function)
+        return function
+
+    return add

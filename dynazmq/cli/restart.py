@@ -1,0 +1,26 @@
+"""`cluster restart`: `down` and `up` in one, the supervisor included, with the same settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dynazmq.cli import up
+from dynazmq.cli.terminal import say
+from dynazmq.cli.words import many
+from dynazmq.cluster import launch
+from dynazmq.cluster.creation import Wishes
+from dynazmq.cluster.state import StateFile
+from dynazmq.paths import ClusterFile
+
+
+def run(directory: Path, timeout_s: float, as_json: bool) -> int:
+    ClusterFile.load(directory)  # one that could not be started again is not ended
+    before = StateFile.load(directory)  # `down` forgets it
+    ended = launch.end_cluster(directory)
+    if not as_json:
+        say(f"stopped {many(len(ended.nodes), 'node')}" if ended.was_running else "it was not running")
+    wishes, after_s = Wishes(), before.restart_after_s
+    start = up.Start(
+        directory=directory, wishes=wishes, policy=before.restart, restart_after_s=after_s, timeout_s=timeout_s, as_json=as_json
+    )
+    return up.run(start, foreground=False, tui=False)

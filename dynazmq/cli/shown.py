@@ -1,0 +1,154 @@
+"""`status` as text: process fact, the node's own word and its peers' view side by side. Pure: a snapshot in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
+from dynazmq.cli.words import brief, many, short, span
+from dynazmq.cluster.judgement import Facts, hints_by_target, quorum_met
+from dynazmq.cluster.snapshot import NodeView, Snapshot
+
+_GLYPHS = {
+    "up": ("●", GREEN),
+    "suspect": ("◐", YELLOW),
+    "down": ("✗", RED),
+    "paused": ("⏸", MAGENTA),
+    "starting": ("◌", CYAN),
+    "joining": ("◌", CYAN),
+    "leaving": ("◁", CYAN),
+    "stopped": ("■", DIM),
+}
+_HEADS = ("NODE", "PROCESS", "ITSELF", "PEERS SAY", "FOR", "OWNS", "KEYS", "HOLDS HINTS", "OP/S", "P99ms")
+_RIGHT = {4, 5, 6, 8, 9}
+
+
+def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
+    """All of `status`. at: what names the directory in a command."""
+    if not facts.stopping and not any(node.pid for node in snapshot.nodes):
+        return [_header(snapshot, facts), *advice(snapshot, facts, at)]
+    lines = [_header(snapshot, facts), "", *table(snapshot), "", _tally(snapshot)]
+    for target, count in sorted(hints_by_target(snapshot).items(), key=lambda item: -item[1]):
+        oldest = max((node.hints_oldest_s.get(target, 0.0) for node in snapshot.nodes), default=0.0)
+        waits = "waits" if count == 1 else "wait"
+        lines.append(f"{many(count, 'hint')} {waits} for {target}, the oldest for {span(oldest)}")
+    lines.append(_served(snapshot))
+    return lines + advice(snapshot, facts, at)
+
+
+def _header(snapshot: Snapshot, facts: Facts) -> str:
+    answering = sum(node.answers for node in snapshot.nodes)
+    ring = "RINGS DIFFER"
+    if snapshot.ring_agreed:
+        ring = f"ring v{snapshot.ring_version} agreed by {answering}/{answering}"
+    elif not answering:
+        ring = "no node answers"
+    health = paint(*_health(snapshot, facts))
+    quorum = f"N={snapshot.n} R={snapshot.r} W={snapshot.w}"
+    return f"{paint(snapshot.name, BOLD)}  {many(len(snapshot.nodes), 'node')}  {quorum}  {ring}     {health}"
+
+
+def _health(snapshot: Snapshot, facts: Facts) -> tuple[str, ...]:
+    """The word, and its colours."""
+    states = {node.state for node in snapshot.nodes}
+    if facts.stopping:
+        return "STOPPING", YELLOW, BOLD
+    if states == {"stopped"} or (snapshot.supervisor_pid is None and not any(node.pid for node in snapshot.nodes)):
+        return "NOT RUNNING", RED, BOLD
+    if states <= {"up", "starting"} and "starting" in states:
+        return "STARTING", CYAN, BOLD
+    if snapshot.degraded_s is None:
+        return "HEALTHY", GREEN, BOLD
+    return f"DEGRADED {span(snapshot.degraded_s)}", RED, BOLD
+
+
+def table(snapshot: Snapshot) -> list[str]:
+    rows = [_row(node, snapshot.owners) for node in snapshot.nodes]
+    widths = [max(len(head), *(len(row[i]) for row in rows)) for i, head in enumerate(_HEADS)]
+    lines = [paint(_line(_HEADS, widths), DIM)]
+    for row, node in zip(rows, snapshot.nodes, strict=True):
+        glyph, color = _GLYPHS.get(node.state, ("?", YELLOW))
+        line = _line(row, widths)
+        lines.append(line.replace(row[1], paint(row[1], color), 1) if row[1].startswith(glyph) else line)
+    return lines
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    pairs = enumerate(zip(cells, widths, strict=True))
+    return "  ".join(cell.rjust(width) if i in _RIGHT else cell.ljust(width) for i, (cell, width) in pairs).rstrip()
+
+
+def _row(node: NodeView, owners: Sequence[str]) -> list[str]:
+    glyph, _ = _GLYPHS.get(node.state, ("?", YELLOW))
+    process = str(node.pid) if node.process == "running" else node.process
+    holds = " ".join(f"{target}:{count:,}" for target, count in sorted(node.hints_for.items(), key=lambda item: -item[1])[:3])
+    return [
+        node.name,
+        f"{glyph} {process}",
+        _itself(node),
+        _peers_say(node),
+        span(node.since_s),
+        f"{100 * owners.count(node.name) / len(owners):.1f}%" if owners else "–",
+        short(node.keys),
+        holds + (" …" if len(node.hints_for) > 3 else "") if holds else "–",
+        short(node.ops_per_s),
+        "–" if node.p99_ms is None else f"{node.p99_ms:.1f}",
+    ]
+
+
+def _itself(node: NodeView) -> str:
+    if node.answers:
+        return "up"
+    return "silent" if node.pid is not None and node.process != "paused" and node.state != "starting" else "–"
+
+
+def _peers_say(node: NodeView) -> str:
+    """The word that most of them use, in capitals when it is bad and nobody asked for it."""
+    if not node.seen_by:
+        return "–"
+    words = list(node.seen_by.values())
+    word = max(("up", "suspect", "down"), key=lambda each: (words.count(each), each != "up"))
+    count = f"{words.count(word)}/{len(words)}"
+    return f"{word if word == 'up' or node.state == 'stopped' else word.upper()} {count}"
+
+
+def _tally(snapshot: Snapshot) -> str:
+    states = [node.state for node in snapshot.nodes]
+    shown = [state for state in _GLYPHS if state in states or state in ("up", "suspect", "down")]
+    return " / ".join(f"{state.capitalize()} {states.count(state)}" for state in shown)
+
+
+def _served(snapshot: Snapshot) -> str:
+    live = sum(node.answers for node in snapshot.nodes)
+    if quorum_met(snapshot):
+        return f"every key meets R={snapshot.r} W={snapshot.w}"
+    return paint(f"no key meets R={snapshot.r} and W={snapshot.w}: {many(live, 'node')} left", RED)
+
+
+def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
+    """Every bad state ends with the command to type next."""
+    lines = []
+    for node in snapshot.nodes:
+        fact = facts.nodes.get(node.name)
+        if node.restart_in_s is not None:
+            lines.append(f"{node.name} died and is started again in {span(node.restart_in_s)}")
+        elif node.gave_up:
+            reason = f": {fact.reason}" if fact and fact.reason else ""
+            lines.append(f"{node.name} died again and again, nobody starts it any more{reason}")
+    if facts.stopping:
+        return lines
+    if not any(node.pid for node in snapshot.nodes):
+        return [*lines, f"next  dynazmq up{at}"]
+    away = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
+    paused = [node.name for node in snapshot.nodes if node.state == "paused"]
+    silent = [node.name for node in snapshot.nodes if node.state == "suspect" and not node.answers]
+    if snapshot.supervisor_pid is None:
+        lines.append("no supervisor: nodes that die stay down")
+        lines.append(f"next  dynazmq up{at}")
+    elif away:
+        lines.append(f"next  dynazmq node start {','.join(away)}{at}")
+    if paused:
+        lines.append(f"next  dynazmq node resume {','.join(paused)}{at}")
+    if silent:
+        lines.append(f"{brief(silent)} runs and does not answer    look  dynazmq logs {silent[0]}{at}")
+    return lines

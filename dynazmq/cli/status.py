@@ -1,0 +1,151 @@
+"""`cluster status` and `cluster wait`: one snapshot, or one after the other."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dynazmq.cli import DEGRADED, NO_QUORUM, NOT_RUNNING, OK, TIMED_OUT
+from dynazmq.cli.shown import report
+from dynazmq.cli.terminal import colored, emit, note, say, where
+from dynazmq.cli.words import seconds
+from dynazmq.cluster import judgement
+from dynazmq.cluster.observe import LOOK_TIMEOUT_S, Observer
+from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.errors import InvalidRequest
+
+PATIENCE_S = 0.6
+"""One look may wait this long: longer than a screen's that looks twice a second, since a person asks once and wants the truth."""
+POLL_S = 0.1
+
+
+def run(directory: Path, *, as_json: bool, check: bool, watch: str | None) -> int:
+    if watch is not None and as_json:
+        raise InvalidRequest("--watch shows a screen and --json one document: choose one")
+    with Observer(directory) as observer:
+        if watch is not None:
+            return _watch(observer, max(0.1, seconds(watch)))
+        snapshot = observer.look(PATIENCE_S)
+        if as_json:
+            emit("status", document(snapshot))
+        else:
+            for line in report(snapshot, observer.last_facts, where(directory)):
+                say(line)
+        return code(snapshot, check)
+
+
+def _watch(observer: Observer, every_s: float) -> int:
+    while True:
+        snapshot = observer.look(LOOK_TIMEOUT_S * 2)
+        lines = report(snapshot, observer.last_facts, where(observer.directory))
+        if colored(sys.stdout):
+            say("\x1b[H\x1b[2J" + "\n".join(lines))
+        else:
+            say("\n".join([time.strftime("%H:%M:%S"), *lines, ""]))
+        time.sleep(every_s)
+
+
+def code(snapshot: Snapshot, check: bool) -> int:
+    """7 when nothing of it runs; with --check also what is wrong: 8 degraded, 9 no quorum."""
+    if not any(node.pid for node in snapshot.nodes):
+        return NOT_RUNNING
+    if not check:
+        return OK
+    if not judgement.quorum_met(snapshot):
+        return NO_QUORUM
+    return DEGRADED if judgement.wrong(snapshot) else OK
+
+
+def document(snapshot: Snapshot) -> dict[str, Any]:
+    """`cluster status --json`, design 10."""
+    return {
+        "name": snapshot.name,
+        "dir": snapshot.directory,
+        "converged": snapshot.converged,
+        "supervisor_pid": snapshot.supervisor_pid,
+        "degraded_s": snapshot.degraded_s,
+        "ring": {
+            "version": snapshot.ring_version,
+            "partitions": len(snapshot.owners),
+            "n": snapshot.n,
+            "r": snapshot.r,
+            "w": snapshot.w,
+            "agreed": snapshot.ring_agreed,
+        },
+        "nodes": [node_document(node) for node in snapshot.nodes],
+    }
+
+
+def node_document(node: NodeView) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "pid": node.pid,
+        "state": node.state,
+        "endpoint": node.endpoint,
+        "partitions": node.partitions,
+        "keys": node.keys,
+        "hints_pending": node.hints_pending,
+        "hints_for": node.hints_for,
+        "uptime_s": node.uptime_s,
+        "rss_bytes": node.rss_bytes,
+        "process": node.process,
+        "for_s": round(node.since_s, 3),
+        "answers": node.answers,
+        "seen_by": node.seen_by,
+        "restart_in_s": node.restart_in_s,
+        "gave_up": node.gave_up,
+        "incarnation": node.incarnation,
+        "ops_per_s": node.ops_per_s,
+        "p50_ms": node.p50_ms,
+        "p99_ms": node.p99_ms,
+        "counters": node.counters,
+    }
+
+
+# --- waiting --------------------------------------------------------------------------------------------------------------
+
+
+def wait(directory: Path, target: str, timeout_s: float, as_json: bool) -> int:
+    """Until `target` holds; TIMED_OUT when it does not in time."""
+    began = time.monotonic()
+    limit = _hints_limit(target)
+    with Observer(directory) as observer:
+        while True:
+            snapshot = observer.look(LOOK_TIMEOUT_S * 2)
+            met, missing = _met(snapshot, target, limit)
+            waited = time.monotonic() - began
+            if met or waited >= timeout_s:
+                break
+            time.sleep(POLL_S)
+    if as_json:
+        emit("wait", {"for": target, "met": met, "waited_s": round(waited, 3), "missing": "" if met else missing})
+    elif met:
+        say(f"{target} after {waited:.1f} s")
+    else:
+        note(f"not {target} after {waited:.1f} s: {missing}    look  dynazmq status{where(directory)}")
+    return OK if met else TIMED_OUT
+
+
+def _hints_limit(target: str) -> int:
+    if target in ("ready", "converged"):
+        return 0
+    name, _, number = target.partition("=")
+    if name == "hints" and number.isdecimal():
+        return int(number)
+    raise InvalidRequest(f"--for is ready, converged or hints=0, not {target!r}")
+
+
+def _met(snapshot: Snapshot, target: str, limit: int) -> tuple[bool, str]:
+    """Whether it holds, and what is missing if not."""
+    hints = judgement.hints_pending(snapshot)
+    silent = [node.name for node in snapshot.nodes if node.pid is not None and not node.answers]
+    not_up = [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state != "up"]
+    if not any(node.pid for node in snapshot.nodes):
+        return False, "it is not running"
+    if target == "ready":
+        return judgement.ready(snapshot), ", ".join(not_up) or "the nodes do not see each other yet"
+    if target == "converged":
+        return snapshot.converged, ", ".join(not_up + ([f"{hints:,} hints pend"] if hints else [])) or "rings differ"
+    return hints <= limit and not silent, f"{hints:,} hints pend" if not silent else f"{' '.join(silent)} silent"

@@ -1,0 +1,95 @@
+"""What a terminal can do: colours, width, questions. Pipes get plain text."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from dynazmq.errors import ClusterError, InvalidRequest
+from dynazmq.paths import cluster_dir
+
+GREEN, YELLOW, RED, MAGENTA, CYAN, DIM, BOLD = "32", "33", "31", "35", "36", "2", "1"
+
+_mode = "auto"
+
+
+def set_color(mode: str) -> None:
+    """auto | always | never, as `--color` says."""
+    global _mode
+    if mode not in ("auto", "always", "never"):
+        raise InvalidRequest(f"--color is auto, always or never, not {mode!r}")
+    _mode = mode
+
+
+def colored(out: TextIO) -> bool:
+    """--color, then NO_COLOR, then FORCE_COLOR, then whether it is a terminal."""
+    if _mode != "auto":
+        return _mode == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (out.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def paint(text: str, *styles: str, out: TextIO | None = None) -> str:
+    if not styles or not colored(out or sys.stdout):
+        return text
+    return f"\x1b[{';'.join(styles)}m{text}\x1b[0m"
+
+
+def say(text: str = "") -> None:
+    """A line of data."""
+    _line(text, sys.stdout)
+
+
+def note(text: str) -> None:
+    """A line for the person, on standard error."""
+    _line(text, sys.stderr)
+
+
+def error(text: str) -> None:
+    sys.stdout.flush()
+    note(f"{paint('error:', RED, BOLD, out=sys.stderr)} {text}")
+
+
+def _line(text: str, out: TextIO) -> None:
+    try:
+        print(text, file=out, flush=True)
+    except UnicodeEncodeError:  # LANG=C: better a question mark than no answer
+        encoding = out.encoding or "ascii"
+        print(_plain(text).encode(encoding, "replace").decode(encoding), file=out, flush=True)
+
+
+def _plain(text: str) -> str:
+    for glyph, ascii_ in (("●", "*"), ("✓", "+"), ("✗", "x"), ("◐", "?"), ("◌", "o"), ("■", "-"), ("⏸", "="), ("–", "-")):
+        text = text.replace(glyph, ascii_)
+    return text
+
+
+def emit(schema: str, document: dict[str, Any]) -> None:
+    """The one JSON document of a command."""
+    say(json.dumps({"schema": f"dynazmq.{schema}/1", **document}, ensure_ascii=False))
+
+
+def columns() -> int:
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Raises ClusterError unless the answer is yes. Nothing is asked where nobody could answer."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InvalidRequest(f"{question} Nobody can be asked here: say --yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ClusterError("nothing was done")
+
+
+def where(directory: Path) -> str:
+    """What names the directory in a command to type next; nothing where the command line finds this cluster by itself."""
+    return "" if directory == cluster_dir() else f" --dir {shlex.quote(str(directory))}"

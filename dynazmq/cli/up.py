@@ -1,0 +1,165 @@
+"""`cluster up`: in the background, in the foreground, or on a cluster that runs. A start that fails leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dynazmq.cli import FAILED, INTERRUPTED, OK
+from dynazmq.cli.progress import Report
+from dynazmq.cli.terminal import note
+from dynazmq.cluster import control, creation, launch, leftovers, processes
+from dynazmq.cluster.creation import Wishes
+from dynazmq.cluster.state import StateFile
+from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
+from dynazmq.paths import ClusterFile
+
+
+@dataclass(slots=True, kw_only=True)
+class Start:
+    """One `cluster up`."""
+
+    directory: Path
+    wishes: Wishes
+    policy: str | None
+    restart_after_s: float | None
+    timeout_s: float
+    as_json: bool = False
+    wait: bool = True
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float:
+        return self.began + self.timeout_s
+
+
+def run(start: Start, *, foreground: bool, tui: bool) -> int:
+    if start.policy not in (None, "on-failure", "never"):
+        raise InvalidRequest(f"--restart is on-failure or never, not {start.policy!r}")
+    if foreground and tui:
+        raise InvalidRequest("--foreground and --tui both want this terminal: choose one")
+    exists = (start.directory / "cluster.json").exists()
+    if exists:
+        creation.agree(ClusterFile.load(start.directory), start.wishes)
+    else:
+        creation.check(start.directory, start.wishes)
+    held = launch.lock(start.directory)
+    if held is None:
+        if foreground:
+            raise ClusterError(f"the cluster in {start.directory} has a supervisor already; stop it with: dynazmq down")
+        code = _join_running(start)
+    else:
+        cluster = _open(start, held)
+        if foreground:
+            return _in_foreground(start, cluster, held)
+        code = _in_background(start, cluster, held)
+    if tui and code == OK:
+        from dynazmq.tui import run_tui
+
+        return run_tui(start.directory)
+    return code
+
+
+def _open(start: Start, held: int) -> ClusterFile:
+    """Create the cluster, or open the one that is there."""
+    try:
+        if (start.directory / "cluster.json").exists():
+            return creation.reopen(start.directory, start.wishes)
+        # Its directory may have been deleted under nodes that still run: they would answer in the new one's place.
+        if left := processes.strangers(start.directory):
+            processes.end_all(left)
+            note(f"  ended {' '.join(sorted(left))}, left from a cluster that was here before")
+        return creation.create(start.directory, start.wishes)
+    except BaseException:
+        os.close(held)
+        raise
+
+
+def _in_background(start: Start, cluster: ClusterFile, held: int) -> int:
+    adopted = sorted(leftovers.surviving(start.directory, cluster.members, StateFile.load(start.directory)))
+    try:
+        process = launch.start_supervisor(start.directory, held, start.policy, start.restart_after_s)
+    finally:
+        os.close(held)  # the supervisor has it now
+    report = Report(start, cluster, adopted=adopted)
+    try:
+        facts = launch.await_supervisor(start.directory, process, start.deadline)
+        report.head()
+        if not start.wait:
+            return report.not_waited(facts)
+        code = report.follow()
+        if code != OK:
+            report.take_back()
+        return code
+    except ClusterError:
+        report.take_back()
+        raise
+    except KeyboardInterrupt:
+        note("  interrupted")
+        report.take_back()
+        return INTERRUPTED
+
+
+def _join_running(start: Start) -> int:
+    """The cluster has a supervisor already: start what died."""
+    cluster = _await_file(start)
+    creation.agree(cluster, start.wishes)
+    launch.await_supervisor(start.directory, None, start.deadline)
+    started = control.call(start.directory, "up", restart=start.policy, restart_after_s=start.restart_after_s)["started"]
+    report = Report(start, cluster, running=True, started=started)
+    report.head()
+    return report.follow() if start.wait else report.not_waited(control.call(start.directory, "facts"))
+
+
+def _await_file(start: Start) -> ClusterFile:
+    """Another `cluster up` may be creating it just now."""
+    while True:
+        try:
+            return ClusterFile.load(start.directory)
+        except NoSuchCluster:
+            if time.monotonic() >= start.deadline:
+                raise
+            time.sleep(launch.POLL_S)
+
+
+def _in_foreground(start: Start, cluster: ClusterFile, held: int) -> int:
+    """This process is the supervisor; another thread watches the start, as `up` does from outside."""
+    from dynazmq.cluster.supervisor import Supervisor
+
+    codes: list[int] = []
+    bugs: list[Exception] = []
+    supervisor = Supervisor(start.directory, start.policy, start.restart_after_s)
+    supervisor.end_on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def watch() -> None:
+        try:
+            launch.await_supervisor(start.directory, None, start.deadline)
+            report = Report(start, cluster, attached=True)
+            report.head()
+            codes.append(report.follow() if start.wait else OK)
+        except ClusterError as error:
+            if not supervisor.signalled:
+                note(f"  {error}")
+            codes.append(FAILED)
+        except Exception as error:  # the edge of this thread: the cluster must not stay up behind it
+            bugs.append(error)
+        if codes != [OK]:
+            try:
+                control.call(start.directory, "down")
+            except ClusterError:
+                pass  # it is going down already
+
+    watcher = threading.Thread(target=watch, name="up", daemon=True)
+    watcher.start()
+    supervisor.run()
+    os.close(held)
+    if bugs:
+        raise bugs[0]
+    if supervisor.signalled:
+        return INTERRUPTED if supervisor.signalled == signal.SIGINT else OK
+    watcher.join(2.0)
+    return codes[0] if codes else OK

@@ -1,0 +1,116 @@
+"""Commands that look: ring, logs, tui, bench, version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dynazmq.cli.options import Bucket, Dir, Json, Nodes, Work, app, at, command, option
+
+
+@command(app)
+def ring(
+    key: Annotated[str | None, option(help="Show where this key lives.")] = None,
+    bucket: Bucket = "default",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
+    """Show who owns what, and where a key lives.
+
+    \b
+    Example:  dynazmq ring --key cart:42
+    """
+
+    def work() -> int:
+        from dynazmq.cli.ring import run
+
+        return run(at(directory), key, bucket, as_json)
+
+    return work
+
+
+@command(app)
+def logs(
+    nodes: Nodes = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-l", help="How many of the last lines.", min=0)] = 40,
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
+    """Print the last lines of all logs, merged by time.
+
+    NODE can also be "supervisor".
+
+    \b
+    Example:  dynazmq logs -f n3
+    """
+
+    def work() -> int:
+        from dynazmq.cli.logs import run
+
+        return run(at(directory), nodes or [], follow=follow, lines=lines, as_json=as_json)
+
+    return work
+
+
+@command(app)
+def tui(
+    directory: Dir = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and leave.")] = False,
+    ascii_: Annotated[bool, typer.Option("--ascii", help="No characters beyond ASCII.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Switch off the keys that act on the cluster.")] = False,
+) -> Work:
+    """Watch the cluster, kill nodes, see it recover.
+
+    \b
+    Example:  dynazmq tui
+    """
+
+    def work() -> int:
+        from dynazmq.tui import print_once, run_tui
+
+        if once:
+            return print_once(at(directory), ascii_=ascii_)
+        return run_tui(at(directory), ascii_=ascii_, read_only=read_only)
+
+    return work
+
+
+@command(app)
+def bench(
+    ops: Annotated[list[str] | None, option("--ops", "-t", help="put, get or put,get (put,get).")] = None,
+    in_flight: Annotated[list[str] | None, option("--in-flight", "-c", help="Requests at a time (1,64).")] = None,
+    value_bytes: Annotated[str, typer.Option("--value-bytes", "-d", help="Size of a value: 100, 1KiB.", metavar="SIZE")] = "100",
+    duration: Annotated[str, typer.Option("--seconds", "-s", help="Length of each run.", metavar="TIME")] = "5s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:  # fmt: skip
+    """Measure a running cluster.
+
+    \b
+    Example:  dynazmq bench --ops put,get --in-flight 64
+    """
+
+    def work() -> int:
+        from dynazmq.cli.clusters import run_bench
+
+        return run_bench(at(directory), ops or ["put,get"], in_flight or ["1,64"], value_bytes, duration, as_json)
+
+    return work
+
+
+@command(app)
+def version(as_json: Json = False) -> Work:
+    """Show its version; with --json also those of its parts.
+
+    \b
+    Example:  dynazmq version
+    """
+
+    def work() -> int:
+        from dynazmq.cli.clusters import say_version
+
+        return say_version(as_json)
+
+    return work
