@@ -135,7 +135,8 @@ class _Load:
         contexts = {key: result.context for key, result in found.ok.items()}
         written = await self._bucket.put_many(dict.fromkeys(self._keys, self._value), contexts)
         written.raise_for_errors()
-        self._contexts = [written.ok[key].context for key in self._keys]
+        done = written.ok
+        self._contexts = [done[key].context for key in self._keys]
 
     async def run(self, op: str, workers: int, seconds: float, step: Step) -> _Tally:
         tally = _Tally()
