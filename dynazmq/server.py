@@ -44,7 +44,7 @@ from dynazmq.errors import DynazmqError, StorageError
 from dynazmq.paths import load_node_config
 from dynazmq.storage.base import Storage
 from dynazmq.storage.sqlite import SqliteStorage
-from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame
+from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
 from dynazmq.wire.sockets import Sockets, peer_name
 
 _FRAMES_PER_TURN_MAX = 128
@@ -140,16 +140,16 @@ class Server:
             peer = to.__class__ is str
             to_incarnation = node.membership.incarnation_of(cast(str, to)) if peer else 0
             envelope = Envelope(FROM_NODE, config.cluster_id, incarnation, to_incarnation, sent_ms)
-            delivered = True
+            left = 0  # messages that are on their way: of those nobody may say that they were not sent
             try:
-                for frame in encode(envelope, messages):
-                    delivered = sockets.send_to_peer(to, frame) if isinstance(to, str) else sockets.send_to_client(to, frame)
-                    if not delivered:
+                for frame, count in encode_counted(envelope, messages):
+                    if not (sockets.send_to_peer(to, frame) if isinstance(to, str) else sockets.send_to_client(to, frame)):
                         break
+                    left += count
             except BadFrame as error:
-                self._log.rarely("ERROR", "server", f"cannot send {len(messages)} messages to {to!r}: {error}")
-            if not delivered:
-                node.undeliverable(to, messages)
+                self._log.rarely("ERROR", "server", f"cannot send {len(messages) - left} messages to {to!r}: {error}")
+            if left < len(messages):
+                node.undeliverable(to, messages[left:])
 
     # --- frames -----------------------------------------------------------------------------------------------------------
 
