@@ -37,6 +37,11 @@ CONTAINERS_MAX = 2 * MESSAGES_PER_FRAME_MAX + 1024
 ELEMENTS_MAX = FRAME_BYTES_TARGET
 """Elements of all of them together: each has a byte at least, so a sender that keeps to the target cannot have more."""
 
+_SMALL_BYTES = 2 * MESSAGES_PER_FRAME_MAX
+"""Arrays and elements have a byte each at least, so no limit on their number can be passed in as few bytes: none is counted."""
+
+_SMALL_MESSAGES = 256
+
 _MESSAGES_TARGET = 1024
 """A sender starts a new frame after this many: a receiver works through a frame in one turn."""
 
@@ -176,6 +181,18 @@ def encode(envelope: Envelope, messages: Iterable[Message]) -> Iterator[bytes]:
 
 def encode_counted(envelope: Envelope, messages: Iterable[Message]) -> Iterator[tuple[bytes, int]]:
     """The same, each frame with the number of messages in it: for a sender that must know which ones have left."""
+    messages = list(messages)
+    if len(messages) <= _SMALL_MESSAGES:
+        body = _pack([to_row(message) for message in messages])
+        if len(body) <= _SMALL_BYTES:
+            if messages:
+                yield seal(envelope, body), len(messages)
+            return
+    yield from _encode_many(envelope, messages)
+
+
+def _encode_many(envelope: Envelope, messages: list[Message]) -> Iterator[tuple[bytes, int]]:
+    """Row by row, since a limit may be met between any two."""
     rows: list[bytes] = []
     size, containers = 0, 1
     for message in messages:
@@ -251,7 +268,12 @@ def decode_body(body: bytes) -> list[Message]:
 
     try:
         rows = msgpack.unpackb(
-            body, list_hook=count, max_array_len=MESSAGES_PER_FRAME_MAX, max_map_len=0, max_ext_len=0, raw=False
+            body,
+            list_hook=count if len(body) > _SMALL_BYTES else None,
+            max_array_len=MESSAGES_PER_FRAME_MAX,
+            max_map_len=0,
+            max_ext_len=0,
+            raw=False,
         )
     except BadFrame:
         raise
