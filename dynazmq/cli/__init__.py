@@ -1,12 +1,13 @@
 """The command line. Nothing heavy is imported before a command needs it: `--help` and completion must not wait.
 
-    commands.py  every command: its options, help and example, and the function that does it
-    up.py down.py        starting and ending a cluster
-    status.py shown.py   what is seen of it: `status`, `wait`; the table as text
-    nodes.py             kill, stop, start, pause, resume, wipe, restart, show
-    data.py ring.py      put, get, delete, exists, keys; where a key lives
-    logs.py clusters.py  logs; list, endpoints, version
-    terminal.py          colours, questions, JSON         words.py  durations, sizes, node lists
+    commands.py *_commands.py   every command: its options, help and example, and where it is done
+    up.py progress.py           starting a cluster, and what is said meanwhile
+    down.py restart.py          ending one
+    status.py shown.py          what is seen of it: `status`, `wait`; the table as text
+    nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
+    data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives
+    logs.py clusters.py         logs; list, endpoints
+    terminal.py words.py        colours, questions, JSON; durations, sizes, lists of nodes
 
 Data goes to standard output; errors, questions and "next" hints to standard error.
 """

@@ -1,8 +1,7 @@
-"""The small commands: list, endpoints, version, and the way into the benchmark."""
+"""`cluster list`, `cluster endpoints`, and the way into the benchmark."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,19 @@ def run_list(directory: Path, as_json: bool) -> int:
     from dynazmq.cluster.state import StateFile
 
     found: list[dict[str, Any]] = []
-    for directory in launch.known_clusters(directory):
+    for place in launch.known_clusters(directory):
         try:
-            cluster = ClusterFile.load(directory)
+            cluster = ClusterFile.load(place)
         except ClusterError as error:
-            found.append({"name": directory.name, "dir": str(directory), "error": str(error)})
+            found.append({"name": place.name, "dir": str(place), "error": str(error)})
             continue
-        before = StateFile.load(directory)
+        before = StateFile.load(place)
         supervised = before.supervisor is not None and state_of(before.supervisor) is not None
-        running = len(surviving(directory, cluster.members, before))
+        running = len(surviving(place, cluster.members, before))
         found.append(
             {
                 "name": cluster.name,
-                "dir": str(directory),
+                "dir": str(place),
                 "nodes": len(cluster.members),
                 "running": running,
                 "supervisor_pid": before.supervisor.pid if supervised and before.supervisor else None,
@@ -61,25 +60,6 @@ def run_endpoints(directory: Path, as_json: bool) -> int:
     else:
         for endpoint in members.values():
             say(endpoint)
-    return OK
-
-
-def say_version(as_json: bool) -> int:
-    """The parts only as JSON: to find their versions takes as long as to start."""
-    from dynazmq import __version__
-
-    python = ".".join(map(str, sys.version_info[:3]))
-    if as_json:
-        import sqlite3
-        from importlib import metadata
-
-        import zmq
-
-        parts = {name: metadata.version(name) for name in ("pyzmq", "msgpack", "typer", "textual")}
-        versions = {"python": python, "libzmq": zmq.zmq_version(), "sqlite": sqlite3.sqlite_version, **parts}
-        emit("version", {"version": __version__, "parts": versions})
-    else:
-        say(f"dynazmq {__version__}   Python {python}   (its parts: --json)")
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Annotated, Any
 
 import typer
@@ -28,15 +29,15 @@ def _root(
 
     terminal.set_color(color)
     if version:
-        from dynazmq.cli.clusters import say_version
+        from dynazmq.cli.version import run
 
-        say_version(as_json=False)
+        run(as_json=False)
         raise typer.Exit
 
 
 def run(arguments: list[str]) -> int:
     """Parse, then do it; the exit code. What was typed wrongly is said on standard error."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(_named(app, arguments))
     try:
         work: Any = command.main(arguments, prog_name="dynazmq", standalone_mode=False)
     except typer.Abort:
@@ -47,6 +48,23 @@ def run(arguments: list[str]) -> int:
         _say_usage(error)
         return USAGE
     return int(work()) if callable(work) else int(work or 0)
+
+
+def _named(tree: typer.Typer, words: list[str]) -> typer.Typer:
+    """The tree with nothing in it but the command that is named first: to build them all takes as long as to import typer."""
+    name = words[0] if words else ""
+    commands = [each for each in tree.registered_commands if each.name == name]
+    groups = [each for each in tree.registered_groups if each.name == name]
+    if not commands and not groups:  # an option, or no command of ours: all are needed, for the help or the error
+        return tree
+    narrow = copy(tree)
+    narrow.registered_commands, narrow.registered_groups = commands, []
+    for group in groups:
+        assert group.typer_instance is not None
+        found = copy(group)
+        found.typer_instance = _named(group.typer_instance, words[1:])
+        narrow.registered_groups.append(found)
+    return narrow
 
 
 _USAGE_ERROR = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")

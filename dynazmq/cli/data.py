@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dynazmq.cli import ABSENT, OK, SIBLINGS
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say, where
 from dynazmq.cli.words import quorum, seconds
+from dynazmq.cluster.leftovers import anybody_runs
 from dynazmq.errors import ClusterUnreachable, InvalidRequest, NoSuchCluster, ValueTooLarge
 from dynazmq.paths import ClusterFile
 
@@ -41,21 +42,20 @@ class Access:
     @contextmanager
     def open(self) -> Iterator[Bucket]:
         """The bucket, whose calls all together take no longer than the timeout."""
+        limit_s, r, w = seconds(self.timeout), quorum(self.r), quorum(self.w)
+        deadline = time.monotonic() + limit_s
+        at = where(self.directory)
+        cluster = ClusterFile.load(self.directory)  # says what to do when there is none
+        if not anybody_runs(self.directory, cluster.members):  # known at once: nobody should wait for the timeout
+            raise NoSuchCluster(f"the cluster in {self.directory} is not running; start it with: dynazmq up{at}")
         import dynazmq
 
-        ClusterFile.load(self.directory)  # says what to do when there is none
-        limit_s = seconds(self.timeout)
-        deadline = time.monotonic() + limit_s
         try:
             with dynazmq.connect(dir=self.directory, timeout=limit_s) as client:
                 left_s = max(0.001, deadline - time.monotonic())
-                yield client.bucket(self.bucket).with_options(r=quorum(self.r), w=quorum(self.w), n=self.n, timeout=left_s)
+                yield client.bucket(self.bucket).with_options(r=r, w=w, n=self.n, timeout=left_s)
         except ClusterUnreachable as error:
-            at = where(self.directory)
-            if (self.directory / "supervisor.json").exists():
-                raise ClusterUnreachable(f"{error}    look  dynazmq status{at}", error.tried) from None
-            up = f"dynazmq up{at}"
-            raise NoSuchCluster(f"the cluster in {self.directory} is not running; start it with: {up}") from None
+            raise ClusterUnreachable(f"{error}    look  dynazmq status{at}", error.tried) from None
 
 
 def put(access: Access, key: str, value: str | None, *, context: str | None, blind: bool) -> int:

@@ -59,7 +59,7 @@ def act(
             if not as_json:
                 _say_begun(verb, name, outcome[name], before[name])
         code = OK if all(outcome[name]["done"] for name in names) else FAILED
-        acted = [name for name in names if outcome[name]["done"]]
+        acted = [name for name in names if outcome[name]["done"] and (outcome[name]["pid"] or verb not in ("kill", "stop"))]
         if wait and acted:
             code = max(code, _watch(observer, verb, acted, before, told, quiet=as_json))
         if as_json:
@@ -122,7 +122,12 @@ def _watch(observer: Observer, verb: str, names: list[str], before: dict[str, No
             if against and name not in first:
                 first[name] = (" ".join(against), now - told)
             all_down = bool(node.seen_by) and all(word == "down" for word in node.seen_by.values())
-            if all_down or not live or now - told > NOTICED_S:
+            if not live:
+                unnoticed.clear()
+                if not quiet:
+                    say(f"    nobody is left to notice    {paint('next', DIM)}  dynazmq up{at}")
+                break
+            if all_down or now - told > NOTICED_S:
                 unnoticed.discard(name)
                 if not quiet:
                     _say_noticed(name, node, first.get(name), now - told if all_down else None, observer.directory)
@@ -163,8 +168,8 @@ def _say_noticed(name: str, node: NodeView, first: tuple[str, float] | None, dow
     if down_s is not None:
         parts.append(f"down by {len(node.seen_by)}/{len(node.seen_by)} +{down_s:.2f} s")
     verb = "resume" if node.state == "paused" else "start"
-    noticed = "    ".join(parts) or "its peers have not noticed yet"
-    say(f"    {noticed}    {paint('next', DIM)}  dynazmq node {verb} {name}{where(directory)}")
+    say(f"    {'    '.join(parts) or 'its peers have not noticed yet'}")
+    say(f"    {paint('next', DIM)}  dynazmq node {verb} {name}{where(directory)}")
 
 
 # --- show -----------------------------------------------------------------------------------------------------------------

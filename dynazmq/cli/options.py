@@ -70,7 +70,7 @@ def command(
 
     def add(function: Callable[..., Work]) -> Callable[..., Work]:
         for place in places:
-            place.command(name, help=text)(function)
+            place.command(name or function.__name__, help=text)(function)
         return function
 
     return add

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from dynazmq.cli.up import Start
     from dynazmq.cluster import readiness
 
-LONG_DIR = 32
-"""Longer than this, a directory is named once and not in every command that is proposed."""
-
 
 class Report:
     """What `up` prints while the cluster comes up, and in the end."""
@@ -138,16 +135,16 @@ class Report:
 
     def _hints(self, at: str) -> None:
         victim = list(self._cluster.members)[len(self._cluster.members) // 2]
+        proposals = [
+            ("try", "dynazmq put greeting hello && dynazmq get greeting"),
+            ("watch", "dynazmq tui"),
+            ("break", f"dynazmq kill {victim}        then  dynazmq node start {victim}"),
+            ("stop", "Ctrl-C" if self._attached else "dynazmq down           (data kept; --purge removes it)"),
+        ]
+        if at:  # named once, and not in every line
+            proposals.insert(0, ("first", f"export DYNAZMQ_DIR={at.removeprefix(' --dir ')}"))
         self._out()
-        if len(at) > LONG_DIR:
-            self._out(f"  {paint('first ', DIM)} export DYNAZMQ_DIR={at.removeprefix(' --dir ')}")
-            at = ""
-        for word, text in (
-            ("try", f"dynazmq put greeting hello{at} && dynazmq get greeting{at}"),
-            ("watch", f"dynazmq tui{at}"),
-            ("break", f"dynazmq kill {victim}{at}        then  dynazmq node start {victim}{at}"),
-            ("stop", "Ctrl-C" if self._attached else f"dynazmq down{at}           (data kept; --purge removes it)"),
-        ):
+        for word, text in proposals:
             self._out(f"  {paint(f'{word:<6}', DIM)} {text}")
 
     def _late(self, missing: str) -> int:

@@ -42,7 +42,7 @@ def run(directory: Path, key: str | None, bucket: str, as_json: bool) -> int:
             },
         )
         return OK
-    for line in _strip(ring, snapshot, lives["partition"] if lives else None):
+    for line in strip(ring, snapshot, lives["partition"] if lives else None):
         say(line)
     if lives:
         _say_key(lives, snapshot)
@@ -61,7 +61,7 @@ def _where_it_lives(ring: Ring, snapshot: Snapshot, bucket: str, key: str) -> di
     return {"bucket": bucket, "key": key, "place": f"{spot:016x}", "partition": partition, "preference": preference}
 
 
-def _strip(ring: Ring, snapshot: Snapshot, marked: int | None) -> list[str]:
+def strip(ring: Ring, snapshot: Snapshot, marked: int | None) -> list[str]:
     """The owners in rows, one character for each partition; a node that does not answer is crossed out."""
     names = [node.name for node in snapshot.nodes]
     marks = {name: _MARKS[i % len(_MARKS)] for i, name in enumerate(names)}

@@ -19,7 +19,7 @@ _GLYPHS = {
     "leaving": ("◁", CYAN),
     "stopped": ("■", DIM),
 }
-_HEADS = ("NODE", "PROCESS", "ITSELF", "PEERS SAY", "FOR", "OWNS", "KEYS", "HOLDS HINTS", "OP/S", "P99ms")
+_HEADS = ("NODE", "PROCESS", "ITSELF", "PEERS SAY", "FOR", "OWNS", "KEYS", "HINTS FOR", "OP/S", "P99")
 _RIGHT = {4, 5, 6, 8, 9}
 
 
@@ -53,7 +53,7 @@ def _health(snapshot: Snapshot, facts: Facts) -> tuple[str, ...]:
     states = {node.state for node in snapshot.nodes}
     if facts.stopping:
         return "STOPPING", YELLOW, BOLD
-    if states == {"stopped"} or (snapshot.supervisor_pid is None and not any(node.pid for node in snapshot.nodes)):
+    if not any(node.pid for node in snapshot.nodes):
         return "NOT RUNNING", RED, BOLD
     if states <= {"up", "starting"} and "starting" in states:
         return "STARTING", CYAN, BOLD

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, TextIO
 
 from dynazmq.errors import ClusterError, InvalidRequest
-from dynazmq.paths import cluster_dir
 
 GREEN, YELLOW, RED, MAGENTA, CYAN, DIM, BOLD = "32", "33", "31", "35", "36", "2", "1"
 
@@ -72,10 +68,14 @@ def _plain(text: str) -> str:
 
 def emit(schema: str, document: dict[str, Any]) -> None:
     """The one JSON document of a command."""
+    import json
+
     say(json.dumps({"schema": f"dynazmq.{schema}/1", **document}, ensure_ascii=False))
 
 
 def columns() -> int:
+    import shutil
+
     return max(40, shutil.get_terminal_size((80, 24)).columns)
 
 
@@ -92,4 +92,8 @@ def confirm(question: str, yes: bool) -> None:
 
 def where(directory: Path) -> str:
     """What names the directory in a command to type next; nothing where the command line finds this cluster by itself."""
+    import shlex
+
+    from dynazmq.paths import cluster_dir
+
     return "" if directory == cluster_dir() else f" --dir {shlex.quote(str(directory))}"

@@ -109,8 +109,8 @@ def version(as_json: Json = False) -> Work:
     """
 
     def work() -> int:
-        from dynazmq.cli.clusters import say_version
+        from dynazmq.cli.version import run
 
-        return say_version(as_json)
+        return run(as_json)
 
     return work

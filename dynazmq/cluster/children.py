@@ -122,8 +122,13 @@ class Child:
         return self._end("killed", signal.SIGKILL, now)
 
     def stop(self, now: float) -> str:
-        if self._purpose in ("stopped", "wiped") and not self._identity:
-            return "was stopped already"
+        if not self._identity and self._restart_at is None:
+            if self._purpose in ("stopped", "wiped"):
+                return "was stopped already"
+            self._forget_plans()
+            self._purpose = "stopped"
+            self._changed("down already; it stays so", "stopped")
+            return "was down already, and stays so until it is started"
         return self._end("stopped", signal.SIGTERM, now)
 
     def wipe(self, now: float) -> str:

@@ -125,13 +125,13 @@ def _end_through_supervisor(directory: Path, ended: Ended) -> int:
     ended.supervised = True
     deadline = time.monotonic() + DOWN_S
     told = False
-    while time.monotonic() < deadline:
+    while (left := deadline - time.monotonic()) > 0:
         try:
             if not told:
-                ended.nodes = list(control.call(directory, "down", 2.0)["nodes"])
+                ended.nodes = list(control.call(directory, "down", min(2.0, left))["nodes"])
                 told = True
             else:
-                _note_killed(control.call(directory, "facts", 1.0), ended)
+                _note_killed(control.call(directory, "facts", min(1.0, left)), ended)
         except NoSupervisor:
             pass  # it is just starting, or gone
         if (held := state.take_lock(directory)) is not None:

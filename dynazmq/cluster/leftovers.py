@@ -21,6 +21,14 @@ def surviving(directory: Path, names: Iterable[str], before: state.StateFile) ->
     return found
 
 
+def anybody_runs(directory: Path, names: Iterable[str]) -> bool:
+    """Whether any node of this cluster is alive: by what is recorded, which is quick, else by looking for it."""
+    records = state.StateFile.load(directory).nodes.values()
+    if any(record.identity and processes.state_of(record.identity) for record in records):
+        return True
+    return bool(processes.find_nodes(directory, names))
+
+
 def remove_sockets(directory: Path, cluster: ClusterFile) -> None:
     """Only sockets, and only those that this cluster could have made."""
     run = paths.runtime_dir(directory)

@@ -67,9 +67,17 @@ def _look_in_proc(pid: int) -> tuple[str, str] | None:
         return None
     fields = line[line.rindex(")") + 2 :].split()  # the name may hold spaces and brackets
     state, started = fields[0], fields[19]
-    if state in "ZX":
+    if state in "ZX" and not _other_threads(pid):
         return None
     return ("paused" if state == "T" else "running"), f"{_boot()}/{started}"
+
+
+def _other_threads(pid: int) -> bool:
+    """Whether threads of a killed process are still ending: until the last has, it holds its locks and sockets."""
+    try:
+        return len(os.listdir(_PROC / str(pid) / "task")) > 1
+    except OSError:
+        return False
 
 
 @cache

@@ -236,15 +236,19 @@ class Supervisor:
         return {"nodes": outcome}
 
     def _up(self, request: Document, now: float) -> Document:
-        """`cluster up` on a cluster that runs: start those that died by themselves; who was ended by hand stays so."""
+        """`cluster up` on a cluster that runs: start those that died by themselves; who was ended by hand stays so.
+
+        Unless nothing runs: then this is a new start.
+        """
         if request.get("restart") in POLICIES:
             self._policy = str(request["restart"])
         if isinstance(request.get("restart_after_s"), (int, float)):
             self._restart_after_s = float(request["restart_after_s"])
         self._apply_policy()
         started = []
+        all_ = not any(child.runs for child in self._children.values())
         for name, child in self._children.items():
-            if not child.runs and not child.record().purpose:
+            if not child.runs and (all_ or not child.record().purpose):
                 child.start(now)
                 started.append(name)
         self._changed = True

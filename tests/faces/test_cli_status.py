@@ -1,0 +1,207 @@
+"""What `status` prints of a cluster in trouble: a snapshot in, lines out. And the small words of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dynazmq.cli import words
+from dynazmq.cli.shown import report
+from dynazmq.cli.status import code
+from dynazmq.cluster.judgement import Answer, Facts, NodeFact, judge
+from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.errors import InvalidRequest
+from dynazmq.paths import ClusterFile
+
+NAMES = ("n1", "n2", "n3", "n4", "n5")
+OWNERS = tuple(NAMES[i % 5] for i in range(120))
+
+
+class Seen:
+    """A cluster of five as the supervisor and the nodes would describe it: healthy until something is changed."""
+
+    def __init__(self) -> None:
+        members = {name: f"ipc:///{name}.sock" for name in NAMES}
+        self.cluster = ClusterFile(name="demo", cluster_id=1, secret=b"", members=members)
+        self.facts = Facts(supervisor_pid=41200)
+        for i, name in enumerate(NAMES):
+            self.facts.nodes[name] = NodeFact(pid=41201 + i, process="running", answered=True, state="up", state_s=740.0)
+        self.said = {name: self._says(name) for name in NAMES}
+
+    def _says(self, name: str) -> dict[str, object]:
+        return {
+            "uptime_s": 740.0,
+            "keys": 30_100,
+            "owned": 24,
+            "ops_per_s": 1100.0,
+            "latency": {"put": {"count": 9, "p50_ms": 1.0, "p99_ms": 3.2}},
+            "ring": {"version": 5, "digest": "d"},
+            "peers": {peer: {"state": "up", "for_s": 700.0} for peer in NAMES if peer != name},
+        }
+
+    def gone(self, name: str, for_s: float, word: str = "down", **fact: object) -> None:
+        fact = {"process": "killed (9)", "state": "down", "state_s": for_s, **fact}
+        self.facts.nodes[name] = NodeFact(**fact)  # type: ignore[arg-type]
+        self.facts.degraded_s = for_s
+        del self.said[name]
+        for said in self.said.values():
+            said["peers"][name] = {"state": word, "for_s": for_s}  # type: ignore[index]
+
+    def hold(self, holder: str, target: str, count: int, oldest_s: float) -> None:
+        self.said[holder] |= {"hints_for": {target: count}, "hints_pending": count, "hints_oldest_s": {target: oldest_s}}
+
+    @property
+    def snapshot(self) -> Snapshot:
+        answers = {name: Answer(name=name, status=said) for name, said in self.said.items()}
+        return judge(self.cluster, Path("/c"), self.facts, answers, owners=OWNERS, now=0.0)
+
+    @property
+    def lines(self) -> list[str]:
+        return report(self.snapshot, self.facts, "")
+
+
+def test_a_healthy_cluster_fits_eighty_columns_and_asks_for_nothing() -> None:
+    seen = Seen()
+    assert seen.lines == [
+        "demo  5 nodes  N=3 R=2 W=2  ring v5 agreed by 5/5     HEALTHY",
+        "",
+        "NODE  PROCESS  ITSELF  PEERS SAY  FOR   OWNS   KEYS  HINTS FOR  OP/S  P99",
+        *(f"n{i}    ● 4120{i}  up      up 4/4     12m  20.0%  30.1k  –          1.1k  3.2" for i in range(1, 6)),
+        "",
+        "Up 5 / Suspect 0 / Down 0",
+        "every key meets R=2 W=2",
+    ]
+    assert max(map(len, seen.lines)) <= 80
+    assert code(seen.snapshot, check=True) == 0
+
+
+def test_a_killed_node_is_shown_from_three_sides_with_its_hints_and_the_next_command() -> None:
+    seen = Seen()
+    seen.gone("n3", 18.0)
+    seen.hold("n1", "n3", 412, 18.0)
+    seen.hold("n4", "n3", 769, 17.0)
+    lines = seen.lines
+    assert lines[0] == "demo  5 nodes  N=3 R=2 W=2  ring v5 agreed by 4/4     DEGRADED 18s"
+    assert lines[3] == "n1    ● 41201       up      up 3/3     12m  20.0%  30.1k  n3:412     1.1k  3.2"
+    assert lines[5] == "n3    ✗ killed (9)  –       DOWN 4/4   18s  20.0%      –  –             –    –"
+    assert lines[9:] == [
+        "Up 4 / Suspect 0 / Down 1",
+        "1,181 hints wait for n3, the oldest for 18s",
+        "every key meets R=2 W=2",
+        "next  dynazmq node start n3",
+    ]
+    assert max(map(len, lines)) <= 80
+    assert code(seen.snapshot, check=False) == 0
+    assert code(seen.snapshot, check=True) == 8
+
+
+def test_a_countdown_is_shown_instead_of_a_command() -> None:
+    seen = Seen()
+    seen.gone("n3", 3.0, restart_in_s=7.0)
+    assert seen.lines[-1] == "n3 died and is started again in 7.0s"
+
+
+def test_a_paused_node_is_resumed_and_not_started() -> None:
+    seen = Seen()
+    seen.gone("n2", 3.0, pid=41202, process="paused", state="paused")
+    assert seen.lines[-1] == "next  dynazmq node resume n2"
+    assert "Paused 1" in seen.lines[-3]
+
+
+def test_a_node_that_does_not_answer_is_silent_itself() -> None:
+    seen = Seen()
+    seen.gone("n2", 3.0, word="suspect", pid=41202, process="running", state="suspect", answered=True)
+    assert seen.lines[4].startswith("n2    ◐ 41202  silent  SUSPECT 4/4")
+    assert seen.lines[-1] == "n2 runs and does not answer    look  dynazmq logs n2"
+
+
+def test_a_node_that_is_given_up_is_named_with_its_last_words() -> None:
+    seen = Seen()
+    seen.gone("n2", 3.0, process="exited (1)", gave_up=True, reason="disk I/O error")
+    assert seen.lines[-2:] == [
+        "n2 died again and again, nobody starts it any more: disk I/O error",
+        "next  dynazmq node start n2",
+    ]
+
+
+def test_without_a_quorum_the_code_is_9() -> None:
+    seen = Seen()
+    for name in NAMES[1:]:
+        seen.gone(name, 3.0)
+    assert code(seen.snapshot, check=True) == 9
+    assert seen.lines[-2:] == ["no key meets R=2 and W=2: 1 node left", "next  dynazmq node start n2,n3,n4,n5"]
+
+
+def test_without_a_supervisor_the_next_command_brings_one() -> None:
+    seen = Seen()
+    seen.facts.supervisor_pid = None
+    assert seen.lines[-2:] == ["no supervisor: nodes that die stay down", "next  dynazmq up"]
+
+
+def test_rings_that_differ_are_degraded() -> None:
+    seen = Seen()
+    seen.said["n2"]["ring"] = {"version": 6, "digest": "other"}
+    assert "RINGS DIFFER" in seen.lines[0]
+    assert code(seen.snapshot, check=True) == 8
+
+
+def test_the_suspicions_that_a_node_is_born_with_are_not_held_against_the_others() -> None:
+    seen = Seen()
+    seen.said["n3"] |= {"uptime_s": 0.3, "peers": {peer: {"state": "suspect", "for_s": 0.3} for peer in NAMES if peer != "n3"}}
+    nodes = {node.name: node for node in seen.snapshot.nodes}
+    assert {node.state for node in nodes.values()} == {"up"}
+    assert "n3" not in nodes["n1"].seen_by
+    seen.said["n3"] |= {"uptime_s": 1.3, "peers": {"n1": {"state": "down", "for_s": 0.5}}}
+    assert seen.snapshot.nodes[0].state == "suspect"
+
+
+# --- words -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("250ms", 0.25), ("2s", 2.0), ("5m", 300.0), ("1.5h", 5400.0), ("3", 3.0), (" 2 S ", 2.0)],
+)
+def test_durations_have_units(typed: str, meant: float) -> None:
+    assert words.seconds(typed) == meant
+
+
+@pytest.mark.parametrize("typed", ["", "s", "-1s", "2 weeks", "1e9", "nan", "2s2s"])
+def test_what_is_no_duration_is_refused(typed: str) -> None:
+    with pytest.raises(InvalidRequest, match="not a duration"):
+        words.seconds(typed)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("100", 100), ("64KiB", 65_536), ("1MB", 1_000_000), ("2 mib", 2 << 20)])
+def test_sizes_have_units(typed: str, meant: int) -> None:
+    assert words.size_bytes(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["n3", "n1"], ["n1", "n3"]),
+        (["n1,n3"], ["n1", "n3"]),
+        (["n[2-4]"], ["n2", "n3", "n4"]),
+        (["n[9-11]"], ["n10"]),
+        (["n*"], [*NAMES, "n10"]),
+        (["n?", "n1"], list(NAMES)),
+    ],
+)
+def test_nodes_are_named_by_lists_ranges_and_globs(typed: list[str], meant: list[str]) -> None:
+    assert words.select(typed, [*NAMES, "n10"]) == meant
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(None, "–"), (0.04, "0.0s"), (9.94, "9.9s"), (18, "18s"), (740, "12m"), (7300, "2h"), (999_999, "12d")]
+)
+def test_spans_have_one_unit(seconds: float | None, shown: str) -> None:
+    assert words.span(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0"), (999, "999"), (1181, "1.2k"), (30_100, "30.1k"), (412_000, "412k"), (1_200_000, "1.2M")]
+)
+def test_counts_have_five_characters_at_most(count: int, shown: str) -> None:
+    assert words.short(count) == shown
