@@ -11,16 +11,13 @@ from typing import Any
 
 
 def union(values: list[Any]) -> Any:
-    """Of lists: every item once. Of dicts: every key; where both have it, the larger value. The shopping cart of §4.4.
+    """Of lists: every item once. Of dicts: every key; where several have it, the largest value. The shopping cart of §4.4.
 
     What was removed from one sibling and not from the other comes back, as it did in the paper.
     """
     if all(isinstance(value, dict) for value in values):
-        merged: dict[Any, Any] = {}
-        for value in values:
-            for key, item in value.items():
-                merged[key] = max(merged[key], item) if key in merged else item
-        return merged
+        keys = {repr(key): key for value in values for key in value}
+        return {keys[name]: largest([v[keys[name]] for v in values if keys[name] in v]) for name in sorted(keys)}
     if all(isinstance(value, list) for value in values):
         items = {repr(item): item for value in values for item in value}
         return [items[name] for name in sorted(items)]
@@ -29,7 +26,7 @@ def union(values: list[Any]) -> Any:
 
 def largest(values: list[Any]) -> Any:
     """The largest by Python's order."""
-    return max(values)
+    return max(sorted(values, key=repr))  # sorted: of equal ones that differ, such as 1 and True, always the same
 
 
 def by_field(name: str) -> Callable[[list[Any]], Any]:

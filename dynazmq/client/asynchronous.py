@@ -21,10 +21,9 @@ from dynazmq.client.codecs import Codec
 from dynazmq.client.flows import AnyContext, Flow
 from dynazmq.client.links import Links, Target
 from dynazmq.client.outcomes import unreachable
-from dynazmq.client.requests import Key, Level, Options, Request, Resolver
+from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Level, Options, Request, Resolver
 from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
-from dynazmq.client.sync import BATCH_IN_FLIGHT
 from dynazmq.client.view import View
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.errors import ClientClosed
@@ -37,23 +36,27 @@ class _AsyncDriver:
 
     def __init__(self, target: Target, timeout: float) -> None:
         self.target = target
+        self.closed = False
         self._timeout = timeout
         self._links: Links | None = None
-        self.closed = False
-
-    async def open(self) -> None:
-        """Raises ClusterUnreachable."""
-        self._loop = asyncio.get_running_loop()
-        self._links = links = Links(self.target)
-        self._watched: list[int] = []
+        self._watched: dict[str, int] = {}  # link → the descriptor that the loop watches for it
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = float("inf")
         self._flush_soon = False
+
+    async def open(self) -> None:
+        """Raises ClusterUnreachable; ClientClosed for one that was in use already."""
+        if self.closed or self._links is not None:
+            raise ClientClosed("this client was opened before: make another with dynazmq.aio.connect")
+        self._loop = asyncio.get_running_loop()
+        self._links = links = Links(self.target)
         deadline = time.monotonic() + self._timeout
         try:
             while links.core.view is None:
                 self._flush()
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.001)
+                if self.closed:
+                    raise ClientClosed("the client was closed while it connected")
                 if time.monotonic() >= deadline and links.core.view is None:
                     raise unreachable(links.core.tried)
         except BaseException:
@@ -62,8 +65,8 @@ class _AsyncDriver:
 
     @property
     def links(self) -> Links:
-        if self._links is None or self.closed:
-            raise ClientClosed("this client is closed" if self.closed else "use it within `async with`")
+        if self._links is None or self.closed or self._links.core.view is None:
+            raise ClientClosed("this client is closed" if self.closed else "this client is not open: use it within `async with`")
         return self._links
 
     @property
@@ -99,7 +102,7 @@ class _AsyncDriver:
         self._schedule()
         try:
             await future
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled: nobody waits for these any more
             following = iter(())
             for request in requests:
                 core.cancel(request)
@@ -117,9 +120,13 @@ class _AsyncDriver:
         if links is None or self.closed:
             return
         links.turn()
+        for link, socket in links.retired:
+            if (descriptor := self._watched.pop(link, None)) is not None:
+                self._loop.remove_reader(descriptor)
+            socket.close()
+        links.retired.clear()
         for link, socket in links.opened:
-            descriptor = int(socket.getsockopt(zmq.FD))
-            self._watched.append(descriptor)
+            self._watched[link] = descriptor = int(socket.getsockopt(zmq.FD))
             self._loop.add_reader(descriptor, self._look, link)
         links.opened.clear()
         # Sending may have swallowed the signal that something has come (the descriptor tells of changes, not of states).
@@ -139,7 +146,8 @@ class _AsyncDriver:
             self._schedule()
 
     def _set_timer(self) -> None:
-        due = self.links.core.next_deadline()
+        assert self._links is not None
+        due = self._links.core.next_deadline()
         if due is None or (self._timer is not None and self._timer_due <= due):
             return
         if self._timer is not None:
@@ -150,6 +158,8 @@ class _AsyncDriver:
     def _tick(self) -> None:
         self._timer = None
         self._timer_due = float("inf")
+        for link in list(self._watched):
+            self._look(link)  # if the loop was busy, the answers that seem to be overdue are here already
         self._flush()
 
     def standing(self, link: str) -> bool:
@@ -157,15 +167,18 @@ class _AsyncDriver:
         return self.links.core.standing(link)
 
     def close(self) -> None:
-        if self.closed or self._links is None:
-            self.closed = True
+        if self.closed:
             return
         self.closed = True
+        if self._links is None:
+            return
         self._links.core.close()
         if self._timer is not None:
             self._timer.cancel()
-        for descriptor in self._watched:
-            self._loop.remove_reader(descriptor)
+        if not self._loop.is_closed():
+            for descriptor in self._watched.values():
+                self._loop.remove_reader(descriptor)
+        self._watched.clear()
         self._links.close()
 
 
@@ -222,9 +235,12 @@ class AsyncBucket:
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return await self._perform(flows.delete(self._driver.view, options, key, context))
 
-    async def get_many(self, keys: Iterable[Key], *, r: Level = None, timeout: float | None = None) -> Batch[Key, Result]:
+    async def get_many(
+        self, keys: Iterable[Key], *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None
+    ) -> Batch[Key, Result]:
         """Read many keys, one frame for each node. Outcome by key: a Result or an error. `timeout` is each key's own."""
-        return await self._perform(flows.get_many(self._driver.view, self._with(r=r, timeout=timeout), keys))
+        options = self._with(r=r, pr=pr, n=n, timeout=timeout)
+        return await self._perform(flows.get_many(self._driver.view, options, keys))
 
     async def put_many(
         self,
@@ -232,10 +248,13 @@ class AsyncBucket:
         contexts: Mapping[Any, AnyContext] | None = None,
         *,
         w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
         timeout: float | None = None,
     ) -> Batch[Key, PutResult]:
         """Write many keys, each with its context if `contexts` has one. Not atomic: each key has its own outcome."""
-        return await self._perform(flows.put_many(self._driver.view, self._with(w=w, timeout=timeout), items, contexts))
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return await self._perform(flows.put_many(self._driver.view, options, items, contexts))
 
     async def delete_many(
         self,
@@ -243,10 +262,13 @@ class AsyncBucket:
         contexts: Mapping[Any, AnyContext] | None = None,
         *,
         w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
         timeout: float | None = None,
     ) -> Batch[Key, PutResult]:
         """Delete many keys; those without a context as a read finds them now."""
-        return await self._perform(flows.delete_many(self._driver.view, self._with(w=w, timeout=timeout), keys, contexts))
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return await self._perform(flows.delete_many(self._driver.view, options, keys, contexts))
 
     async def keys(self, *, replicas: int = 0, timeout: float | None = None) -> AsyncIterator[str | bytes]:
         """All live keys, as `dynazmq.Bucket.keys` gives them."""

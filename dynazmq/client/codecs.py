@@ -22,7 +22,7 @@ def _raw(value: Any) -> bytes:
         raw: bytes = value
         return raw
     if isinstance(value, str):
-        return value.encode()
+        return _utf8(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise InvalidRequest(f"a value is bytes or str, not {type(value).__name__}; other types need codec='json' or 'msgpack'")
@@ -31,13 +31,21 @@ def _raw(value: Any) -> bytes:
 def _text(value: Any) -> bytes:
     if not isinstance(value, str):
         raise InvalidRequest(f"codec='text' takes str, not {type(value).__name__}")
-    return value.encode()
+    return _utf8(value)
+
+
+def _utf8(value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"the value is no UTF-8 at character {error.start}: {error.reason}") from None
 
 
 def _json(value: Any) -> bytes:
+    """One text for equal values: keys sorted. Neither NaN nor infinity, which other readers of JSON do not know."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-    except (TypeError, ValueError) as error:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"codec='json' cannot carry this value: {error}") from None
 
 
@@ -72,6 +80,6 @@ def codec_of(given: str | Codec) -> Codec:
     """By its name, or one's own. Raises InvalidRequest."""
     if isinstance(given, Codec):
         return given
-    if given not in CODECS:
+    if not isinstance(given, str) or given not in CODECS:
         raise InvalidRequest(f"no codec {given!r}; there are {' '.join(CODECS)}")
     return CODECS[given]

@@ -34,8 +34,7 @@ class Context:
             token = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
         except (UnicodeEncodeError, binascii.Error):
             raise InvalidRequest(f"not a context: {text[:40]!r} is not base64 as a get or put returned it") from None
-        if token and (token[0] != _VERSION or len(token) <= _HEAD_AND_HASH):
-            raise InvalidRequest(f"not a context that a get or put returned: {text[:40]!r}")
+        _check(token)
         return cls(token)
 
     @classmethod
@@ -44,6 +43,7 @@ class Context:
         if given is None:
             return EMPTY
         if isinstance(given, Context):
+            _check(given.token)
             return given
         if isinstance(given, str):
             return cls.parse(given)
@@ -66,6 +66,16 @@ class Context:
 
     def __reduce__(self) -> tuple[type[Context], tuple[bytes]]:
         return Context, (self.token,)
+
+
+def _check(token: object) -> None:
+    """Whether it may be sent; only a node can say whether it is genuine."""
+    if not isinstance(token, bytes):
+        raise InvalidRequest(f"a context holds bytes as a get or put returned them, not {type(token).__name__}")
+    if len(token) > CONTEXT_BYTES_MAX:
+        raise InvalidRequest(f"a context holds at most {CONTEXT_BYTES_MAX:,} bytes, this one {len(token):,}")
+    if token and (token[0] != _VERSION or len(token) <= _HEAD_AND_HASH):
+        raise InvalidRequest(f"not a context that a get or put returned: {token[:40]!r}")
 
 
 EMPTY = Context()

@@ -33,8 +33,14 @@ from dynazmq.dynamo.messages import (
     UNAVAILABLE,
     Failure,
     Get,
+    GetReply,
     Message,
     Put,
+    PutReply,
+    Scan,
+    ScanReply,
+    SetBucket,
+    SetBucketReply,
     Topology,
     TopologyRequest,
 )
@@ -48,7 +54,12 @@ _AVOID_UNSENDABLE_S = 0.1
 _BACKOFF_S, _BACKOFF_MAX_S = 0.010, 1.0
 _REFRESH_S = 5.0
 _REFRESH_SOONEST_S = 0.2
-_HELLO_S, _HELLO_MAX_S = 0.002, 0.1
+_HELLO_S = 0.002
+"""A connection is there in a millisecond or two. Asking before it is costs some microseconds, waiting would be felt."""
+
+_NO_CONNECTION = "no connection"
+
+_REPLY_TO: dict[type, type] = {Get: GetReply, Put: PutReply, Scan: ScanReply, SetBucket: SetBucketReply}
 
 
 class ClientCore:
@@ -72,9 +83,9 @@ class ClientCore:
         self._avoid_until = 0.0
         self._routes: dict[int, tuple[list[Link], int]] = {}
         self._turn = random.randrange(1 << 16)
-        self._asked: dict[int, Link] = {}  # topology requests under way
-        self._next_refresh = now
-        self._next_hello, self._hello_s = now, _HELLO_S
+        self._asked: dict[int, tuple[Link, float]] = {}  # topology requests under way, and since when
+        self._refreshed = self._next_refresh = now
+        self._next_hello = now
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -87,7 +98,7 @@ class ClientCore:
         assert view is not None
         request.started = now
         request.deadline = now + request.timeout
-        request.partition = view.ring.partition_of(request.partition)
+        request.partition = view.ring.partition_of(request.place)
         request.message.request_id = request_id = next(self._ids)
         self._requests[request_id] = request
         if now >= self._next_refresh:
@@ -105,11 +116,11 @@ class ClientCore:
         if request.only is not None:
             self._finish(request, None, self._late(request))
             return
+        pause = self._random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * 2**request.backoffs)
         request.backoffs += 1
         request.tried = []
         request.link = None
         request.attempt += 1
-        pause = self._random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * 2**request.backoffs)
         self._wait(now + pause, request)
 
     def _choose(self, request: Request) -> Link | None:
@@ -143,12 +154,17 @@ class ClientCore:
 
     def _dispatch(self, request: Request, link: Link, now: float) -> None:
         message = request.message
-        message.budget_ms = budget_ms = int((request.deadline - now) * 1000)
+        budget_ms = int((request.deadline - now) * 1000)
         if budget_ms <= 0:
-            self._finish(request, None, self._late(request))
+            # Less than a node would begin for. It ends in `tick`: here, one of a batch would start the next inside itself.
+            request.link = None
+            request.attempt += 1
+            self._wait(request.deadline, request)
             return
-        if request.maybe and message.__class__ is Put:
-            message.age_ms = int((now - request.started) * 1000) + 1
+        if message.__class__ is not SetBucket:  # which takes no time worth a limit
+            message.budget_ms = budget_ms
+            if request.maybe and message.__class__ is Put:
+                message.age_ms = int((now - request.started) * 1000) + 1
         request.link = link
         request.tried.append(link)
         request.attempt += 1
@@ -178,11 +194,12 @@ class ClientCore:
             request = self._requests.get(getattr(message, "request_id", 0))
             if request is None:
                 continue  # the late answer to an attempt that another has overtaken
-            if message.__class__ is not Failure:
+            if message.__class__ is Failure:
+                if link == request.link:
+                    self._on_failure(request, message, now)
+            elif message.__class__ is _REPLY_TO[request.message.__class__]:
                 # Of any attempt: it is the answer, whoever gives it.
                 self._finish(request, message, None)
-            elif link == request.link:
-                self._on_failure(request, message, now)
 
     def _on_failure(self, request: Request, failure: Any, now: float) -> None:
         request.refusal = failure
@@ -194,7 +211,7 @@ class ClientCore:
             request.maybe = True
         elif code == UNAVAILABLE:
             request.unavailable += 1
-            if request.unavailable >= 2 and not request.maybe:
+            if request.unavailable >= 2 and not (request.maybe and request.message.__class__ is Put):
                 self._finish(request, None, failure_of(request))
                 return
         if request.only is not None:
@@ -209,7 +226,8 @@ class ClientCore:
         for message in messages:
             if message.__class__ is TopologyRequest:
                 self._asked.pop(message.request_id, None)
-                self.tried[link] = "no connection"
+                if self.tried.get(link, "no answer") == "no answer":
+                    self.tried[link] = _NO_CONNECTION
                 continue
             request = self._requests.get(message.request_id)
             if request is not None and request.link == link:
@@ -218,15 +236,18 @@ class ClientCore:
                 self._try_next(request, now)
 
     def _finish(self, request: Request, reply: Any, error: DynazmqError | None) -> None:
+        request.reply, request.error = reply, error  # first: see `mend`
         if self._requests.pop(request.message.request_id, None) is None:
             return
         request.attempt += 1  # whatever timer is left is of an earlier attempt
-        request.reply, request.error = reply, error
         request.notify(request)
 
     def standing(self, link: Link) -> bool:
         """Whether a node is believed to answer."""
         return link not in self._avoid and self.view is not None and link not in self.view.away
+
+    def knows(self, request: Request) -> bool:
+        return request.message.request_id in self._requests
 
     def cancel(self, request: Request) -> None:
         """Nobody waits for it any longer. A put may be done all the same."""
@@ -235,8 +256,21 @@ class ClientCore:
 
     def close(self) -> None:
         """End whatever is under way with ClientClosed."""
-        for request in list(self._requests.values()):
-            self._finish(request, None, ClientClosed("the client was closed during the call"))
+        while self._requests:  # the end of one may be the start of the next in its batch
+            for request in list(self._requests.values()):
+                self._finish(request, None, ClientClosed("the client was closed during the call"))
+        self._outbox.clear()
+
+    def mend(self, now: float) -> None:
+        """A step was cut off anywhere in its middle (Ctrl-C): see that each request still under way comes to an end.
+
+        One that has its outcome was about to be taken out; for any other, an attempt's time begins now.
+        """
+        for request_id, request in list(self._requests.items()):
+            if request.done:
+                del self._requests[request_id]
+            else:
+                self._wait(now + ATTEMPT_S, request)
 
     # --- time -------------------------------------------------------------------------------------------------------------
 
@@ -272,9 +306,10 @@ class ClientCore:
     def _late(self, request: Request) -> DynazmqError:
         view = self.view
         assert view is not None
-        if not request.sent:
-            return unreachable({view.name_of(link): "no connection" for link in self._route(request.partition)[0]})
-        return late(request, view)
+        if request.sent or not (request.tried or request.backoffs):
+            return late(request, view)
+        links = [request.only] if request.only is not None else self._route(request.partition)[0]
+        return unreachable({view.name_of(link): _NO_CONNECTION for link in links})
 
     def next_deadline(self) -> float | None:
         """When tick must be called at the latest; None when nothing is waited for."""
@@ -318,32 +353,32 @@ class ClientCore:
     # --- the view ---------------------------------------------------------------------------------------------------------
 
     def _hello(self, now: float) -> None:
-        """Nothing is known yet: ask every seed, often at first, since their connections are just being made."""
-        self._next_hello = now + self._hello_s
-        self._hello_s = min(self._hello_s * 2, _HELLO_MAX_S)
-        waiting = set(self._asked.values())
+        """Nothing is known yet: ask every seed as soon as its connection is there."""
+        self._next_hello = now + _HELLO_S
+        waiting = {link for link, since in self._asked.values() if now - since < ATTEMPT_S}
         for link in self._seeds:
             if link not in waiting:
-                self._ask(link)
+                self._ask(link, now)
 
-    def _ask(self, link: Link) -> None:
+    def _ask(self, link: Link, now: float) -> None:
         request_id = next(self._ids)
-        self._asked[request_id] = link
-        self.tried.setdefault(link, "no answer")
+        self._asked[request_id] = link, now
+        if self.tried.get(link, _NO_CONNECTION) == _NO_CONNECTION:
+            self.tried[link] = "no answer"
         self._outbox.setdefault(link, []).append(TopologyRequest(request_id))
 
     def _refresh(self, now: float) -> None:
         """Ask one node how things stand now; single flight."""
-        self._next_refresh = now + _REFRESH_S
+        self._refreshed, self._next_refresh = now, now + _REFRESH_S
         self._asked.clear()
         view = self.view
         assert view is not None
         links = [link for link in view.links.values() if link not in self._avoid and link not in view.away]
-        self._ask(self._random.choice(links or [*view.links.values(), *self._seeds]))
+        self._ask(self._random.choice(links or [*view.links.values(), *self._seeds]), now)
 
     def _refresh_soon(self, now: float) -> None:
         """Something is not as the view says."""
-        self._next_refresh = min(self._next_refresh, max(now, self._next_refresh - _REFRESH_S + _REFRESH_SOONEST_S))
+        self._next_refresh = min(self._next_refresh, max(now, self._refreshed + _REFRESH_SOONEST_S))
 
     def _on_topology(self, link: Link, message: Any, now: float) -> None:
         self._asked.pop(message.request_id, None)
@@ -355,10 +390,11 @@ class ClientCore:
         except (ValueError, TypeError) as error:
             self.tried[link] = f"an answer that makes no sense: {error}"
             return
-        if self.view is not None and view.ring.version < self.view.ring.version:
+        if self.view is None:
+            self._refreshed, self._next_refresh = now, now + _REFRESH_S
+        elif view.ring.version < self.view.ring.version:
             return
         self._cluster_id = view.cluster_id
-        if self.view is None:
-            self._next_refresh = now + _REFRESH_S
         self.view = view
+        self._asked.clear()
         self._routes.clear()

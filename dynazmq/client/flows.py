@@ -7,19 +7,19 @@ blocking face waits for them with its thread, the asynchronous one with `await`;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from dynazmq.client.codecs import CODECS
 from dynazmq.client.context import Context
-from dynazmq.client.requests import Key, Options, Request, get_request, get_result, put_request, put_result
+from dynazmq.client.requests import Key, Options, Request, check_key, get_request, get_result, put_request, put_result
 from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
 from dynazmq.dynamo.messages import SetBucket
-from dynazmq.errors import DynazmqError, InvalidRequest
+from dynazmq.errors import ConflictError, DynazmqError, InvalidRequest
 
 T = TypeVar("T")
 Flow = Generator[list[Request], None, T]
@@ -35,16 +35,37 @@ def get(view: View, options: Options, key: Key) -> Flow[Result]:
     yield [request]
     result = get_result(options, request)
     if options.resolver is not None and len(result.values) > 1:
-        _resolve(options, result)
-        left = max(0.05, request.deadline - time.monotonic())
-        written = yield from put(view, replace(options, timeout=left), key, result.values[0], result.context)
-        result.context = written.context
+        request = _resolved(view, options, result, request.deadline)
+        yield [request]
+        _written_back(result, request)
     return result
 
 
-def _resolve(options: Options, result: Result) -> None:
+def _resolved(view: View, options: Options, result: Result, deadline: float) -> Request:
+    """Make one value of the siblings; the request that writes it back. Raises ConflictError when the resolver does."""
     assert options.resolver is not None
-    result.values = [options.resolver(list(result.values))]
+    try:
+        value = options.resolver(list(result.values))
+    except Exception as error:
+        text = f"key {result.key!r} has {len(result.values)} concurrent values, and their resolver failed: {error!r}"
+        raise ConflictError(text, result) from error
+    options = replace(options, timeout=_left(deadline))
+    request = put_request(options, view, result.key, options.codec.encode(value), result.context)
+    result.values = [value]
+    return request
+
+
+def _written_back(result: Result, request: Request) -> None:
+    """The read stands without it: its context still covers all siblings, and the next read resolves them again."""
+    if request.error is None:
+        result.context = put_result(request).context
+    elif isinstance(request.error, InvalidRequest):
+        raise request.error
+
+
+def _left(deadline: float) -> float:
+    """What one step of a call leaves to the next: at least so much that it is not refused as no time at all."""
+    return max(0.001, deadline - time.monotonic())
 
 
 def put(view: View, options: Options, key: Key, value: Any, context: AnyContext) -> Flow[PutResult]:
@@ -63,7 +84,7 @@ def delete(view: View, options: Options, key: Key, context: AnyContext) -> Flow[
         if not found.found:
             return PutResult(found.context, (), ())
         context = found.context
-        timeout = max(0.05, reading.deadline - time.monotonic())
+        timeout = _left(reading.deadline)
     request = put_request(replace(options, timeout=timeout), view, key, None, context)
     yield [request]
     return put_result(request)
@@ -74,7 +95,7 @@ def delete(view: View, options: Options, key: Key, context: AnyContext) -> Flow[
 
 def get_many(view: View, options: Options, keys: Iterable[Key]) -> Flow[Batch[Key, Result]]:
     batch: Batch[Key, Result] = Batch()
-    requests = _build(batch, ((key, partial(get_request, options, view, key)) for key in keys))
+    requests = _build(batch, ((key, partial(get_request, options, view, key)) for key in _each(keys)))
     yield list(requests.values())
     for key, request in requests.items():
         _outcome(batch, key, partial(get_result, options, request))
@@ -85,17 +106,19 @@ def get_many(view: View, options: Options, keys: Iterable[Key]) -> Flow[Batch[Ke
 
 def _resolve_many(view: View, options: Options, batch: Batch[Key, Result]) -> Flow[None]:
     several = {key: result for key, result in batch.ok.items() if len(result.values) > 1}
-    for result in several.values():
-        _resolve(options, result)
-    contexts = {key: result.context for key, result in several.items()}
-    if not several:
-        return
-    written = yield from put_many(view, options, {key: result.values[0] for key, result in several.items()}, contexts)
-    for key, outcome in written.items():
-        if isinstance(outcome, DynazmqError):
-            batch[key] = outcome
-        else:
-            several[key].context = outcome.context
+    deadline = time.monotonic() + options.timeout
+    writes: dict[Key, Request] = {}
+    for key, result in several.items():
+        try:
+            writes[key] = _resolved(view, options, result, deadline)
+        except DynazmqError as error:
+            batch[key] = error
+    yield list(writes.values())
+    for key, request in writes.items():
+        try:
+            _written_back(several[key], request)
+        except DynazmqError as error:
+            batch[key] = error
 
 
 def put_many(
@@ -104,8 +127,8 @@ def put_many(
     items: Mapping[Any, Any] | Iterable[tuple[Key, Any]],
     contexts: Mapping[Any, AnyContext] | None,
 ) -> Flow[Batch[Key, PutResult]]:
-    pairs = items.items() if isinstance(items, Mapping) else items
-    seen = contexts or {}
+    pairs = _pairs(items)
+    seen = _contexts(contexts)
 
     def build(key: Key, value: Any) -> Request:
         return put_request(options, view, key, options.codec.encode(value), seen.get(key))
@@ -116,8 +139,8 @@ def put_many(
 def delete_many(
     view: View, options: Options, keys: Iterable[Key], contexts: Mapping[Any, AnyContext] | None
 ) -> Flow[Batch[Key, PutResult]]:
-    seen: dict[Key, AnyContext] = dict(contexts or {})
-    keys = list(dict.fromkeys(keys))
+    seen = dict(_contexts(contexts))
+    keys = list(dict.fromkeys(_each(keys)))
     batch: Batch[Key, PutResult] = Batch()
     raw = replace(options, codec=_ANY, resolver=None)
     found = yield from get_many(view, raw, [key for key in keys if seen.get(key) is None])
@@ -140,6 +163,36 @@ def _write_many(
     for key, request in requests.items():
         _outcome(batch, key, partial(put_result, request))
     return batch
+
+
+def _each(keys: Iterable[Key]) -> Iterator[Key]:
+    """The keys of a batch. What cannot be the name of an outcome is refused with the whole batch."""
+    _check_many(keys, "keys are given as a list or another iterable of them")
+    for key in keys:
+        check_key(key)
+        yield key
+
+
+def _check_many(given: object, what: str) -> None:
+    """A lone str is an iterable, too, and never meant as one."""
+    if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
+        raise InvalidRequest(f"{what}, not as {type(given).__name__}")
+
+
+def _pairs(items: Mapping[Key, Any] | Iterable[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
+    _check_many(items, "items are given as a mapping or as pairs of key and value")
+    pairs = list(items.items() if isinstance(items, Mapping) else items)
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InvalidRequest(f"items are pairs of key and value, not {type(pair).__name__}")
+        check_key(pair[0])
+    return pairs
+
+
+def _contexts(contexts: Mapping[Key, AnyContext] | None) -> Mapping[Key, AnyContext]:
+    if contexts is not None and not isinstance(contexts, Mapping):
+        raise InvalidRequest(f"contexts are given by key, as a mapping, not as {type(contexts).__name__}")
+    return contexts or {}
 
 
 def _build(batch: Batch[Key, Any], wanted: Iterable[tuple[Key, Callable[[], Request]]]) -> dict[Key, Request]:
@@ -167,13 +220,13 @@ def page(view: View, options: Options, scanner: Scanner) -> Flow[list[str | byte
     """The next keys: str where they are UTF-8."""
     requests = scanner.wanted()
     yield requests
+    found = list(scanner.take(requests))
+    doubtful = {raw: get_request(options, view, raw) for raw, certain in found if not certain}
+    yield list(doubtful.values())
     keys: list[str | bytes] = []
-    for raw, certain in scanner.take(requests):
-        if not certain:
-            reading = get_request(options, view, raw)
-            yield [reading]
-            if not get_result(replace(options, codec=_ANY), reading).found:
-                continue
+    for raw, certain in found:
+        if not certain and not get_result(replace(options, codec=_ANY), doubtful[raw]).found:
+            continue
         try:
             keys.append(raw.decode())
         except UnicodeDecodeError:

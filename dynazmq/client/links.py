@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -12,15 +12,15 @@ from typing import Any
 import zmq
 
 from dynazmq.client.core import ClientCore
-from dynazmq.client.requests import Options
-from dynazmq.client.view import Link
+from dynazmq.client.view import Link, View, is_endpoint
+from dynazmq.config import MEMBERS_MAX
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile, cluster_dir
-from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode_counted, open_frame
+from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
 from dynazmq.wire.sockets import set_options
 
 _RECONNECT_MS, _RECONNECT_MAX_MS = 20, 250
-_ROUNDS_MAX = 64
+_ROUNDS_MAX = MEMBERS_MAX  # by then a request that no node takes has been offered to all of them
 _FRAMES_MAX = 64
 
 
@@ -33,48 +33,59 @@ class Target:
         if endpoints is not None:
             if dir is not None:
                 raise InvalidRequest("dir and endpoints both say where the cluster is: give one of them")
-            if isinstance(endpoints, str):
+            if isinstance(endpoints, str) or not isinstance(endpoints, Iterable):
                 endpoints = [endpoints]
-            self.endpoints = [check_endpoint(endpoint) for endpoint in endpoints]
+            self.endpoints = list(dict.fromkeys([_check_endpoint(endpoint) for endpoint in endpoints]))
             if not self.endpoints:
                 raise InvalidRequest("endpoints is empty: name at least one node, such as 'tcp://127.0.0.1:7000'")
         else:
+            given: object = dir
+            if given is not None and not isinstance(given, (str, os.PathLike)):
+                raise InvalidRequest(f"dir is the path of a cluster's directory, not {type(given).__name__}")
             cluster = ClusterFile.load(Path(cluster_dir(dir)))
             self.endpoints = list(cluster.members.values())
             self.cluster_id = cluster.cluster_id
 
 
-def check_endpoint(endpoint: object) -> str:
-    if not isinstance(endpoint, str) or not endpoint.startswith(("ipc://", "tcp://")) or len(endpoint) <= len("ipc://"):
+def _check_endpoint(endpoint: object) -> str:
+    if not is_endpoint(endpoint):
         raise InvalidRequest(f"an endpoint is 'ipc://PATH' or 'tcp://HOST:PORT', not {endpoint!r}")
-    return endpoint
+    return str(endpoint)
 
 
 class Links:
-    """Sends what the core wants sent and gives it what has come. Not thread-safe: one driver at a time."""
+    """Sends what the core wants sent and gives it what has come. Not thread-safe: one driver at a time.
+
+    The driver waits at the sockets. It finds new ones in `opened`, and in `retired` those that it must let go of and close.
+    """
 
     def __init__(self, target: Target) -> None:
+        """Raises InvalidRequest for an endpoint that ZeroMQ cannot connect to."""
         self.core = ClientCore(target.endpoints, target.cluster_id, SystemRandom(), time.monotonic())
-        self._cluster_id = 0
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = zmq.Context(io_threads=1)
-        self._sockets: dict[Link, zmq.Socket[bytes]] = {}
-        self._seeds = target.endpoints
         self.opened: list[tuple[Link, zmq.Socket[bytes]]] = []
-        """Sockets that the driver does not watch yet: it takes them from here."""
-        for link in target.endpoints:
-            self._open(link)
+        self.retired: list[tuple[Link, zmq.Socket[bytes]]] = []
+        self._seeds = target.endpoints
+        self._view: View | None = None  # the one that the sockets stand for
+        self._sockets: dict[Link, zmq.Socket[bytes]] = {}
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        try:
+            for link in target.endpoints:
+                self._open(link)
+        except zmq.ZMQError as error:
+            self.close()
+            raise InvalidRequest(f"cannot connect to {link!r}: {error}") from None
 
     def _open(self, link: Link) -> zmq.Socket[bytes]:
-        assert self._context is not None
+        """Raises zmq.ZMQError."""
         socket = self._context.socket(zmq.DEALER)
-        set_options(socket)
-        socket.immediate = 1  # a node that cannot be reached is known at once, nothing is queued for it
-        socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
         try:
+            set_options(socket)
+            socket.immediate = 1  # a node that cannot be reached is known at once, nothing is queued for it
+            socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
             socket.connect(link)
-        except zmq.ZMQError as error:
+        except BaseException:
             socket.close()
-            raise InvalidRequest(f"cannot connect to {link!r}: {error}") from None
+            raise
         self._sockets[link] = socket
         self.opened.append((link, socket))
         return socket
@@ -84,6 +95,8 @@ class Links:
         core = self.core
         now = time.monotonic()
         core.tick(now)
+        if core.view is not self._view:
+            self._follow_view()
         for _ in range(_ROUNDS_MAX):
             outbox = core.drain()
             if not outbox:
@@ -94,56 +107,62 @@ class Links:
                 if left < len(messages):
                     core.undeliverable(link, messages[left:], now)
 
+    def _follow_view(self) -> None:
+        """A node has moved or left: its old socket would try to reconnect for ever."""
+        self._view = self.core.view
+        assert self._view is not None
+        wanted = {*self._view.links.values(), *self._seeds}
+        for link in [link for link in self._sockets if link not in wanted]:
+            self.retired.append((link, self._sockets.pop(link)))
+
     def _send(self, link: Link, envelope: Envelope, messages: list[Any]) -> int:
         """How many of the messages have left."""
-        socket = self._sockets.get(link) or self._open(link)
         left = 0
-        for frame, count in encode_counted(envelope, messages):
-            try:
+        try:
+            socket = self._sockets.get(link) or self._open(link)
+            for frame, count in encode_counted(envelope, messages):
                 socket.send(frame, zmq.NOBLOCK)
-            except zmq.Again:
-                return left
-            left += count
+                left += count
+        except zmq.ZMQError:  # mostly EAGAIN; in `_open`, an endpoint that this host cannot use
+            return left
         return left
 
     def receive(self, link: Link) -> bool:
         """Everything that this node has sent, up to a bound. False when the bound was met: there may be more."""
-        receive = self._sockets[link].recv_multipart
+        core, socket = self.core, self._sockets.get(link)
+        if socket is None:
+            return True  # retired since it had something to say
         for _ in range(_FRAMES_MAX):
             try:
-                parts = receive(zmq.NOBLOCK)
+                parts = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return True
             try:
-                _, body = open_frame(parts[0] if len(parts) == 1 else b"")
+                envelope, body = open_frame(parts[0] if len(parts) == 1 else b"")
+                if envelope.kind != FROM_NODE or (core.view is not None and envelope.cluster_id != core.view.cluster_id):
+                    raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
                 messages = decode_body(body)
             except BadFrame as error:
-                self.core.tried[link] = f"not a node of this version: {error}"
+                core.tried[link] = f"not a node of this cluster and version: {error}"
                 continue
-            self.core.receive(link, messages, time.monotonic())
+            core.receive(link, messages, time.monotonic())
         return False
 
     def sockets(self) -> list[tuple[Link, zmq.Socket[bytes]]]:
         return list(self._sockets.items())
 
     def close(self) -> None:
-        if self._context is None:
-            return
-        for socket in self._sockets.values():
+        """Again does nothing."""
+        for _, socket in (*self.sockets(), *self.retired):
             socket.close()
         self._sockets.clear()
         self.opened.clear()
-        self._context.term()
-        self._context = None
+        self.retired.clear()
+        self._context.destroy(linger=0)  # not term, which would wait for a socket that a cut-off call has lost
 
     def abandon(self) -> None:
         """After a fork: these sockets are the parent's. Neither used nor closed here, and never collected."""
-        _abandoned.append((self._context, self._sockets))
-        self._context, self._sockets = None, {}
+        _abandoned.append((self._context, self._sockets, self.retired))
 
 
 _abandoned: list[Any] = []
-
-
-def first_options(timeout: float, bucket: str) -> Options:
-    return Options().with_(timeout=timeout, bucket=bucket)

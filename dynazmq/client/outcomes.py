@@ -6,7 +6,7 @@ from typing import Any
 
 from dynazmq.client.requests import Request
 from dynazmq.client.view import View
-from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, STORAGE, UNAVAILABLE, Put
+from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Get, Put, Scan
 from dynazmq.errors import (
     ClusterUnreachable,
     DynazmqError,
@@ -20,20 +20,19 @@ from dynazmq.errors import (
 
 
 def failure_of(request: Request) -> DynazmqError:
-    """What the last refusal says. Only for one after which nothing was attempted, or for a read."""
+    """What the last refusal says, as far as it holds for all attempts: of a put, an earlier one may have been done."""
     failure: Any = request.refusal
+    if failure.code == TIMEOUT or (request.maybe and request.message.__class__ is Put):
+        return _timeout(request, failure.required, failure.received, failure.text)
     about = _about(request)
     if failure.code == INVALID:
         return InvalidRequest(f"{about}: {failure.text}")
-    if failure.code == UNAVAILABLE:
-        return Unavailable(f"{about}: {failure.text}; nothing was attempted", failure.required, failure.received)
     if failure.code == OVERLOADED:
         return Overloaded(f"{about}: {failure.text}; nothing was attempted", max(failure.retry_after_ms, 10) / 1000)
     if failure.code == STORAGE:
         return StorageError(f"{about}: {failure.text}")
-    if failure.code == NOT_YET:
-        return Unavailable(f"{about}: {failure.text}; nothing was attempted", failure.required, failure.received)
-    return _timeout(request, failure.required, failure.received, failure.text)
+    # UNAVAILABLE, NOT_YET
+    return Unavailable(f"{about}: {failure.text}; nothing was attempted", failure.required, failure.received)
 
 
 def late(request: Request, view: View) -> DynazmqError:
@@ -42,13 +41,24 @@ def late(request: Request, view: View) -> DynazmqError:
     if failure is not None and not request.maybe:
         return failure_of(request)
     required, received = (failure.required, failure.received) if failure is not None else (0, 0)
-    if not required:
-        policy = view.policy(getattr(request.message, "bucket", ""))
-        required = policy.w if request.message.__class__ is Put else policy.r
     said = f"; last refusal: {failure.text}" if failure is not None else ""
     silent = view.name_of(request.link) if request.link is not None else ""
     text = f"no answer within {request.timeout:g} s" + (f", last asked {silent}" if silent else "") + said
-    return _timeout(request, required, received, text)
+    return _timeout(request, required or _required(request.message, view), received, text)
+
+
+def _required(message: object, view: View) -> int:
+    """How many replicas a request wanted to hear of."""
+    if isinstance(message, Put):
+        given, primaries, policy = message.w, message.pw, view.policy(message.bucket)
+        usual = policy.w
+    elif isinstance(message, Get):
+        given, primaries, policy = message.r, message.pr, view.policy(message.bucket)
+        usual = policy.r
+    else:
+        return 1  # one node's own answer
+    n = message.n or policy.n
+    return max(n if given < 0 else given or min(usual, n), primaries)
 
 
 def unreachable(tried: dict[str, str]) -> ClusterUnreachable:
@@ -58,10 +68,9 @@ def unreachable(tried: dict[str, str]) -> ClusterUnreachable:
 
 def _timeout(request: Request, required: int, received: int, text: str) -> DynazmqError:
     about = _about(request)
-    if request.message.__class__ is Put:
-        text = f"{about}: {text}; its outcome is unknown, some replicas may hold it"
-        return WriteTimeout(text, required, received)
-    return ReadTimeout(f"{about}: {text}", required, received)
+    if request.message.__class__ is Get or request.message.__class__ is Scan:
+        return ReadTimeout(f"{about}: {text}", required, received)
+    return WriteTimeout(f"{about}: {text}; its outcome is unknown, some replicas may hold it", required, received)
 
 
 def _about(request: Request) -> str:

@@ -14,13 +14,16 @@ from dynazmq.client.view import Link, View
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, DEFAULT_BUCKET, KEY_BYTES_MAX
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.ring import place
-from dynazmq.errors import DynazmqError, InvalidRequest, ValueTooLarge
+from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, ValueTooLarge
 
 Key = str | bytes
 Level = int | str | None
 """How many replicas: a number, or "one", "quorum", "all". None: as the bucket says."""
 
 Resolver = Callable[[list[Any]], Any]
+
+BATCH_IN_FLIGHT = 512
+"""Requests of one call that are under way at a time: many enough to fill frames, few enough not to be refused."""
 
 WRITE_ID_BYTES = 16
 _TIMEOUT_MAX_S = BUDGET_MS_MAX / 1000
@@ -30,14 +33,15 @@ class Request:
     """One message that wants an answer. `reply` or `error` is set when `notify` is called."""
 
     __slots__ = (
-        "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "partition", "refusal",
-        "reply", "sent", "started", "timeout", "tried", "unavailable",
+        "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "partition", "place",
+        "refusal", "reply", "sent", "started", "timeout", "tried", "unavailable",
     )  # fmt: skip
 
     def __init__(self, message: Any, key: Key, at: int, timeout: float) -> None:
         self.message = message
         self.key = key  # as the caller gave it, for texts
-        self.partition = at  # a place; the core makes it a partition
+        self.place = at
+        self.partition = 0
         self.timeout = timeout
         self.notify: Callable[[Request], None] = _nobody  # called once, when there is a reply or an error
         self.only: Link | None = None  # a request that means one node and no other
@@ -52,6 +56,10 @@ class Request:
         self.refusal: Any = None  # the last Failure
         self.reply: Any = None
         self.error: DynazmqError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.reply is not None or self.error is not None
 
 
 def _nobody(_request: Request) -> None:
@@ -80,37 +88,68 @@ class Options:
         given = {name: value for name, value in changes.items() if value is not None}
         if "codec" in given:
             given["codec"] = codec_of(given["codec"])
-        options = replace(self, **given)
-        check_bucket(options.bucket)
-        check_timeout(options.timeout)
-        resolver: object = options.resolver  # who calls without a type checker may give anything
-        if resolver is not None and not callable(resolver):
-            kind = type(resolver).__name__
-            raise InvalidRequest(f"a resolver is called with the list of values; {kind} cannot be called")
-        return options
+        for name, value in given.items():
+            _CHECKS.get(name, _check_level)(name, value)
+        return replace(self, **given)
 
 
 # --- what may be asked ----------------------------------------------------------------------------------------------------
 
 
-def check_bucket(bucket: object) -> None:
+def _check_bucket(_: str, bucket: object) -> None:
     if not isinstance(bucket, str):
         raise InvalidRequest(f"a bucket's name is str, not {type(bucket).__name__}")
     size = len(bucket.encode(errors="surrogatepass"))
     if not 1 <= size <= BUCKET_BYTES_MAX:
-        raise InvalidRequest(f"a bucket's name has 1 to {BUCKET_BYTES_MAX} bytes, this one {size}")
-    if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) < 0xE000 for character in bucket):
-        raise InvalidRequest(f"a bucket's name has no control characters: {bucket!r}")
+        raise InvalidRequest(f"a bucket's name has 1 to {BUCKET_BYTES_MAX} bytes, this one {size:,}")
+    if not bucket.isprintable():
+        raise InvalidRequest(f"a bucket's name is printable, without control characters: not {bucket!r}")
 
 
-def check_timeout(timeout: object) -> float:
+def _check_timeout(_: str, timeout: object) -> None:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= _TIMEOUT_MAX_S:
         raise InvalidRequest(f"timeout is in seconds, above 0 and up to {_TIMEOUT_MAX_S:.0f}, not {timeout!r}")
-    return timeout
+
+
+def _check_resolver(_: str, resolver: object) -> None:
+    if not callable(resolver):
+        kind = type(resolver).__name__
+        raise InvalidRequest(f"a resolver is called with the list of values; {kind} cannot be called")
+
+
+def _check_level(what: str, given: object) -> None:
+    """As far as it can be judged before N is known."""
+    if isinstance(given, str):
+        if what == "n" or given not in _WORDS:
+            raise InvalidRequest(f"{what} is {_LEVELS if what != 'n' else 'a number'}, not {given!r}")
+    elif isinstance(given, bool) or not isinstance(given, int):
+        raise InvalidRequest(f"{what} is {_LEVELS if what != 'n' else 'a number'}, not {type(given).__name__}")
+    elif given < (0 if what in ("pr", "pw") else 1):
+        raise InvalidRequest(f"{what}={given} is too few: at least {0 if what in ('pr', 'pw') else 1}")
+
+
+_CHECKS: dict[str, Callable[[str, Any], object]] = {
+    "bucket": _check_bucket,
+    "timeout": _check_timeout,
+    "resolver": _check_resolver,
+    "codec": lambda _, __: None,  # codec_of has
+}
+_WORDS = ("one", "quorum", "all")
+_LEVELS = "a number, 'one', 'quorum' or 'all'"
+
+
+def _not_a_key(given: object) -> InvalidRequest:
+    return InvalidRequest(f"a key is str or bytes, not {type(given).__name__}")
+
+
+def check_key(given: object) -> None:
+    """Only its type, which is what a batch needs to name its outcome."""
+    if not isinstance(given, (str, bytes)):
+        raise _not_a_key(given)
 
 
 def key_bytes(key: Key) -> bytes:
-    if key.__class__ is str:
+    if isinstance(key, str):
         try:
             raw = key.encode()
         except UnicodeEncodeError as error:
@@ -118,39 +157,29 @@ def key_bytes(key: Key) -> bytes:
     elif isinstance(key, bytes):
         raw = key
     else:
-        raise InvalidRequest(f"a key is str or bytes, not {type(key).__name__}")
+        raise _not_a_key(key)
     if not 1 <= len(raw) <= KEY_BYTES_MAX:
         raise InvalidRequest(f"a key has 1 to {KEY_BYTES_MAX:,} bytes, this one {len(raw):,}")
     return raw
 
 
-_WORDS = {"one": 1, "all": -1}
-
-
-def _level(what: str, given: Level, n: int, low: int) -> int:
-    """A number as it travels: 0 means the bucket's own, -1 all."""
+def _level(what: str, given: Level, n: int) -> int:
+    """A number as it travels: 0 means the bucket's own, -1 all. What it is was checked with the options."""
     if given is None:
         return 0
     if isinstance(given, str):
-        if given == "quorum":
-            return n // 2 + 1
-        if given not in _WORDS:
-            raise InvalidRequest(f"{what} is a number, 'one', 'quorum' or 'all', not {given!r}")
-        return _WORDS[given]
-    if isinstance(given, bool) or not isinstance(given, int):
-        raise InvalidRequest(f"{what} is a number, 'one', 'quorum' or 'all', not {type(given).__name__}")
-    if not low <= given <= n:
-        raise InvalidRequest(f"{what}={given} is not in {low}..{n} (n={n})")
+        return {"one": 1, "quorum": n // 2 + 1, "all": -1}[given]
+    if given > n:
+        raise InvalidRequest(f"{what}={given} is more than n={n}")
     return given
 
 
 def _replicas(options: Options, view: View) -> int:
     """N of a request."""
     limit = view.policy(options.bucket).n
-    n = options.n or limit
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= limit:
-        raise InvalidRequest(f"n={n!r} is not in 1..{limit}, the n of bucket {options.bucket!r}")
-    return n
+    if options.n > limit:
+        raise InvalidRequest(f"n={options.n} is not in 1..{limit}, the n of bucket {options.bucket!r}")
+    return options.n or limit
 
 
 # --- requests and their outcomes ------------------------------------------------------------------------------------------
@@ -161,7 +190,7 @@ def get_request(options: Options, view: View, key: Key) -> Request:
     n = r = pr = 0
     if options.n or options.r is not None or options.pr:
         n = _replicas(options, view)
-        r, pr = _level("r", options.r, n, 1), _level("pr", options.pr, n, 0)
+        r, pr = _level("r", options.r, n), _level("pr", options.pr, n)
         pr = n if pr < 0 else pr
         n = options.n
     return Request(Get(0, bucket, raw, n, r, pr, 0), key, place(bucket, raw), options.timeout)
@@ -170,12 +199,15 @@ def get_request(options: Options, view: View, key: Key) -> Request:
 def put_request(options: Options, view: View, key: Key, value: bytes | None, context: Context | str | None) -> Request:
     """value: as the codec encoded it; None deletes."""
     raw, bucket = key_bytes(key), options.bucket
-    if value is not None and len(value) > view.max_value_bytes:
-        raise ValueTooLarge(view.max_value_bytes, len(value))
+    if value is not None:
+        if value.__class__ is not bytes:
+            raise InvalidRequest(f"codec {options.codec.name!r} made {type(value).__name__} of the value, not bytes")
+        if len(value) > view.max_value_bytes:
+            raise ValueTooLarge(view.max_value_bytes, len(value))
     n = w = pw = 0
     if options.n or options.w is not None or options.pw:
         n = _replicas(options, view)
-        w, pw = _level("w", options.w, n, 1), _level("pw", options.pw, n, 0)
+        w, pw = _level("w", options.w, n), _level("pw", options.pw, n)
         pw = n if pw < 0 else pw
         n = options.n
     token = Context.of(context).token
@@ -194,7 +226,10 @@ def get_result(options: Options, request: Request) -> Result:
     except Exception as error:  # a codec may be anybody's
         text = f"key {request.key!r}: not written by codec {options.codec.name!r}: {error}"
         raise InvalidRequest(text) from error
-    origins = [[value, *origin] for value, origin in zip(values, reply.siblings, strict=False)]
+    try:
+        origins = [[value, *origin] for value, origin in zip(values, reply.siblings, strict=True)]
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"get {request.key!r}: an answer that makes no sense: {error}") from None
     return Result(request.key, values, Context(reply.context), tuple(reply.responders), origins)
 
 
@@ -203,5 +238,8 @@ def put_result(request: Request) -> PutResult:
     if request.error is not None:
         raise request.error
     reply: PutReply = request.reply
-    stand_ins = tuple([(holder, primary) for holder, primary in reply.stand_ins]) if reply.stand_ins else ()
+    try:
+        stand_ins = tuple([(holder, primary) for holder, primary in reply.stand_ins]) if reply.stand_ins else ()
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"put {request.key!r}: done, but the answer makes no sense: {error}") from None
     return PutResult(Context(reply.context), tuple(reply.acked), stand_ins)

@@ -16,7 +16,7 @@ from typing import Any
 from dynazmq.client.requests import Request
 from dynazmq.client.view import Link, View
 from dynazmq.dynamo.messages import Scan
-from dynazmq.errors import DynazmqError, Unavailable
+from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, Unavailable
 
 PAGE_KEYS = 1_000
 _PLANS_MAX = 5
@@ -44,6 +44,8 @@ class Scanner:
     def __init__(self, bucket: str, timeout: float, view: View, good: Callable[[Link], bool], replicas: int = 0) -> None:
         """good: whether a node is believed to answer. replicas: how many primaries of each partition to ask, 0 for enough."""
         policy = view.policy(bucket)
+        if isinstance(replicas, bool) or not isinstance(replicas, int) or not 0 <= replicas <= policy.n:
+            raise InvalidRequest(f"replicas={replicas!r} is not in 0..{policy.n}; 0 stands for as many as are needed")
         self._bucket = bucket
         self._timeout = timeout
         self._view = view
@@ -83,9 +85,13 @@ class Scanner:
                 self._bad.add(stream.link)
                 continue
             page = request.reply
+            behind = (page.next_place, page.next_key)
+            if page.more and behind <= stream.after:
+                failed = ProtocolError(f"{self._view.name_of(stream.link)} does not come on in the keys of {self._bucket!r}")
+                self._bad.add(stream.link)
+                continue
             stream.rows.extend(page.entries)
-            stream.more = page.more
-            stream.after = (page.next_place, page.next_key)
+            stream.more, stream.after = page.more, behind
         if failed is not None:
             if self._plans >= _PLANS_MAX:
                 raise failed

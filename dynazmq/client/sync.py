@@ -1,40 +1,25 @@
-"""The blocking client. Thread-safe, without a thread of its own.
-
-Whoever waits for an answer drives the sockets for everybody: the first thread that comes leads (sends, polls, receives), the
-others queue their requests, wake it, and sleep until their answers are there. When the leader has its own it hands the lead to
-one that still waits. So a program with one thread pays for no hand-over at all, and many threads share frames.
-"""
+"""The blocking client: what a program calls. Thread-safe; how its threads share the sockets: leading.py."""
 
 from __future__ import annotations
 
 import os
-import socket as stdsocket
-import threading
-import time
-from collections import deque
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-import zmq
-
 from dynazmq.client import flows
 from dynazmq.client.codecs import Codec
 from dynazmq.client.flows import AnyContext, Flow
-from dynazmq.client.links import Links, Target
-from dynazmq.client.outcomes import unreachable
-from dynazmq.client.requests import Key, Level, Options, Request, Resolver
+from dynazmq.client.leading import Connection
+from dynazmq.client.links import Target
+from dynazmq.client.requests import Key, Level, Options, Resolver
 from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.errors import ClientClosed
 
 T = TypeVar("T")
-
-BATCH_IN_FLIGHT = 512
-"""Requests of one call that are under way at a time: many enough to fill frames, few enough not to be refused."""
-
 
 def connect(
     dir: str | os.PathLike[str] | None = None,
@@ -49,191 +34,41 @@ def connect(
     return Client(dir, endpoints, timeout)
 
 
-class _Waiter:
-    """A thread's wait for the requests of one call. All but `wake` is guarded by the driver's mutex."""
-
-    __slots__ = ("core", "leads", "left", "queue", "wake")
-
-    def __init__(self, core: Any, requests: Sequence[Request]) -> None:
-        self.core = core
-        self.left = len(requests)
-        self.queue = deque(requests)  # those that are not under way yet
-        self.leads = False
-        self.wake = threading.Lock()
-        self.wake.acquire()
-        for request in requests:
-            request.notify = self._answered
-
-    def start(self) -> None:
-        for _ in range(min(len(self.queue), BATCH_IN_FLIGHT)):
-            self.core.start(self.queue.popleft(), time.monotonic())
-
-    def _answered(self, _request: Request) -> None:
-        self.left -= 1
-        if self.queue:
-            self.core.start(self.queue.popleft(), time.monotonic())
-        elif self.left == 0 and self.wake.locked():
-            self.wake.release()
-
-
 class _Driver:
-    """Who leads, and how the others wait."""
+    """The connection of this process: a forked child makes its own when it first needs one."""
 
     def __init__(self, target: Target, timeout: float) -> None:
         self.target = target
         self._timeout = timeout
-        self.closed = False
-        self._open()
+        self._closed = False
+        self._connect()
 
-    def _open(self) -> None:
-        self._pid = os.getpid()
-        self._mutex = threading.Lock()
-        self._leading = False
-        self._followers: list[_Waiter] = []
-        self._links = Links(self.target)
-        self._waking, self._waker = stdsocket.socketpair()
-        self._waking.setblocking(False)
-        self._waker.setblocking(False)
-        self._poller = zmq.Poller()
-        self._poller.register(self._waking.fileno(), zmq.POLLIN)
-        self._link_of: dict[Any, str] = {}
-        try:
-            self._meet()
-        except BaseException:
-            self.close()
-            raise
-
-    def _meet(self) -> None:
-        """Wait until a node has said what the cluster looks like. Raises ClusterUnreachable."""
-        core = self._links.core
-        deadline = time.monotonic() + self._timeout
-        while core.view is None:
-            self._links.turn()
-            due = core.next_deadline()
-            self._pump(deadline if due is None else min(due, deadline))
-            if time.monotonic() >= deadline and core.view is None:
-                raise unreachable(core.tried)
+    def _connect(self) -> None:
+        connection = Connection(self.target, self._timeout)
+        self._finalizer = weakref.finalize(self, connection.close_unused)
+        self._connection, self.run = connection, connection.run
 
     @property
     def view(self) -> View:
-        if os.getpid() != self._pid:
-            self._reopen_after_fork()
-        if self.closed:
-            raise ClientClosed("this client is closed")
-        view = self._links.core.view
-        assert view is not None
-        return view
+        """Asked for at the beginning of each call. Raises ClientClosed; in a forked child, which connects now, more."""
+        if self._connection.closed:
+            self._reconnect()
+        return self._connection.view
 
-    def run(self, requests: Sequence[Request]) -> None:
-        """Have these done, with an answer or an error each."""
-        if not requests:
-            return
-        waiter = _Waiter(self._links.core, requests)
-        with self._mutex:
-            if self.closed:
-                raise ClientClosed("this client is closed")
-            waiter.start()
-            if self._leading:
-                self._followers.append(waiter)
-                self._nudge()
-            else:
-                self._leading = waiter.leads = True
-        try:
-            if not waiter.leads:
-                waiter.wake.acquire()
-            if waiter.leads:
-                self._lead(waiter)
-        except BaseException:  # Ctrl-C: nobody waits for these any more
-            self._give_up(requests, waiter)
-            raise
-        finally:
-            if waiter.leads:
-                self._hand_over(waiter)
-
-    def _lead(self, waiter: _Waiter) -> None:
-        """Drive the sockets until our own requests are answered."""
-        links = self._links
-        while True:
-            with self._mutex:
-                if waiter.left > 0:
-                    links.turn()
-                if waiter.left <= 0:
-                    return
-                due = links.core.next_deadline()
-            self._pump(due)
-
-    def _hand_over(self, waiter: _Waiter) -> None:
-        with self._mutex:
-            self._leading = waiter.leads = False
-            self._followers = [other for other in self._followers if other.left > 0]
-            if self._followers:
-                follower = self._followers.pop(0)
-                self._leading = follower.leads = True
-                follower.wake.release()
-
-    def _give_up(self, requests: Iterable[Request], waiter: _Waiter) -> None:
-        with self._mutex:
-            waiter.queue.clear()
-            waiter.left = 0
-            for request in requests:
-                self._links.core.cancel(request)
-            if waiter in self._followers:
-                self._followers.remove(waiter)
-
-    def _pump(self, due: float | None) -> None:
-        """Wait for frames, a nudge, or the time; take what has come."""
-        links = self._links
-        for link, socket in links.opened:
-            self._poller.register(socket, zmq.POLLIN)
-            self._link_of[socket] = link
-        links.opened.clear()
-        wait_ms = 1000 if due is None else max(0, int((due - time.monotonic()) * 1000) + 1)
-        ready = self._poller.poll(wait_ms)
-        with self._mutex:
-            for socket, _ in ready:
-                if isinstance(socket, int):  # the nudges' descriptor
-                    self._drain_nudges()
-                else:
-                    links.receive(self._link_of[socket])
-
-    def _nudge(self) -> None:
-        try:
-            self._waker.send(b"x")
-        except BlockingIOError:
-            return  # there are enough nudges in it
-
-    def _drain_nudges(self) -> None:
-        try:
-            self._waking.recv(4096)
-        except BlockingIOError:
-            return
+    def _reconnect(self) -> None:
+        found = self._connection
+        with found.after_fork:
+            if self._connection is found and not self._closed:
+                self._connect()
 
     def standing(self, link: str) -> bool:
         """Whether a node is believed to answer."""
-        return self._links.core.standing(link)
+        return self._connection.core.standing(link)
 
     def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        if os.getpid() != self._pid:
-            return  # the parent's sockets are the parent's to close
-        with self._mutex:
-            self._links.core.close()
-            self._nudge()
-        while self._leading:  # its thread has its answer, ClientClosed, and is on its way out
-            time.sleep(0.001)
-        self._links.close()
-        self._waking.close()
-        self._waker.close()
-
-    def _reopen_after_fork(self) -> None:
-        """Sockets, locks and waiters are the parent's; what is known of the cluster was learnt by asking again."""
-        self._links.abandon()
-        self._waking.close()
-        self._waker.close()
-        if not self.closed:
-            self._open()
+        self._closed = True
+        self._finalizer.detach()
+        self._connection.close()
 
 
 class Bucket:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dynazmq.config import CONTEXT_BYTES_MAX, FRAME_BYTES_MAX
 from dynazmq.dynamo.messages import Topology
 from dynazmq.dynamo.ring import Ring
 
 Link = str
 """A node's endpoint: how a client tells nodes apart, since it speaks to them before it knows their names."""
+
+_VALUE_BYTES_MAX = FRAME_BYTES_MAX - 2 * CONTEXT_BYTES_MAX
+"""What fits into a frame beside key, context and envelope, whatever a cluster was told to accept."""
 
 
 class Policy(NamedTuple):
@@ -37,12 +41,12 @@ class View:
         links: dict[str, Link] = {}
         away = set()
         for name, endpoint, _incarnation, state in message.members:
-            if not isinstance(name, str) or not isinstance(endpoint, str):
+            if not isinstance(name, str) or not is_endpoint(endpoint):
                 raise ValueError("a member is a name and an endpoint")
             links[name] = endpoint
             if state != "up":
                 away.add(endpoint)
-        policies = {bucket: Policy(n, r, w) for bucket, n, r, w in message.buckets}
+        policies = {str(bucket): _policy(n, r, w) for bucket, n, r, w in message.buckets}
         ring = Ring.from_wire(message.ring)
         return cls(
             message.cluster,
@@ -51,8 +55,8 @@ class View:
             links,
             frozenset(away),
             policies,
-            Policy(message.n, message.r, message.w),
-            message.max_value_bytes,
+            _policy(message.n, message.r, message.w),
+            min(message.max_value_bytes, _VALUE_BYTES_MAX),
         )
 
     def policy(self, bucket: str) -> Policy:
@@ -61,3 +65,19 @@ class View:
     def name_of(self, link: Link) -> str:
         """The node's name, for people; the endpoint if it is not known."""
         return next((name for name, endpoint in self.links.items() if endpoint == link), link)
+
+
+def is_endpoint(endpoint: object) -> bool:
+    """ipc://PATH or tcp://HOST:PORT. ZeroMQ itself would take some that can never be connected to."""
+    if not isinstance(endpoint, str):
+        return False
+    if endpoint.startswith("tcp://"):
+        host, _, port = endpoint[len("tcp://") :].rpartition(":")
+        return bool(host) and port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16
+    return endpoint.startswith("ipc://") and len(endpoint) > len("ipc://")
+
+
+def _policy(n: int, r: int, w: int) -> Policy:
+    if not (0 < r <= n and 0 < w <= n):
+        raise ValueError(f"n={n} r={r} w={w} is no policy")
+    return Policy(n, r, w)
