@@ -22,6 +22,9 @@ VALUE_BYTES_MAX = 1 << 20
 STATE_BYTES_MAX = 12 << 20
 """All siblings of one key together. A put that would pass it is refused: resolve the siblings first."""
 
+SIBLINGS_MAX = 256
+"""A put that would make more siblings of a key than this is refused: resolve them first. Each costs every read and write of the key."""
+
 CONTEXT_BYTES_MAX = 64 << 10
 """A context token. Real ones have some dozens of bytes; this is room for a key that hundreds of nodes have coordinated."""
 

@@ -1,14 +1,15 @@
 """§4.5 Which node coordinates a put: one of the key's reachable primaries, so that dots come from few actors.
 
 A node that is none of them passes the put on to the first, and the answer back. It is then the client of that primary: if no
-answer comes it tries the next one, as a retry (recall.py). Only when no primary can be reached does a fallback coordinate itself.
+answer comes it tries the next one, as a retry (recall.py), and if that one refuses, the next. A refusal says that nothing was
+attempted *there*: the client is told so only if that holds of every try. When no primary is left, a fallback coordinates itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from dynazmq.dynamo.messages import TIMEOUT, Failure, Put, PutReply
+from dynazmq.dynamo.messages import INVALID, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutReply
 from dynazmq.dynamo.put import PutOp, Puts
 from dynazmq.dynamo.recall import Recalls
 from dynazmq.dynamo.routing import Routes
@@ -18,14 +19,19 @@ from dynazmq.dynamo.runtime import Address, Runtime
 class ForwardOp:
     """A put that another node coordinates for us."""
 
-    __slots__ = ("at_node", "op", "primaries", "request_id", "tries")
+    __slots__ = ("at_node", "op", "primaries", "request_ids", "unanswered")
 
     def __init__(self, op: PutOp, primaries: list[str]) -> None:
         self.op = op
         self.primaries = primaries  # still to try, next one last
-        self.request_id = 0
         self.at_node = ""
-        self.tries = 0  # that left this node
+        self.request_ids: list[int] = []  # of all tries: an early one may be answered late
+        self.unanswered = 0  # tries that have left and may have been done
+
+    @property
+    def maybe(self) -> bool:
+        """Whether the put may have been done already, by a try of ours or by one of the client's."""
+        return self.unanswered > 0 or self.op.message.age_ms > 0
 
 
 class Forwards:
@@ -53,63 +59,100 @@ class Forwards:
                 self._runtime.counters["forwards"] += 1
                 self._next(ForwardOp(op, primaries[::-1]))
                 return
-            op.copies = self._routes.copies_with_me(self._routes.partition_of(op.at), len(op.copies.primaries))
-        if message.age_ms:
+            self._place_here(op)
+        self._coordinate(op)
+
+    def _place_here(self, op: PutOp) -> None:
+        op.copies = self._routes.copies_with_me(self._routes.partition_of(op.at), len(op.copies.primaries))
+
+    def _coordinate(self, op: PutOp) -> None:
+        if op.message.age_ms:
             self._recalls.begin(op)
         else:
             self._puts.write(op)
 
     def _next(self, forward: ForwardOp) -> None:
+        """Pass it on to the next primary."""
         op, now = forward.op, self._runtime.now
-        forward.request_id = next(self._runtime.request_ids)
+        request_id = next(self._runtime.request_ids)
+        forward.request_ids.append(request_id)
         forward.at_node = forward.primaries.pop()
-        waited_ms = int((now - op.started) * 1000)
-        # A try that left this node may have been done: the next one is its retry, and at least a millisecond old.
-        age_ms = op.message.age_ms + waited_ms + 1 if op.message.age_ms or forward.tries else 0
-        budget_ms = op.message.budget_ms - waited_ms
-        self._ops[forward.request_id] = forward
-        forward.tries += 1
-        self._runtime.send(
-            forward.at_node, replace(op.message, request_id=forward.request_id, hops=1, age_ms=age_ms, budget_ms=budget_ms)
-        )
-        self._runtime.call_at(min(now + self._timeout, op.deadline), self._overdue, (forward, forward.request_id))
+        age_ms, budget_ms = self._aged(forward)
+        forward.unanswered += 1
+        self._ops[request_id] = forward
+        self._runtime.send(forward.at_node, replace(op.message, request_id=request_id, hops=1, age_ms=age_ms, budget_ms=budget_ms))
+        self._runtime.call_at(min(now + self._timeout, op.deadline), self._overdue, (forward, request_id))
+
+    def _aged(self, forward: ForwardOp) -> tuple[int, int]:
+        """age_ms and budget_ms of the next try: a retry, and at least a millisecond old, if an earlier one may have been done."""
+        message = forward.op.message
+        waited_ms = int((self._runtime.now - forward.op.started) * 1000)
+        return (message.age_ms + waited_ms + 1 if forward.maybe else 0), message.budget_ms - waited_ms
 
     def _overdue(self, late: tuple[ForwardOp, int]) -> None:
         forward, request_id = late
-        if self._ops.get(request_id) is not forward:
+        if request_id not in self._ops or request_id != forward.request_ids[-1]:
             return
         op = forward.op
         if self._runtime.now >= op.deadline:
-            del self._ops[request_id]
+            self._end(forward)
             self._puts.fail(op.client, op.message, TIMEOUT, op.quorum.needed, 0, f"{forward.at_node} did not answer in time")
         elif forward.primaries:
-            del self._ops[request_id]
             self._next(forward)
         else:
             self._runtime.call_at(op.deadline, self._overdue, late)
 
     def undelivered(self, request_id: int) -> None:
         """The transport could not even take it: this try never left."""
-        forward = self._ops.pop(request_id, None)
+        forward = self._refused(request_id)
         if forward is None:
             return
-        forward.tries -= 1
         if not forward.primaries:
             copies = self._routes.copies(self._routes.partition_of(forward.op.at), len(forward.op.copies.primaries))
             forward.primaries = [node for node in reversed(copies.reachable_primaries) if node != forward.at_node]
-        if forward.primaries:
-            self._next(forward)
-            return
-        op = forward.op
-        op.message.hops = 1  # nobody left: coordinate it here
-        self.on_put(op.client, op.message)
+        self._elsewhere(forward)
 
     def on_put_reply(self, sender: Address, message: PutReply) -> None:
-        forward = self._ops.pop(message.request_id, None)
+        forward = self._ops.get(message.request_id)
         if forward is not None and isinstance(sender, str):
+            self._end(forward)
             self._runtime.send(forward.op.client, replace(message, request_id=forward.op.message.request_id))
 
     def on_failure(self, sender: Address, message: Failure) -> None:
-        forward = self._ops.pop(message.request_id, None)
-        if forward is not None and isinstance(sender, str):
+        forward = self._ops.get(message.request_id)
+        if forward is None or not isinstance(sender, str):
+            return
+        last = message.request_id == forward.request_ids[-1]
+        if last and (message.code == TIMEOUT or (message.code in (INVALID, OVERLOADED) and forward.unanswered == 1)):
+            self._end(forward)
             self._runtime.send(forward.op.client, replace(message, request_id=forward.op.message.request_id))
+        elif message.code != TIMEOUT:
+            self._refused(message.request_id)  # if it was an early try, the last one is still under way
+            if last:
+                self._elsewhere(forward)
+
+    def _refused(self, request_id: int) -> ForwardOp | None:
+        """This try was not done."""
+        forward = self._ops.pop(request_id, None)
+        if forward is not None:
+            forward.unanswered -= 1
+        return forward
+
+    def _elsewhere(self, forward: ForwardOp) -> None:
+        """The last try was not done: the next primary, or nobody is left and this node coordinates."""
+        if forward.primaries:
+            self._next(forward)
+            return
+        self._end(forward)
+        op = forward.op
+        op.maybe = forward.unanswered > 0
+        op.message.age_ms, _ = self._aged(forward)
+        self._place_here(op)
+        if len(op.copies.targets) < op.quorum.needed:
+            self._puts.refuse(op, UNAVAILABLE, f"{op.quorum.needed} replicas are needed, {len(op.copies.targets)} can be reached")
+        else:
+            self._coordinate(op)
+
+    def _end(self, forward: ForwardOp) -> None:
+        for request_id in forward.request_ids:
+            self._ops.pop(request_id, None)

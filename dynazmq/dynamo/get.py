@@ -147,7 +147,7 @@ class Gets:
                 self.on_refused(me, op.request_id)
             else:
                 self._answered(op, me, state)
-        if not op.done and op.request_id in self._ops:
+        if op.request_id in self._ops:
             self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
 
     def on_read_reply(self, sender: Address, message: ReadReply) -> None:
@@ -162,9 +162,12 @@ class Gets:
         op = self._ops.get(request_id)
         if op is None or not op.quorum.fail(sender):
             return False
-        if not op.done and op.candidates:
+        if op.done:
+            if not op.quorum.outstanding:
+                del self._ops[request_id]
+        elif op.candidates:
             self._ask(op, 1)
-        elif not op.done and op.quorum.state == IMPOSSIBLE:
+        elif op.quorum.state == IMPOSSIBLE:
             self._end(op, STORAGE, "too few replicas could read their storage")
         return True
 
@@ -235,10 +238,16 @@ class Gets:
             self._runtime.counters["read_repairs"] += 1
             op.states[who] = raw
             if who == self._runtime.name:
-                self._replica.merge(stands_for[who], op.at, op.message.bucket, op.message.key, raw)
+                self._repair_own(op, stands_for[who], raw)
             else:
                 self._runtime.send(who, Write(0, op.message.bucket, op.message.key, raw, stands_for[who], BUDGET_MS_MAX))
         return merged
+
+    def _repair_own(self, op: GetOp, stands_for: str, raw: bytes) -> None:
+        try:
+            self._replica.merge(stands_for, op.at, op.message.bucket, op.message.key, raw)
+        except StoreFailed:
+            self._runtime.counters["store_failures"] += 1  # the answer does not rest on it
 
     # --- what can go wrong ------------------------------------------------------------------------------------------------
 

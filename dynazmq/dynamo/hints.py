@@ -13,7 +13,7 @@ from __future__ import annotations
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.messages import Handoff, HandoffReply
-from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
+from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
 from dynazmq.dynamo.versions import decode, encode, sync
 
 Row = tuple[int, str, bytes]  # place, bucket, key
@@ -92,10 +92,14 @@ class Hints:
         delivery = self._deliveries.setdefault(target, Delivery())
         if delivery.sent:
             return
-        rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
-        if not rows and delivery.cursor != _START:
-            delivery.cursor = _START  # those that were not acknowledged at first
+        try:
             rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+            if not rows and delivery.cursor != _START:
+                delivery.cursor = _START  # those that were not acknowledged at first
+                rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+        except StoreFailed:
+            self._runtime.counters["store_failures"] += 1  # the timer looks again
+            return
         size = 0
         for place, bucket, key, state in rows:
             request_id = next(self._runtime.request_ids)

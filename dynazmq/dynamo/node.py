@@ -156,6 +156,7 @@ class Node:
 
     def drain(self) -> dict[Address, list[Message]]:
         """What the turn wants sent, by destination. Call it after the commit."""
+        self.runtime.aborts.clear()  # what has been committed can no longer fail, though the turn's next round may
         outbox, self.runtime.outbox = self.runtime.outbox, {}
         return outbox
 
@@ -197,7 +198,7 @@ class Node:
 
     @property
     def in_flight(self) -> int:
-        return len(self.gets) + len(self.puts) + len(self.forwards)
+        return len(self.gets) + len(self.puts) + len(self.recalls) + len(self.forwards)
 
     # --- refusals ---------------------------------------------------------------------------------------------------------
 

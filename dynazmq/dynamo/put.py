@@ -16,7 +16,7 @@ Steps 2 and 4 together are the sloppy quorum: a put succeeds while W nodes of th
 
 from __future__ import annotations
 
-from dynazmq.config import BUDGET_MS_MAX, STATE_BYTES_MAX
+from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
@@ -38,9 +38,9 @@ from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
-from dynazmq.dynamo.runtime import Address, Runtime
+from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
-from dynazmq.dynamo.versions import BadContext, Context, decode, encode, open_context, put, seal_context
+from dynazmq.dynamo.versions import BadContext, Context, Dot, Siblings, decode, encode, open_context, put, seal_context
 
 WRITE_ID_BYTES = 16
 
@@ -49,8 +49,8 @@ class PutOp:
     """One put under way at its coordinator."""
 
     __slots__ = (
-        "at", "client", "context", "copies", "deadline", "done", "message", "quorum", "request_id", "spares", "stands_for",
-        "started", "state", "stood_in",
+        "at", "client", "context", "copies", "deadline", "done", "maybe", "message", "quorum", "request_id", "spares",
+        "stands_for", "started", "state", "stood_in",
     )  # fmt: skip
 
     def __init__(self, client: Address, message: Put, at: int, seen: Context, copies: Copies, quorum: Quorum, now: float) -> None:
@@ -66,7 +66,8 @@ class PutOp:
         self.state = b""
         self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
         self.stood_in: set[str] = set()  # primaries for which a hint was placed after they failed to answer
-        self.spares = list(reversed(copies.spares))  # next one last
+        self.spares: list[str] = []  # next one last
+        self.maybe = False  # whether an earlier try that this node passed on may have been done
         self.done = False
 
 
@@ -146,29 +147,60 @@ class Puts:
     def write(self, op: PutOp) -> None:
         """Give the put its dot and store it here."""
         message, name = op.message, self._runtime.name
-        known = self._replica.read(op.at, message.bucket, message.key)
-        stands_for = dict(op.copies.targets)[name]
-        actor = self._identity.stand_in_actor if stands_for else self._identity.actor
-        state, new, gone = put(decode(known), op.context, actor, message.value, message.write_id, self._runtime.wall_ms)
-        raw = encode(state)
-        if len(raw) > STATE_BYTES_MAX:
-            text = f"{len(state.live)} siblings of {len(raw):,} bytes, the limit is {STATE_BYTES_MAX:,}: resolve them first"
-            self.fail(op.client, message, INVALID, 0, 0, text)
-            return
-        for sibling in gone:
-            self._replica.remember(sibling.write_id, sibling.dot)
-        op.context = op.context.add(new.actor, new.counter)
-        self.replicate(op, raw, stands_for, new=not known)
+        try:
+            raw = self._replica.read(op.at, message.bucket, message.key)
+            known = decode(raw)
+            dot = self._replica.find(known, message.write_id)
+            if dot is not None:
+                self.complete(op, known, dot)
+                return
+            stands_for = dict(op.copies.targets)[name]
+            actor = self._actor(op, known, stands_for)
+            state, new, gone = put(known, op.context, actor, message.value, message.write_id, self._runtime.wall_ms)
+            if (refusal := _too_much(known, state, encoded := encode(state))) is not None:
+                self.refuse(op, INVALID, refusal)
+                return
+            for sibling in gone:
+                self._replica.remember(sibling.write_id, sibling.dot)
+            op.context = op.context.add(new.actor, new.counter)
+            self.replicate(op, encoded, stands_for, new=not raw)
+        except StoreFailed as error:
+            self._runtime.counters["store_failures"] += 1
+            self.refuse(op, STORAGE, str(error))
+
+    def complete(self, op: PutOp, state: Siblings, dot: Dot) -> None:
+        """The put is done already, under this dot: bring its copies to W. state: what is known of the key elsewhere.
+
+        A frame came twice (N9), or a retry has found its first try. Raises StoreFailed.
+        """
+        self._runtime.counters["retries_recognised"] += 1
+        message = op.message
+        stands_for = dict(op.copies.targets)[self._runtime.name]
+        op.context = op.context.add(*dot)
+        self._replica.merge(stands_for, op.at, message.bucket, message.key, encode(state))
+        # What this node holds now, merged, is what the others get: at least the first try, or what overwrote it.
+        held = self._replica.read(op.at, message.bucket, message.key)
+        self.replicate(op, held, stands_for, new=False)
+
+    def _actor(self, op: PutOp, known: Siblings, stands_for: str) -> str:
+        """Under which name the dot is given. A caller who has seen more of ours than this store holds: it was set back."""
+        identity = self._identity
+        actor = identity.stand_in_actor if stands_for else identity.actor
+        if op.context and (seen := op.context.last(actor)) > known.context.last(actor):
+            identity.new_epoch(f"a client shows write {seen} of {actor}, which is not in this store")
+            actor = identity.stand_in_actor if stands_for else identity.actor
+        return actor
 
     # --- 2. replicate -----------------------------------------------------------------------------------------------------
 
     def replicate(self, op: PutOp, state: bytes, own_stands_for: str, *, new: bool) -> None:
-        """Store the state here and send it to the other targets."""
+        """Store the state here and send it to the other targets. Raises StoreFailed, and then has done nothing."""
         message, name = op.message, self._runtime.name
+        self._replica.store(own_stands_for, op.at, message.bucket, message.key, state, new)
         op.state = state
+        op.spares = list(reversed(op.copies.spares))
         op.request_id = request_id = next(self._runtime.request_ids)
         self._ops[request_id] = op
-        self._replica.store(own_stands_for, op.at, message.bucket, message.key, state, new)
         self._runtime.aborts.append((self._not_stored, op))
         budget_ms = int((op.deadline - self._runtime.now) * 1000)
         for node, stands_for in op.copies.targets:
@@ -177,7 +209,7 @@ class Puts:
             if node != name:
                 self._runtime.send(node, Write(request_id, message.bucket, message.key, state, stands_for, budget_ms))
         for primary in op.copies.alone:
-            self._hints.keep(primary, op.at, message.bucket, message.key, state)
+            self._keep_hint(op, primary)
         self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
         self._answered(op, name)
 
@@ -248,7 +280,14 @@ class Puts:
             self._runtime.send(node, Write(op.request_id, op.message.bucket, op.message.key, op.state, primary, budget_ms))
             return
         if primary != self._runtime.name:
+            self._keep_hint(op, primary)
+
+    def _keep_hint(self, op: PutOp, primary: str) -> None:
+        """A hint here is beyond W: without it the primary learns of the put from a read."""
+        try:
             self._hints.keep(primary, op.at, op.message.bucket, op.message.key, op.state)
+        except StoreFailed:
+            self._runtime.counters["store_failures"] += 1
 
     def on_refused(self, sender: str, request_id: int) -> bool:
         """A replica could not store it. Whether the request was a put's."""
@@ -274,7 +313,7 @@ class Puts:
     def _not_stored(self, op: PutOp) -> None:
         """This turn's commit failed: the dot was never given, and nothing of this put has left the node."""
         self._forget(op)
-        self.fail(op.client, op.message, STORAGE, 0, 0, f"{self._runtime.name} could not store it")
+        self.refuse(op, STORAGE, f"{self._runtime.name} could not store it")
 
     def _unavailable(self, client: Address, message: Put, copies: Copies, w: int, pw: int) -> None:
         if self._failure.settling():
@@ -285,6 +324,22 @@ class Puts:
         what = "replicas" if few else "primaries"
         self.fail(client, message, UNAVAILABLE, required, alive, f"{required} {what} are needed, {alive} can be reached")
 
+    def refuse(self, op: PutOp, code: int, text: str) -> None:
+        """Nothing was attempted here. If it may have been elsewhere, that is what the client must hear."""
+        if op.maybe:
+            text = f"an earlier try may have been done, but: {text}"
+        self.fail(op.client, op.message, TIMEOUT if op.maybe else code, op.quorum.needed, 0, text)
+
     def fail(self, client: Address, message: Put, code: int, required: int, received: int, text: str) -> None:
         self._runtime.counters["puts_failed"] += 1
         self._runtime.send(client, Failure(message.request_id, code, required, received, 50 if code == OVERLOADED else 0, text))
+
+
+def _too_much(before: Siblings, after: Siblings, encoded: bytes) -> str | None:
+    """Why a put would make the key too large to be read again, if it would."""
+    count = len(after.live)
+    if count > SIBLINGS_MAX and count > len(before.live):
+        return f"{count:,} siblings, the limit is {SIBLINGS_MAX}: resolve them first (put with the context of a get)"
+    if len(encoded) > STATE_BYTES_MAX:
+        return f"{count:,} siblings of {len(encoded):,} bytes, the limit is {STATE_BYTES_MAX:,}: resolve them first"
+    return None

@@ -7,24 +7,27 @@ and overwritten before the retry comes: a second dot would bring the overwritten
     coordinator ──Recall──▶ the other reachable nodes of the first N
                 ◀─RecallReply── the write's dot, or "never here", or "my memory does not reach back that far"
 
-One that knows the dot settles it: the put is done already, and only its copies are completed to W. Otherwise N − W + 1 certain
-"never here" are needed (so many that no W of N acknowledged it), or all that can be reached: then it is written anew. When
-neither comes before the deadline the outcome stays unknown, and that is what the client is told.
+One that knows the dot settles it: the put is done already, and only its copies are completed to W. Otherwise all are heard, and
+at least N − W + 1 of them (so many that no W of N acknowledged it), or all that can be reached, must be certain that it was never
+there: then it is written anew. Whoever does not answer is waited for only a little. When neither comes before the deadline the
+outcome stays unknown, and that is what the client is told.
 """
 
 from __future__ import annotations
 
-from dynazmq.dynamo.messages import TIMEOUT, Recall, RecallReply
+from dynazmq.dynamo.messages import OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
 from dynazmq.dynamo.put import PutOp, Puts
 from dynazmq.dynamo.replica import Replica
-from dynazmq.dynamo.runtime import Address, Runtime
-from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
+from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
+from dynazmq.dynamo.versions import Dot, Siblings, decode, sync
+
+_PATIENCE_S = 0.1  # with a replica that does not answer, though enough others are certain
 
 
 class RecallOp:
     """What is known so far of a retried put's first try."""
 
-    __slots__ = ("never", "op", "outstanding", "request_id", "state")
+    __slots__ = ("never", "op", "outstanding", "patient", "request_id", "state")
 
     def __init__(self, op: PutOp, request_id: int, state: Siblings) -> None:
         self.op = op
@@ -32,6 +35,7 @@ class RecallOp:
         self.state = state  # merge of all answers
         self.outstanding: set[str] = set()
         self.never = 0  # who is certain that it was never there
+        self.patient = True
 
 
 class Recalls:
@@ -43,11 +47,21 @@ class Recalls:
         self._puts = puts
         self._ops: dict[int, RecallOp] = {}
 
+    def __len__(self) -> int:
+        return len(self._ops)
+
     def begin(self, op: PutOp) -> None:
         """Ask this node's own memory, then the others'."""
         self._runtime.counters["recalls"] += 1
         message, name = op.message, self._runtime.name
-        sure, dot, state = self._replica.recall(op.at, message.bucket, message.key, message.write_id, message.age_ms)
+        if len(self._ops) >= self._runtime.config.max_in_flight:
+            self._puts.refuse(op, OVERLOADED, f"{len(self._ops):,} retried puts under way")
+            return
+        try:
+            sure, dot, state = self._replica.recall(op.at, message.bucket, message.key, message.write_id, message.age_ms)
+        except StoreFailed as error:
+            self._puts.refuse(op, STORAGE, str(error))
+            return
         recall = RecallOp(op, next(self._runtime.request_ids), decode(state))
         if dot is not None:
             self._known(recall, dot)
@@ -60,6 +74,7 @@ class Recalls:
         for node, _ in op.copies.targets:
             if node != name:
                 self._runtime.send(node, request)
+        self._runtime.call_at(min(self._runtime.now + _PATIENCE_S, op.deadline), self._impatient, recall)
         self._runtime.call_at(op.deadline, self._overdue, recall)
         self._settle(recall)
 
@@ -83,7 +98,14 @@ class Recalls:
         self._settle(recall)
         return True
 
+    def _impatient(self, recall: RecallOp) -> None:
+        if recall.request_id in self._ops:
+            recall.patient = False
+            self._settle(recall)
+
     def _settle(self, recall: RecallOp) -> None:
+        if recall.patient and recall.outstanding:
+            return
         op = recall.op
         needed = len(op.copies.primaries) - op.quorum.needed + 1
         if recall.never >= min(needed, len(op.copies.targets)):
@@ -102,11 +124,8 @@ class Recalls:
     def _known(self, recall: RecallOp, dot: Dot) -> None:
         """It is done already. Complete its copies and answer with its own dot."""
         self._ops.pop(recall.request_id, None)
-        self._runtime.counters["retries_recognised"] += 1
-        op, message = recall.op, recall.op.message
-        stands_for = dict(op.copies.targets)[self._runtime.name]
-        op.context = op.context.add(*dot)
-        self._replica.merge(stands_for, op.at, message.bucket, message.key, encode(recall.state))
-        # What this node holds now, merged, is what the others get: at least the first try, or what overwrote it.
-        state = self._replica.read(op.at, message.bucket, message.key)
-        self._puts.replicate(op, state, stands_for, new=False)
+        op = recall.op
+        try:
+            self._puts.complete(op, recall.state, dot)
+        except StoreFailed as error:
+            self._puts.fail(op.client, op.message, TIMEOUT, op.quorum.needed, 0, f"the first try is known, but: {error}")

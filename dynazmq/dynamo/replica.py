@@ -37,6 +37,7 @@ from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
 
 _REMEMBERED_MAX = 32_768
 _REMEMBERED_S = BUDGET_MS_MAX / 1000
+_UNDER_WAY_S = 1.0  # a retry's age says how old it was when it was sent
 _SCAN_ROWS_MAX = 4_000  # looked at for one page, whatever their bucket: a bounded turn
 _SCAN_KEYS_MAX = 2_000
 
@@ -159,14 +160,19 @@ class Replica:
         if write_id:
             self.overwritten.add(write_id, dot, self._runtime.now)
 
+    def find(self, state: Siblings, write_id: bytes) -> Dot | None:
+        """The dot of a write that is in this state, or that was overwritten here not long ago."""
+        for sibling in state.live:
+            if sibling.write_id == write_id:
+                return sibling.dot
+        return self.overwritten.find(write_id)
+
     def recall(self, at: int, bucket: str, key: bytes, write_id: bytes, age_ms: int) -> tuple[bool, Dot | None, bytes]:
         """(is the answer certain, the write's dot if it is known here, the key's state)."""
         state = self.read(at, bucket, key)
-        for sibling in decode(state).live:
-            if sibling.write_id == write_id:
-                return True, sibling.dot, state
-        dot = self.overwritten.find(write_id)
-        return dot is not None or self._runtime.now - age_ms / 1000 > self.overwritten.since, dot, state
+        dot = self.find(decode(state), write_id)
+        first_try = self._runtime.now - age_ms / 1000 - _UNDER_WAY_S
+        return dot is not None or first_try > self.overwritten.since, dot, state
 
     # --- messages ---------------------------------------------------------------------------------------------------------
 

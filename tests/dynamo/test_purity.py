@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "wire": {"dynamo", "config", "errors"},
     "storage": {"dynamo", "config", "errors"},
     "paths": {"config", "errors"},
-    "simulator": {"storage", "wire", "dynamo", "config", "errors"},
+    "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
     "server": {"storage", "wire", "dynamo", "config", "errors", "paths"},
     "client": {"wire", "dynamo", "config", "errors", "paths"},
     "cluster": {"client", "server", "storage", "wire", "dynamo", "config", "errors", "paths"},

@@ -1,0 +1,196 @@
+"""Whether the promises were kept (design 1; the numbers are those of the invariants in the fault catalogue).
+
+What is checked of a run that has ended, its faults over and the cluster settled:
+
+    I1  durability    each acknowledged write is on all its primaries, or something there covers it: a write whose writer was shown
+                      it, directly or by what it was shown. So is each write that any read has shown, acknowledged or not (C9)
+    I2  convergence   all primaries of a key hold the same bytes. There is no anti-entropy yet, so this is asked for after every key was
+                      read at R = all; before that, hints alone must have made them equal unless a node crashed or a disk failed
+                      (a coordinator that dies after its acknowledgement has nobody else to bring the rest of its copies)
+    I4  no revival    what an effective write covers is gone
+    I5  antichain     no read shows a value beside one that covers it
+    I6  no invention  reads show what was put, and nothing that was reported as not attempted
+    I7  freshness     with R + W > N and no fault at all, a read shows what was acknowledged before it began, or what covers that
+    I9  hints drain   and nothing stays under way at any node
+    I12 dots          no dot names two writes (history.py sees that at each commit)
+    I14 liveness      after the faults every read and write succeeds
+    I15 honesty       an acknowledged write is on as many disks as the acknowledgement says; what failed is on none
+
+One thing is counted, not forbidden (architecture.md, "Versions"): a write that has *two dots*, since its retry could not learn of its
+first try, may show once more beside what overwrote the other (`echoes`). Without faults it must not happen either.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from dynazmq.dynamo.versions import Siblings, decode
+from dynazmq.errors import DynazmqError
+from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
+from dynazmq.simulator.history import FAILED, OK, History, Op
+
+_ROUNDS = 5
+
+
+class Checker:
+    """Judges one run. `broken` says which promises were broken and how; `figures` counts."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._history: History = cluster.history
+        self.broken: list[str] = []
+        self.figures: Counter[str] = Counter()
+        self._shown: set[bytes] = set()
+
+    def judge(self, *, calm: bool, hints_suffice: bool, all_reads_fresh: bool = False) -> None:
+        """After the faults. calm: there were none. hints_suffice: no process died and no disk failed."""
+        keys = sorted({op.key.decode() for op in self._history.ops})
+        try:
+            self._cluster.settle()
+        except Unsettled as unsettled:
+            self.broken.append(f"I9/I14: {unsettled}")
+            return
+        self._stale_before_reads(keys, hints_suffice)
+        self._converge(keys)
+        self._at_rest()
+        self._reads(calm, all_reads_fresh)
+        for key in keys:
+            self._key(key)
+        self._outcomes()
+        if calm and self.figures["echoes"]:
+            self.broken.append("I4: a write came back although nothing went wrong")
+        self.broken += self._history.broken
+
+    # --- convergence ------------------------------------------------------------------------------------------------------
+
+    def _stale_before_reads(self, keys: list[str], hints_suffice: bool) -> None:
+        stale = [key for key in keys if not self._cluster.equal(key)]
+        self.figures["healed_by_reads"] += len(stale)
+        if stale and hints_suffice:
+            self.broken.append(f"I2: hints alone did not make the primaries of {stale} equal")
+
+    def _converge(self, keys: list[str]) -> None:
+        """Read every key at R = all until nothing differs: what anti-entropy will do without being asked."""
+        client = self._cluster.client("checker")
+        for _ in range(_ROUNDS):
+            for key in keys:
+                try:
+                    client.get(key, r="all")
+                except DynazmqError as error:
+                    self.broken.append(f"I14: reading {key} at rest: {error}")
+            self._cluster.run(0.1)
+            if all(self._cluster.equal(key) for key in keys):
+                break
+        for key in keys:
+            if not self._cluster.equal(key):
+                self.figures["diverged"] += 1
+                self.broken.append(f"I2: the primaries of {key} differ: {self._cluster.rows(key)}")
+
+    def _at_rest(self) -> None:
+        """Every key can be written at W = all, and then nothing is under way nor remembered anywhere."""
+        cluster = self._cluster
+        try:
+            cluster.client("checker").put("a new key", "value", w="all")
+            cluster.wait(lambda: not cluster.unsettled(), "all is done and forgotten", SETTLE_S)
+        except (DynazmqError, Unsettled) as error:
+            self.broken.append(f"I14: at rest: {error}")
+        for node in cluster.nodes:
+            if refused := node.counters["messages_refused"] + node.counters["unsendable"]:
+                self.broken.append(f"{node} refused {refused} messages of its own kind")
+
+    # --- what reads showed ------------------------------------------------------------------------------------------------
+
+    def _reads(self, calm: bool, all_reads_fresh: bool) -> None:
+        by_key: dict[bytes, list[Op]] = {}
+        for op in self._history.ops:
+            by_key.setdefault(op.key, []).append(op)
+            if op.kind == "get" and op.outcome == OK:
+                self._read(op)
+        if calm and all_reads_fresh:
+            for ops in by_key.values():
+                for op in ops:
+                    if op.kind == "get" and op.outcome == OK:
+                        self._fresh(op, ops)
+
+    def _read(self, op: Op) -> None:
+        if len(set(op.values)) < len(op.values):
+            self.figures["false_siblings"] += 1
+            self.broken.append(f"I5: one value twice: {op}")
+        shown: list[Op] = []
+        for value in op.values:
+            write = self._history.by_value.get((op.key, value))
+            if write is None or write.outcome == FAILED:
+                self.broken.append(f"I6: {value!r} was {'never put' if write is None else 'reported as failed'}: {op}")
+            else:
+                shown.append(write)
+                self._shown.add(write.write_id)
+        for write in shown:
+            for other in shown:
+                if write.write_id in other.covers:
+                    self._revived(write, other, f"I5: {op}")
+
+    def _fresh(self, read: Op, ops: list[Op]) -> None:
+        seen = {write.write_id for value in read.values if (write := self._history.by_value.get((read.key, value)))}
+        known = seen.union(*(self._history.writes[write_id].covers for write_id in seen))
+        known |= self._history.shown.get((read.client, read.token), frozenset())
+        for write in ops:
+            if write.kind != "get" and write.outcome == OK and write.ended < read.began and write.write_id not in known:
+                self.broken.append(f"I7: {read} does not show {write}")
+
+    # --- what is stored ---------------------------------------------------------------------------------------------------
+
+    def _key(self, key: str) -> None:
+        state = decode(next(iter(self._cluster.rows(key).values())))
+        present = list(self._present(key, state))
+        kept = {write.write_id for write in present}
+        covered = frozenset[bytes]().union(*(write.covers for write in present))
+        effective = [op for op in self._history.writes.values() if op.key == key.encode() and self._took_effect(op, kept)]
+        for write in effective:
+            if write.write_id not in kept and write.write_id not in covered:
+                self.figures["lost"] += 1
+                self.broken.append(f"I1: lost: {write}")
+        for write in present:
+            for other in effective:
+                if write.write_id in other.covers:
+                    self._revived(write, other, "I4")
+
+    def _present(self, key: str, state: Siblings) -> Iterator[Op]:
+        seen: set[bytes] = set()
+        for sibling in state.live:
+            write = self._history.writes.get(sibling.write_id)
+            if write is None:
+                self.broken.append(f"I6: {key} holds {sibling}, which nobody wrote")
+                continue
+            if sibling.write_id in seen:
+                self.figures["false_siblings"] += 1
+                self.broken.append(f"I5: {key} holds a write beside itself: {write}")
+            seen.add(sibling.write_id)
+            yield write
+
+    def _took_effect(self, op: Op, kept: set[bytes]) -> bool:
+        """Acknowledged, there in the end, or seen by somebody (and no disk forgot it since)."""
+        if op.outcome == OK or op.write_id in kept:
+            return True
+        return op.write_id in self._shown and not self._history.disks_lost
+
+    def _revived(self, write: Op, by: Op, what: str) -> None:
+        if len(self._history.dots_of.get(write.write_id, ())) > 1:
+            self.figures["echoes"] += 1
+            return
+        self.figures["resurrected"] += 1
+        self.broken.append(f"{what}: {write} is there beside {by}, which covers it")
+
+    # --- what clients were told -------------------------------------------------------------------------------------------
+
+    def _outcomes(self) -> None:
+        for op in self._history.ops:
+            self.figures[f"{op.kind}_{op.outcome}"] += 1
+            if op.kind == "get":
+                continue
+            self.figures["acked"] += op.outcome == OK
+            if op.outcome == FAILED and self._history.dots_of.get(op.write_id):
+                self.broken.append(f"I15: reported as failed, and stored: {op}")
+        self.figures["rewritten"] += sum(len(dots) > 1 for dots in self._history.dots_of.values())
+        for node in self._cluster.nodes:
+            self.figures.update(node.counters)

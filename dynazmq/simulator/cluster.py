@@ -1,0 +1,281 @@
+"""A cluster to tell stories with.
+
+    cluster = Cluster(seed=1)
+    client = cluster.client("alice")
+    cluster.node("n2").crash()
+    client.put("cart", "milk")
+    cluster.node("n2").restart()
+    cluster.settle()
+
+Everything between nodes goes through the production codec; everything random comes from the seed. Time passes only while a client's
+call waits, in `run`, and in `settle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.versions import Siblings, decode
+from dynazmq.simulator.client import SCHEME, Client
+from dynazmq.simulator.disk import Backup
+from dynazmq.simulator.history import History
+from dynazmq.simulator.network import Conditions, Network
+from dynazmq.simulator.process import CLIENT, Process
+from dynazmq.simulator.world import World
+from dynazmq.storage.base import RowKey
+
+SETTLE_S = 30.0
+
+
+class Unsettled(AssertionError):
+    """The cluster did not come to rest; the message says what it was waiting for."""
+
+
+class NodeHandle:
+    """One node, as a story speaks of it."""
+
+    def __init__(self, cluster: Cluster, process: Process) -> None:
+        self._cluster = cluster
+        self.process = process
+        self.name = process.name
+
+    def __repr__(self) -> str:
+        return self.name
+
+    # --- its process ------------------------------------------------------------------------------------------------------
+
+    def crash(self, when: str = "") -> None:
+        """kill -9. when: at a point of its next turn that writes (process.CRASH_POINTS) instead of now."""
+        if when:
+            self.process.crash_when = when
+        else:
+            self.process.crash()
+
+    def restart(self) -> None:
+        """A new life of the process; one that still runs is killed first."""
+        self.process.crash()
+        self.process.start()
+
+    def revive(self) -> None:
+        """Start it if it does not run."""
+        if not self.process.alive:
+            self.process.start()
+
+    def pause(self) -> None:
+        self.process.pause()
+
+    def resume(self) -> None:
+        self.process.resume()
+
+    # --- its disk ---------------------------------------------------------------------------------------------------------
+
+    def wipe(self) -> None:
+        """Its disk is lost, and with it the process."""
+        self.process.crash()
+        self.process.disk.wipe()
+        self._cluster.history.disks_lost += 1
+
+    def backup(self) -> Backup:
+        return self.process.disk.backup()
+
+    def restore(self, backup: Backup) -> None:
+        """An operator puts back an old copy of the disk, the process being down."""
+        self.process.crash()
+        self.process.disk.restore(backup)
+        self._cluster.history.disks_lost += 1
+
+    def lose_power(self) -> None:
+        """The machine goes down under sync=normal: the newest commits since `watch_power` are gone, and it is booted anew."""
+        process = self.process
+        process.crash()
+        process.disk.lose_power(self._cluster.world.random(f"power {self.name} {process.crashes}"))
+        process.boot_id = f"boot-{process.crashes + 1}"
+        self._cluster.history.disks_lost += 1
+
+    def damage(self, key: str, bucket: str = DEFAULT_BUCKET) -> None:
+        """A bit of this key's row flips."""
+        self.process.disk.damage(*row_of(key, bucket))
+        self._cluster.history.disks_lost += 1
+
+    # --- looking at it ----------------------------------------------------------------------------------------------------
+
+    def holds(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[str]:
+        """The values of its own committed copy."""
+        return [value.decode() for value in self.state(key, bucket).values]
+
+    def state(self, key: str, bucket: str = DEFAULT_BUCKET) -> Siblings:
+        return decode(self.process.disk.rows().get(row_of(key, bucket), b""))
+
+    def hints(self, target: str | NodeHandle = "") -> int:
+        """Committed hints kept here, for one node or for all."""
+        return sum(not target or kept_for == str(target) for kept_for, *_ in self.process.disk.hint_states())
+
+    def sees(self, other: str | NodeHandle) -> str:
+        """up | suspect | down, in its own judgement."""
+        return self.process.node.failure.state_of(str(other))
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return self.process.node.runtime.counters
+
+    @property
+    def epoch(self) -> str:
+        return self.process.node.identity.epoch
+
+
+class Cluster:
+    """Nodes, clients, the network between them, and one clock."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        nodes: int = 5,
+        *,
+        n: int = 3,
+        r: int = 2,
+        w: int = 2,
+        partitions: int = 120,
+        sync: str = "full",
+        max_in_flight: int = 4096,
+        timing: Timing | None = None,
+        conditions: Conditions | None = None,
+        one_clock: bool = True,
+        log: bool = False,
+    ) -> None:
+        """one_clock: the nodes' monotonic clocks agree, as on one host."""
+        self.world = World(seed, log)
+        self.network = Network(self.world, conditions or Conditions())
+        self.history = History(b"s" * 32)
+        self.names = [f"n{i + 1}" for i in range(nodes)]
+        self._clients: dict[str, Client] = {}
+        random = self.world.random("cluster")
+        self._cluster_id = random.getrandbits(64)
+        members = {name: SCHEME + name for name in self.names}
+        for name in self.names:
+            config = NodeConfig(
+                name=name, cluster="sim", cluster_id=self._cluster_id, secret=self.history.secret, data_dir="",
+                endpoint=members[name], members=members, partitions=partitions, n=n, r=r, w=w, sync=sync,
+                max_in_flight=max_in_flight, timing=timing or Timing(),
+            )  # fmt: skip
+            clock_s = 0.0 if one_clock else random.random() * 1e6
+            self.history.processes[name] = Process(self.world, self.network, config, self.history, clock_s)
+        self._nodes = {name: NodeHandle(self, process) for name, process in self.history.processes.items()}
+        for node in self.nodes:
+            node.process.start()
+        self.wait(self._all_agree, "everybody sees everybody up")
+
+    # --- who is there -----------------------------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> list[NodeHandle]:
+        return list(self._nodes.values())
+
+    def node(self, name: str) -> NodeHandle:
+        return self._nodes[name]
+
+    def client(self, name: str = "client", beside: str | NodeHandle = "") -> Client:
+        """A client of this name, made on first use. beside: when the network is split it is on this node's side."""
+        if beside:
+            self.network.beside[CLIENT + name] = str(beside)
+        if name not in self._clients:
+            self._clients[name] = Client(self.world, self.network, self.history, name, self.names, self._cluster_id)
+        return self._clients[name]
+
+    def walk(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
+        """The key's preference list, all members: its primaries first, then the fallbacks."""
+        ring = self.nodes[0].process.node.membership.ring
+        return [self._nodes[name] for name in ring.walk(ring.partition_of(place(bucket, key.encode())))]
+
+    def primaries(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
+        node = self.nodes[0].process.node
+        return self.walk(key, bucket)[: node.membership.policy(bucket).n]
+
+    def fallbacks(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
+        return self.walk(key, bucket)[len(self.primaries(key, bucket)) :]
+
+    # --- the network ------------------------------------------------------------------------------------------------------
+
+    def partition(self, *sides: Any) -> None:
+        """Cut the network between these sides, each an iterable of nodes. Clients are on the side of whom they are beside."""
+        groups = [[str(node) for node in side] for side in sides]
+        self.world.record("partition", *[",".join(group) for group in groups])
+        self.network.partition(groups)
+
+    def cut(self, source: str | NodeHandle, target: str | NodeHandle) -> None:
+        """One way only."""
+        self.world.record("cut", str(source), str(target))
+        self.network.cut(str(source), str(target))
+
+    def slow(self, node: str | NodeHandle, seconds: float) -> None:
+        self.network.slow(str(node), seconds)
+
+    def heal(self) -> None:
+        """All links are whole again."""
+        self.world.record("heal")
+        self.network.heal()
+
+    # --- time -------------------------------------------------------------------------------------------------------------
+
+    def run(self, seconds: float) -> None:
+        self.world.run(seconds)
+
+    def wait(self, done: Callable[[], bool], what: str, seconds: float = SETTLE_S) -> None:
+        """Let time pass until it is so. Raises Unsettled."""
+        looked = -1.0
+
+        def due() -> bool:
+            nonlocal looked
+            if self.world.now - looked < 0.01:  # looking costs more than an event does
+                return False
+            looked = self.world.now
+            return done()
+
+        if not self.world.run_until(due, seconds) and not done():
+            raise Unsettled(f"after {seconds:g} s still not so: {what}; {self.unsettled()}")
+
+    def settle(self) -> None:
+        """All faults end; wait until everybody sees everybody, nothing is under way and no hint pends."""
+        self.heal()
+        for node in self.nodes:
+            process = node.process
+            process.crash_when, process.disk.fail_commits, process.disk.fail_reads = "", False, False
+            process.disk.slow_s = 0.0
+            process.wall_offset_ms = 0
+            process.resume()
+            node.revive()
+        self.wait(lambda: not self.unsettled(), "the cluster is at rest")
+
+    def unsettled(self) -> str:
+        """What is not at rest yet; "" when all is."""
+        if not self._all_agree():
+            views = {node.name: {other: node.sees(other) for other in self.names} for node in self.nodes if node.process.alive}
+            return f"who is up: {views}"
+        hints = {node.name: n for node in self.nodes if (n := node.hints() + sum(node.process.node.hints.pending.values()))}
+        if hints:
+            return f"hints pend, on disk or in memory: {hints}"
+        busy = {node.name: node.process.node.in_flight for node in self.nodes if node.process.node.in_flight}
+        return f"requests under way: {busy}" if busy else ""
+
+    def _all_agree(self) -> bool:
+        if any(node.process.state != "up" for node in self.nodes):
+            return False
+        return all(peer.state == "up" for node in self.nodes for peer in node.process.node.failure.peers.values())
+
+    # --- what is stored ---------------------------------------------------------------------------------------------------
+
+    def rows(self, key: str, bucket: str = DEFAULT_BUCKET) -> dict[str, bytes]:
+        """Each primary's committed state of a key, as it is on disk."""
+        at = row_of(key, bucket)
+        return {node.name: node.process.disk.rows().get(at, b"") for node in self.primaries(key, bucket)}
+
+    def equal(self, key: str, bucket: str = DEFAULT_BUCKET) -> bool:
+        """Whether all primaries hold the same, to the byte."""
+        return len(set(self.rows(key, bucket).values())) == 1
+
+
+def row_of(key: str, bucket: str = DEFAULT_BUCKET) -> RowKey:
+    raw = key.encode()
+    return place(bucket, raw), bucket, raw

@@ -1,0 +1,145 @@
+"""What happened, for the checker: every request of a client with its outcome, and every dot that a node made durable.
+
+Values are unique and each write has its own write id, so that a write can be told anywhere: in an answer by its value, on a disk by
+its id. What a context covers is recorded twice, since the two must agree: as dots, by the token itself, and as writes, by what
+its holder was shown (`covers`). A token that covers more than was shown would silently overwrite what its holder never saw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dynazmq.dynamo.messages import GetReply, PutReply
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.versions import Context, Dot, decode, open_context
+from dynazmq.errors import (
+    DynazmqError,
+    InvalidRequest,
+    Overloaded,
+    StorageError,
+    Unavailable,
+)
+from dynazmq.simulator.process import Process
+
+PENDING, OK, FAILED, UNKNOWN = "pending", "ok", "failed", "unknown"
+_NOTHING_HAPPENED = (InvalidRequest, Overloaded, StorageError, Unavailable)
+
+
+@dataclass(slots=True, eq=False)
+class Op:
+    """One request of a client. outcome "failed" means that nothing was attempted, "unknown" that it may have been done."""
+
+    index: int
+    client: str
+    kind: str  # get | put | delete
+    bucket: str
+    key: bytes
+    began: float
+    value: bytes | None = None
+    write_id: bytes = b""
+    needed: int = 0  # copies, until it may be acknowledged
+    covers: frozenset[bytes] = frozenset()  # write ids that its context's holder was shown, and what those replaced
+    given: bytes = b""  # the context's token
+    ended: float = -1.0
+    outcome: str = PENDING
+    error: str = ""
+    values: tuple[bytes, ...] = ()  # what a get found
+    token: bytes = b""  # the context that came back
+    tries: int = 0
+
+    def __str__(self) -> str:
+        said = f"{self.kind} {self.key!r}"
+        if self.kind == "put":
+            said += f" = {self.value!r}"
+        found = f" found {list(self.values)}" if self.kind == "get" else ""
+        return f"[{self.began:.3f}-{self.ended:.3f}] {self.client} {said} {self.outcome}{found} {self.error}".rstrip()
+
+
+@dataclass(slots=True)
+class History:
+    """A run's record. It sees committed states and answers as they pass (`process.Witness`)."""
+
+    secret: bytes
+    ops: list[Op] = field(default_factory=list)
+    writes: dict[bytes, Op] = field(default_factory=dict)  # write id → op
+    by_value: dict[tuple[bytes, bytes], Op] = field(default_factory=dict)  # (key, value) → op
+    dots: dict[tuple[bytes, str, int], bytes] = field(default_factory=dict)  # (key, actor, counter) → write id
+    dots_of: dict[bytes, set[Dot]] = field(default_factory=dict)  # write id → its dots; several if a retry was written anew
+    tombstones: dict[bytes, list[Op]] = field(default_factory=dict)  # key → its deletes
+    shown: dict[tuple[str, bytes], frozenset[bytes]] = field(default_factory=dict)  # (client, token) → write ids it was shown
+    broken: list[str] = field(default_factory=list)  # promises seen broken on the way
+    disks_lost: int = 0
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    # --- clients ----------------------------------------------------------------------------------------------------------
+
+    def begin(self, client: str, kind: str, message: Any, now: float) -> Op:
+        op = Op(len(self.ops), client, kind, message.bucket, message.key, now)
+        if kind != "get":
+            op.value, op.write_id, op.given = message.value, message.write_id, message.context
+            op.covers = self._covered(client, message.context)
+            self.writes[op.write_id] = op
+            if op.value is not None:
+                self.by_value[op.key, op.value] = op
+            else:
+                self.tombstones.setdefault(op.key, []).append(op)
+        self.ops.append(op)
+        return op
+
+    def end(self, op: Op, reply: Any, error: DynazmqError | None, tries: int, now: float) -> None:
+        op.ended, op.tries = now, tries
+        if error is not None:
+            op.outcome = FAILED if isinstance(error, _NOTHING_HAPPENED) else UNKNOWN
+            op.error = f"{type(error).__name__}: {error}"
+            return
+        op.outcome, op.token = OK, reply.context
+        if isinstance(reply, GetReply):
+            op.values = tuple(reply.values)
+            self._show(op, [self.by_value.get((op.key, value)) for value in op.values])
+        elif isinstance(reply, PutReply):
+            self._show(op, [op])
+            self._check_copies(op, reply)
+
+    def _covered(self, client: str, token: bytes) -> frozenset[bytes]:
+        """What the holder of a context was shown: this client, or whoever passed the context on to it."""
+        own = self.shown.get((client, token))
+        if own is not None or not token:
+            return own or frozenset()
+        return frozenset().union(*(covers for (_, other), covers in self.shown.items() if other == token))
+
+    def _show(self, op: Op, seen: list[Op | None]) -> None:
+        """The token that came with this answer covers what it showed, what that replaced, and the tombstones in it."""
+        covers = set(op.covers)
+        for write in seen:
+            if write is not None:
+                covers |= {write.write_id} | write.covers
+        context = self.context_of(op.token, op.bucket, op.key)
+        for delete in self.tombstones.get(op.key, ()):  # no get shows a tombstone
+            if any(context.covers(*dot) for dot in self.dots_of.get(delete.write_id, ())):
+                covers |= {delete.write_id} | delete.covers
+        self.shown[op.client, op.token] = frozenset(covers)
+
+    def context_of(self, token: bytes, bucket: str, key: bytes) -> Context:
+        return open_context(token, bucket, key, self.secret)
+
+    # --- nodes ------------------------------------------------------------------------------------------------------------
+
+    def committing(self, process: Process) -> None:
+        """What this turn is about to make durable: no dot may ever name two writes (I12)."""
+        if not process.disk.dirty or process.disk.fail_commits:
+            return
+        for (_, _, key), state in process.disk.uncommitted().items():
+            for sibling in decode(state).live:
+                known = self.dots.setdefault((key, sibling.actor, sibling.counter), sibling.write_id)
+                if known != sibling.write_id:
+                    self.broken.append(f"I12: dot {sibling.dot} of {key!r} names two writes")
+                self.dots_of.setdefault(sibling.write_id, set()).add(sibling.dot)
+
+    def _check_copies(self, op: Op, reply: PutReply) -> None:
+        """As many disks hold the write, or have seen it, as its acknowledgement says (I15). Hints may have moved meanwhile."""
+        at = (place(op.bucket, op.key), op.bucket, op.key)
+        dots = self.dots_of.get(op.write_id, set())
+        copies = sum(process.disk.holds(at, op.write_id, dots) for process in self.processes.values())
+        if copies + self.disks_lost < len(reply.acked) or len(set(reply.acked)) < op.needed:
+            self.broken.append(f"I15: {reply.acked} are said to hold {op}, {copies} disks do, {op.needed} were asked for")

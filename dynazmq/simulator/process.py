@@ -1,0 +1,293 @@
+"""One node as a process: the real `Node`, driven by the loop of server.py in virtual time.
+
+A turn has two halves with time between them, as long as the commit takes:
+
+    hear    tick, then receive every frame that is there
+    ····    a crash here loses the turn: nothing was committed, nothing was said
+    speak   commit, and only then send (*commit before speak*); what cannot be sent is placed anew, committed, sent
+
+What arrives meanwhile waits, so turns take in more the busier the node is, as the real ones do. A crash may also be set to come
+between the commit and the sending, or after the first frame of it (`Process.crash_when`). The disk survives its process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from random import Random
+from typing import Protocol, cast
+
+from dynazmq.config import NodeConfig
+from dynazmq.dynamo.messages import (
+    Get,
+    GossipDelta,
+    GossipDigest,
+    Message,
+    Probe,
+    ProbeReply,
+    Put,
+    Read,
+    Recall,
+    Scan,
+    StatusRequest,
+    TopologyRequest,
+    Write,
+)
+from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.runtime import Address, StoreFailed
+from dynazmq.simulator.disk import Disk
+from dynazmq.simulator.network import Network
+from dynazmq.simulator.world import World
+from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
+
+CLIENT = "client:"
+"""Ports that begin so are clients'."""
+
+BEFORE_COMMIT, AFTER_COMMIT, AMID_SENDING = "before the commit", "after the commit", "amid the sending"
+CRASH_POINTS = (BEFORE_COMMIT, AFTER_COMMIT, AMID_SENDING)
+
+# As in server.py, which says why.
+_FRAMES_PER_TURN_MAX = 128
+_ROUNDS_MAX = 8
+_CLOCKS_DIFFER_MS = 3_600_000
+_WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
+_ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
+_FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
+
+_STEP_S = 0.00005
+_COMMIT_S = 0.0002
+_RETRY_S = 0.5
+
+
+class Witness(Protocol):
+    """Sees what a process is about to make durable."""
+
+    def committing(self, process: Process) -> None: ...
+
+
+class Process:
+    """A node that can be crashed, paused, restarted and robbed of its disk."""
+
+    def __init__(self, world: World, network: Network, config: NodeConfig, witness: Witness, clock_s: float = 0.0) -> None:
+        """clock_s: what this host's monotonic clock shows at the beginning."""
+        self.world = world
+        self.config = config
+        self.name = config.name
+        self.disk = Disk()
+        self.node: Node
+        self.state = "down"  # up | paused | down
+        self.boot_id = "boot-1"
+        self.wall_offset_ms = 0
+        self.crashes = 0
+        self.crash_when = ""  # one of CRASH_POINTS: it crashes there in the next turn that writes
+        self._clock_s = clock_s
+        self._network = network
+        self._witness = witness
+        self._random = world.random(f"node {config.name}")
+        self._inbox: deque[tuple[str, bytes]] = deque()
+        self._life = 0
+        self._busy = False  # between hearing and speaking
+        self._wake = math.inf
+        self._frozen_since = math.inf
+
+    # --- life -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        return self.state != "down"
+
+    @property
+    def waiting(self) -> int:
+        return len(self._inbox)
+
+    @property
+    def frozen_since(self) -> float:
+        return self._frozen_since
+
+    def start(self) -> None:
+        """A new life of the process, on the disk as it is. If that cannot be read or written its supervisor tries again."""
+        assert self.state == "down", f"{self.name} is {self.state}"
+        self._life += 1
+        self._busy, self._wake, self._frozen_since = False, math.inf, math.inf
+        self._inbox.clear()
+        self.crash_when = ""
+        try:
+            self.node = Node(self.config, self.disk, Random(self._random.random()), self._now, self._wall_ms, self.boot_id)
+            self.disk.commit()
+        except StoreFailed:
+            self.disk.rollback()
+            self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
+            return
+        self.state = "up"
+        self._network.attach(self.name, self)
+        self.world.record("start", self.name, self.node.identity.epoch)
+        self._wake_at(self.world.now)
+
+    def _start_again(self, life: int) -> None:
+        if life == self._life and self.state == "down":
+            self.start()
+
+    def crash(self) -> None:
+        """kill -9: what was not committed never was."""
+        if self.state == "down":
+            return
+        self.state = "down"
+        self.crashes += 1
+        self.disk.crash()
+        self._inbox.clear()
+        self.world.record("crash", self.name)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        if self.state == "up":
+            self.state = "paused"
+            self._frozen_since = self.world.now
+            self.world.record("pause", self.name)
+
+    def resume(self) -> None:
+        """SIGCONT: what has arrived meanwhile is waiting."""
+        if self.state == "paused":
+            self.state = "up"
+            self._frozen_since = math.inf
+            self.world.record("resume", self.name)
+            if self._busy:
+                self._speak(self._life)
+            else:
+                self._turn()
+
+    @property
+    def _now(self) -> float:
+        return self._clock_s + self.world.now
+
+    @property
+    def _wall_ms(self) -> int:
+        return self.world.wall_ms + self.wall_offset_ms
+
+    # --- a turn -----------------------------------------------------------------------------------------------------------
+
+    def arrive(self, source: str, frame: bytes) -> None:
+        self._inbox.append((source, frame))
+        if self.state == "up" and not self._busy:
+            self._turn()
+
+    def _wake_at(self, when: float) -> None:
+        if when < self._wake:
+            self._wake = when
+            self.world.at(when, self._on_wake, self._life, when)
+
+    def _on_wake(self, life: int, when: float) -> None:
+        if life != self._life or when != self._wake:
+            return
+        self._wake = math.inf
+        if self.state == "up" and not self._busy:
+            self._turn()
+
+    def _turn(self) -> None:
+        """First half."""
+        node, inbox = self.node, self._inbox
+        node.tick(self._now, self._wall_ms)
+        for _ in range(min(len(inbox), _FRAMES_PER_TURN_MAX)):
+            self._accept(*inbox.popleft())
+        takes_s = _STEP_S
+        if self.disk.dirty:
+            takes_s += _COMMIT_S + self.disk.slow_s
+        self._busy = True
+        self.world.at(self.world.now + takes_s, self._speak, self._life)
+
+    def _speak(self, life: int) -> None:
+        """Second half."""
+        if life != self._life or self.state != "up":
+            return
+        self._busy = False
+        crash_when = self.crash_when if self.disk.dirty else ""
+        if crash_when == BEFORE_COMMIT:
+            self.crash()
+            return
+        for _ in range(_ROUNDS_MAX):
+            self._commit()
+            if crash_when == AFTER_COMMIT:
+                self.crash()
+            if self.state == "down":
+                return
+            outbox = self.node.drain()
+            if not outbox:
+                break
+            self._send(outbox, 1 if crash_when else 1 << 30)
+            if crash_when:
+                self.crash()
+                return
+        self.node.runtime.notes.clear()
+        if self._inbox:
+            self._turn()
+        else:
+            self._wake_at(max(self.world.now, self.node.next_deadline() - self._clock_s))
+
+    def _commit(self) -> None:
+        self._witness.committing(self)
+        try:
+            self.disk.commit()
+        except StoreFailed:
+            self.disk.rollback()
+            self._take_back()
+
+    def _take_back(self) -> None:
+        try:
+            self.node.turn_failed()
+        except StoreFailed:
+            self.crash()  # a disk that can be neither written nor read: the process ends, the supervisor tries again
+            self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
+
+    def _send(self, outbox: dict[Address, list[Message]], frames_left: int) -> None:
+        node, config = self.node, self.config
+        sent_ms = int(self._now * 1000)
+        for to, messages in outbox.items():
+            if frames_left <= 0:
+                return
+            frames_left -= 1
+            peer = isinstance(to, str)
+            target = to if isinstance(to, str) else to.decode()
+            incarnation = node.membership.incarnation_of(target) if peer else 0
+            envelope = Envelope(FROM_NODE, config.cluster_id, node.identity.incarnation, incarnation, sent_ms)
+            left = 0
+            try:
+                for frame, count in encode_counted(envelope, messages):
+                    if not self._network.send(self.name, target, frame):
+                        break
+                    left += count
+            except BadFrame:
+                node.runtime.counters["unsendable"] += len(messages) - left  # the server logs it
+            if left < len(messages):
+                node.undeliverable(to, messages[left:])
+
+    # --- frames -----------------------------------------------------------------------------------------------------------
+
+    def _accept(self, source: str, frame: bytes) -> None:
+        node = self.node
+        try:
+            envelope, body = open_frame(frame)
+            messages = decode_body(body)
+            self._check(source, envelope, messages)
+        except BadFrame:
+            node.runtime.counters["frames_refused"] += 1
+            return
+        sender: Address = source.encode() if source.startswith(CLIENT) else source
+        age_ms = int(node.runtime.now * 1000) - envelope.sent_ms
+        if not 0 <= age_ms < _CLOCKS_DIFFER_MS:
+            age_ms = 0
+        meant_for_us = not isinstance(sender, str) or (
+            node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
+        )
+        for message in messages:
+            if not meant_for_us and message.__class__ not in _ABOUT_LIFE:
+                node.runtime.counters["messages_of_other_lives"] += 1
+                continue
+            if age_ms and message.__class__ in _WITH_BUDGET:
+                cast(Get, message).budget_ms -= age_ms
+            node.receive(sender, message)
+
+    def _check(self, source: str, envelope: Envelope, messages: list[Message]) -> None:
+        stranger = envelope.kind == FROM_CLIENT and envelope.cluster_id == 0
+        if stranger and all(message.__class__ in _FOR_STRANGERS for message in messages):
+            return
+        if envelope.cluster_id != self.config.cluster_id:
+            raise BadFrame("another cluster")

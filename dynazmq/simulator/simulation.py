@@ -1,0 +1,159 @@
+"""One seed from beginning to end: a cluster, a load, faults, peace, and the verdict.
+
+The seed draws everything: how many nodes, which quorums, what weather, which kinds of faults, how much load. About one run in five has
+no faults at all: what those show is not excused by anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from dynazmq.simulator.checker import Checker
+from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.faults import (
+    CRASH,
+    CRASH_ALL,
+    DAMAGE,
+    FULL_DISK,
+    PASSING,
+    POWER,
+    SLOW_DISK,
+    UNREADABLE_DISK,
+    WIPE,
+    Nemesis,
+)
+from dynazmq.simulator.network import Conditions
+from dynazmq.simulator.workload import Load, Workload
+
+_LIMIT_S = 120.0
+_DISTURBS_HINTS = {CRASH, CRASH_ALL, FULL_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, DAMAGE}
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What one run is made of. `Plan.drawn` makes one from a seed."""
+
+    seed: int
+    nodes: int = 5
+    n: int = 3
+    r: int = 2
+    w: int = 2
+    conditions: Conditions = field(default_factory=Conditions)
+    faults: tuple[str, ...] = ()
+    every_s: float = 0.7
+    lasting_s: float = 0.8
+    one_clock: bool = True
+    load: Load = field(default_factory=Load)
+
+    @classmethod
+    def drawn(cls, seed: int) -> Plan:
+        random = Random(f"plan {seed}")
+        nodes = random.choice((3, 4, 5, 5, 6))
+        plan = cls(seed=seed, nodes=nodes, one_clock=random.random() < 0.8, load=_load(random))
+        if random.random() < 0.2:
+            return plan
+        plan.conditions = _weather(random)
+        kinds = [kind for kind in PASSING if random.random() < 0.3]
+        if random.random() < 0.3:  # then W stays 2: one disk may be lost
+            kinds.append(random.choice((WIPE, POWER, DAMAGE)))
+        else:
+            plan.r, plan.w = random.choice(((2, 2), (2, 2), (1, 3), (3, 1), (1, 1), (2, 1), (3, 3)))
+            plan.load.put_levels = random.choice((({},), ({}, {"w": "one"}, {"w": "all"}), ({}, {"pw": 1})))
+        plan.load.get_levels = random.choice((({},), ({}, {"r": "one"}, {"r": "all"}, {"pr": 1})))
+        plan.faults = tuple(kinds)
+        plan.every_s = random.choice((0.3, 0.7, 1.5))
+        plan.lasting_s = random.choice((0.1, 0.5, 1.5))
+        return plan
+
+    def __str__(self) -> str:
+        said = f"{self.nodes} nodes, n={self.n} r={self.r} w={self.w}, {self.load.clients} clients, {self.load.keys} keys"
+        return f"{said}; faults: {', '.join(self.faults) or 'none'}; {self.conditions}"
+
+
+def _load(random: Random) -> Load:
+    return Load(
+        clients=random.randint(2, 4),
+        keys=random.randint(1, 4),
+        requests=random.choice((20, 40)),
+        think_s=random.choice((0.02, 0.1, 0.1)),
+    )
+
+
+def _weather(random: Random) -> Conditions:
+    conditions = Conditions(
+        delay_s=random.choice((0.0001, 0.001, 0.005)),
+        jitter_s=random.choice((0.0002, 0.002, 0.01)),
+        reordering=random.random() < 0.5,
+        notice_s=random.choice((0.8, 0.8, float("inf"))),
+    )
+    if random.random() < 0.5:
+        conditions.loss = random.choice((0.005, 0.02, 0.1))
+    if random.random() < 0.5:
+        conditions.duplication = random.choice((0.01, 0.1))
+    if random.random() < 0.3:
+        conditions.garbling = 0.01
+    if random.random() < 0.4:
+        conditions.spikes, conditions.spike_s = 0.02, random.choice((0.1, 0.5, 2.0))
+    return conditions
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a run."""
+
+    plan: Plan
+    broken: list[str]
+    figures: Counter[str]
+    injected: dict[str, int]
+    event_hash: str
+    events: int
+    seconds: float  # of virtual time
+    log: list[str] | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.broken
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.plan.seed}: {self.plan}", f"injected: {self.injected}"]
+        lines += [f"  broken  {text}" for text in self.broken]
+        if self.broken:
+            lines.append(f"replay with: python -m dynazmq.simulator {self.plan.seed}")
+        return "\n".join(lines)
+
+
+def run(plan: Plan, log: bool = False) -> Report:
+    """Play it."""
+    cluster = Cluster(
+        plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
+        sync="normal" if POWER in plan.faults else "full",
+    )  # fmt: skip
+    workload = Workload(cluster, plan.load)
+    nemesis = Nemesis(cluster, plan.faults, workload.keys, plan.every_s, plan.lasting_s)
+    checker = Checker(cluster)
+    if not cluster.world.run_until(lambda: workload.over, _LIMIT_S):
+        checker.broken.append(f"I14: the clients did not come to an end in {_LIMIT_S:g} s")
+    nemesis.stop()
+    weather = plan.conditions
+    calm = not plan.faults and weather == Conditions()
+    cluster.network.conditions = Conditions(delay_s=weather.delay_s, jitter_s=weather.jitter_s)
+    checker.judge(
+        calm=calm,
+        hints_suffice=not _DISTURBS_HINTS & set(plan.faults),
+        all_reads_fresh=plan.r + plan.w > plan.n and plan.load.get_levels == ({},) == plan.load.put_levels,
+    )
+    return Report(
+        plan, checker.broken, checker.figures, nemesis.injected, cluster.world.event_hash, cluster.world.events,
+        cluster.world.now, cluster.world.log,
+    )  # fmt: skip
+
+
+def run_seed(seed: int, log: bool = False, **changes: Any) -> Report:
+    """The run that a seed stands for. changes: fields of its plan to set otherwise."""
+    plan = Plan.drawn(seed)
+    for name, value in changes.items():
+        setattr(plan, name, value)
+    return run(plan, log)
