@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import OK
-from dynazmq.cli.terminal import emit, note, say
+from dynazmq.cli.terminal import emit, note, say, where
 from dynazmq.cli.words import many, seconds, size_bytes
-from dynazmq.errors import ClusterError, InvalidRequest
+from dynazmq.cluster.leftovers import anybody_runs, surviving
+from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster, ValueTooLarge
 from dynazmq.paths import ClusterFile
 
 
 def run_list(directory: Path, as_json: bool) -> int:
     """`directory`: the one that other commands would act on; it is listed wherever it is."""
     from dynazmq.cluster import launch
-    from dynazmq.cluster.leftovers import surviving
     from dynazmq.cluster.processes import state_of
     from dynazmq.cluster.state import StateFile
 
@@ -64,8 +64,6 @@ def run_endpoints(directory: Path, as_json: bool) -> int:
 
 
 def run_bench(directory: Path, ops: list[str], in_flight: list[str], value_bytes: str, duration: str, as_json: bool) -> int:
-    from importlib import import_module
-
     wanted = _parts(ops)
     unknown = [op for op in wanted if op not in ("put", "get")]
     if unknown:
@@ -74,17 +72,22 @@ def run_bench(directory: Path, ops: list[str], in_flight: list[str], value_bytes
     if not counts or not all(count.isdecimal() and int(count) > 0 for count in counts):
         raise InvalidRequest(f"--in-flight takes numbers from 1 on, not {','.join(in_flight)!r}")
     size, length_s = size_bytes(value_bytes), seconds(duration)
-    run: Any = import_module("dynazmq.bench").run_bench  # only who measures needs it
-    return int(
-        run(
-            directory=directory,
-            ops=wanted,
-            in_flight=[int(count) for count in counts],
-            value_bytes=size,
-            seconds=length_s,
-            as_json=as_json,
-        )
-        or OK
+    if length_s <= 0:
+        raise InvalidRequest(f"--seconds is more than 0, not {duration!r}")
+    cluster = ClusterFile.load(directory)
+    if size > cluster.max_value_bytes:
+        raise ValueTooLarge(cluster.max_value_bytes, size)
+    if not anybody_runs(directory, cluster.members):
+        raise NoSuchCluster(f"the cluster in {directory} is not running; start it with: dynazmq up{where(directory)}")
+    from dynazmq import bench
+
+    return bench.run_bench(
+        directory=directory,
+        ops=wanted,
+        in_flight=[int(count) for count in counts],
+        value_bytes=size,
+        seconds=length_s,
+        as_json=as_json,
     )
 
 

@@ -13,7 +13,7 @@ from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say, wh
 from dynazmq.cli.words import select, size, span
 from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 from dynazmq.paths import ClusterFile, node_log
@@ -52,7 +52,7 @@ def act(
     if verb == "wipe":
         confirm(f"Wipe {' '.join(names)}? Each is stopped and all that it stored is deleted.", yes)
     with Observer(directory) as observer:
-        before = {node.name: node for node in observer.look().nodes}
+        before = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
         outcome = _ask(directory, verb, names, any(node.pid for node in before.values()))
         told = time.time()
         for name in names:
@@ -63,7 +63,7 @@ def act(
         if wait and acted:
             code = max(code, _watch(observer, verb, acted, before, told, quiet=as_json))
         if as_json:
-            after = {node.name: node for node in observer.look().nodes}
+            after = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
             emit("node", {"verb": verb, "nodes": [{"name": n, **outcome[n], "state": after[n].state} for n in names]})
     return code
 
@@ -104,7 +104,7 @@ def _watch(observer: Observer, verb: str, names: list[str], before: dict[str, No
     deadline = time.time() + SETTLE_S
     while waiting or unnoticed:
         now = time.time()
-        nodes = {node.name: node for node in observer.look().nodes}
+        nodes = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
         live = sum(node.answers for node in nodes.values())
         for name in sorted(waiting):
             if _reached(verb, nodes[name], before[name], goals, live):
@@ -140,8 +140,8 @@ def _watch(observer: Observer, verb: str, names: list[str], before: dict[str, No
 
 
 def _died(observer: Observer, goals: set[str]) -> set[str]:
-    """Those that were started and have ended by themselves."""
-    if goals != {"up"}:
+    """Those that were started and have ended by themselves; only a supervisor knows."""
+    if goals != {"up"} or observer.last_facts.supervisor_pid is None:
         return set()
     return {name for name, fact in observer.last_facts.nodes.items() if fact.pid is None and not fact.purpose}
 
@@ -181,7 +181,7 @@ def show(directory: Path, patterns: Sequence[str], *, all_: bool, as_json: bool)
 
     with Observer(directory) as observer:
         names = chosen(observer.cluster, patterns, all_=all_, at_random=False)
-        snapshot = observer.look(PATIENCE_S)
+        snapshot = observer.look(PATIENCE_S, facts_timeout=PATIENT_S)
         nodes = [node for node in snapshot.nodes if node.name in names]
         if as_json:
             emit("node", {"nodes": [node_document(node) for node in nodes]})

@@ -12,7 +12,7 @@ from dynazmq.cli.shown import report
 from dynazmq.cli.terminal import colored, emit, note, say, where
 from dynazmq.cli.words import seconds
 from dynazmq.cluster import judgement
-from dynazmq.cluster.observe import LOOK_TIMEOUT_S, Observer
+from dynazmq.cluster.observe import LOOK_TIMEOUT_S, PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import InvalidRequest
 
@@ -27,7 +27,7 @@ def run(directory: Path, *, as_json: bool, check: bool, watch: str | None) -> in
     with Observer(directory) as observer:
         if watch is not None:
             return _watch(observer, max(0.1, seconds(watch)))
-        snapshot = observer.look(PATIENCE_S)
+        snapshot = observer.look(PATIENCE_S, facts_timeout=PATIENT_S)
         if as_json:
             emit("status", document(snapshot))
         else:
@@ -113,7 +113,7 @@ def wait(directory: Path, target: str, timeout_s: float, as_json: bool) -> int:
     limit = _hints_limit(target)
     with Observer(directory) as observer:
         while True:
-            snapshot = observer.look(LOOK_TIMEOUT_S * 2)
+            snapshot = observer.look(LOOK_TIMEOUT_S * 2, facts_timeout=PATIENT_S)
             met, missing = _met(snapshot, target, limit)
             waited = time.monotonic() - began
             if met or waited >= timeout_s:

@@ -180,6 +180,7 @@ def purge(directory: Path) -> int:
         freed = sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file() and not entry.is_symlink())
         _remove_sockets(directory)
         shutil.rmtree(paths.runtime_dir(directory), ignore_errors=True)
+        paths.remove_private(paths.runtime_dir(directory))
         shutil.rmtree(directory / "nodes", ignore_errors=True)
         for name in ("supervisor.json", "supervisor.log", "supervisor.log.1", "cluster.json", "supervisor.lock"):
             (directory / name).unlink(missing_ok=True)

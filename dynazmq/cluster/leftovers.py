@@ -36,7 +36,4 @@ def remove_sockets(directory: Path, cluster: ClusterFile) -> None:
         path = run / name
         if path.is_socket():
             path.unlink(missing_ok=True)
-    try:
-        run.rmdir()
-    except OSError:
-        pass  # something else is in it
+    paths.remove_private(run)

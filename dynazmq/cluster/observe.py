@@ -25,6 +25,9 @@ from dynazmq.paths import ClusterFile
 
 LOOK_TIMEOUT_S = 0.15
 
+PATIENT_S = 1.0
+"""`facts_timeout` of who acts on what it sees: on a busy machine the supervisor may be late, and its file knows less."""
+
 
 def observe(directory: Path, timeout: float = LOOK_TIMEOUT_S) -> Snapshot:
     """One snapshot. Raises NoSuchCluster when there is no cluster in the directory; one that is not running is no error."""
@@ -47,10 +50,11 @@ class Observer:
         self._pids: dict[str, int] = {}
         self._no_supervisor_until = 0.0
 
-    def look(self, timeout: float = LOOK_TIMEOUT_S) -> Snapshot:
+    def look(self, timeout: float = LOOK_TIMEOUT_S, *, facts_timeout: float | None = None) -> Snapshot:
+        """`facts_timeout`: how long to wait for the supervisor, before its file has to do; half of `timeout` if not given."""
         deadline = time.monotonic() + timeout
-        facts = self.last_facts = self.facts(timeout / 2)
-        answers = self._asker.gather(self._expected(facts), deadline)
+        facts = self.last_facts = self.facts(timeout / 2 if facts_timeout is None else facts_timeout)
+        answers = self._asker.gather(self._expected(facts), max(deadline, time.monotonic() + timeout / 2))
         self._remember_owners(answers)
         cpu_percent = self._cpu_percent(answers, time.monotonic())
         return judge(self.cluster, self.directory, facts, answers, owners=self._owners, now=time.time(), cpu_percent=cpu_percent)

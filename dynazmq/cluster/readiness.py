@@ -14,7 +14,7 @@ from pathlib import Path
 from dynazmq import paths
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.judgement import NodeFact
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import DynazmqError
 
@@ -86,9 +86,10 @@ def await_ready(directory: Path, deadline: float) -> Iterator[Step]:
         error = "no node answers"
         while True:
             began = time.monotonic()
-            snapshot = observer.look()
+            snapshot = observer.look(facts_timeout=PATIENT_S)
             facts = observer.last_facts.nodes
-            if failed := _first_failure(directory, facts):
+            supervised = observer.last_facts.supervisor_pid is not None  # only it knows why a node has ended
+            if supervised and (failed := _first_failure(directory, facts)):
                 yield failed
                 return
             wanted = [node for node in snapshot.nodes if not _away(node, facts)]

@@ -118,6 +118,8 @@ def test_little_is_loaded_before_it_is_needed(command: str) -> None:
         ("bench --ops put,scan", "--ops is put, get or both, not 'scan'"),
         ("bench --in-flight 0", "--in-flight takes numbers from 1 on"),
         ("bench --value-bytes tiny", "not a size: 'tiny'"),
+        ("bench --value-bytes 2MiB", "2,097,152 bytes is over the limit of 1,048,576"),
+        ("bench --seconds 0", "--seconds is more than 0, not '0'"),
         ("--color sometimes status", "--color is auto, always or never"),
         ("up --foreground --tui", "choose one"),
         ("up -n 5 --sync normal", "-n is 4 and not 5, --sync is full and not normal"),
@@ -149,7 +151,9 @@ def test_where_no_cluster_is_the_code_is_7_and_the_directory_is_named(
     assert not nowhere.exists()
 
 
-@pytest.mark.parametrize("command", ["status", "get k", "put k v", "ring", "kill n1", "cluster wait --for ready --timeout 0"])
+@pytest.mark.parametrize(
+    "command", ["status", "get k", "put k v", "ring", "kill n1", "bench", "cluster wait --for ready --timeout 0"]
+)
 def test_a_cluster_that_does_not_run_is_said_to_and_how_to_start_it(
     command: str, nowhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
