@@ -25,6 +25,10 @@ STATE_BYTES_MAX = 12 << 20
 SIBLINGS_MAX = 256
 """A put that would make more siblings of a key than this is refused: resolve them first. Each costs every read and write of the key."""
 
+MERGED_BYTES_MAX = 15 << 20
+"""Siblings that puts on several nodes have made may together be more than one put may. A replica merges them up to this, so that
+what it holds fits into a frame. Past it the two sides stay as they are until a client has resolved one of them."""
+
 CONTEXT_BYTES_MAX = 64 << 10
 """A context token. Real ones have some dozens of bytes; this is room for a key that hundreds of nodes have coordinated."""
 

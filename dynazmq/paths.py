@@ -66,22 +66,38 @@ def runtime_dir(directory: Path) -> Path:
     if len(os.fsencode(near)) + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX:
         return near
     digest = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
-    return Path("/tmp") / f"dynazmq-{os.getuid()}" / digest  # short on purpose; made 0700 and checked by make_private
+    return _short_dir() / digest
 
 
 def make_private(path: Path) -> None:
     """Make a directory that only this user can enter. Raises ClusterError when somebody else owns it already."""
-    shared = path.parent.parent == Path("/tmp")  # anyone may have made the parent before us
+    shared = path.parent == _short_dir()
     for part in (path.parent, path) if shared else (path,):
         try:
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = part.lstat() if shared else part.stat()  # a link in /tmp may be another user's trap
         except OSError as error:
             raise ClusterError(f"cannot make the directory {part}: {error.strerror}") from None
-        found = part.lstat() if shared else part.stat()  # a link in /tmp may be another user's trap
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise ClusterError(f"{part} belongs to another user; remove it or choose another --dir")
         if part == path and stat.S_IMODE(found.st_mode) & 0o077:
             part.chmod(0o700)
+
+
+def remove_private(path: Path) -> None:
+    """Remove a directory that `make_private` made, unless something is in it."""
+    for part in (path, path.parent) if path.parent == _short_dir() else (path,):
+        try:
+            part.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+
+
+def _short_dir() -> Path:
+    """Short on purpose; made 0700 and checked by make_private, since in /tmp anyone may have been there before us."""
+    return Path("/tmp") / f"dynazmq-{os.getuid()}"
 
 
 def ipc_endpoint(directory: Path, name: str) -> str:

@@ -96,8 +96,10 @@ class Server:
         """The order is the promise: hear, step, commit, speak."""
         wait_s = 0.0 if self._backlog else self.node.next_deadline() - time.monotonic()
         self._sockets.poll(max(0, int(wait_s * 1000) + 1) if wait_s > 0 else 0)
-        self.node.tick(time.monotonic(), _wall_ms())
+        now, wall_ms = time.monotonic(), _wall_ms()
+        self.node.wake(now, wall_ms)
         self._hear()
+        self.node.tick(now, wall_ms)
         for _ in range(_ROUNDS_MAX):
             self._commit()
             outbox = self.node.drain()

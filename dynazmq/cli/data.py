@@ -214,7 +214,8 @@ def _say_siblings(access: Access, key: str, result: Result) -> None:
     note(
         f"{paint(f'{len(result.values)} siblings', YELLOW, BOLD, out=sys.stderr)} of {key}: written without knowing of each other"
     )
-    for index, (value, origin) in enumerate(zip(result.values, result.siblings, strict=False)):
+    for index, origin in enumerate(sorted(result.siblings, key=lambda sibling: sibling.written_at)):
+        value = origin.value
         at = time.strftime("%H:%M:%S", time.localtime(origin.written_at)) + f".{int(origin.written_at * 1000) % 1000:03d}"
         text = _printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
         note(f"  [{index + 1}]  {text}     {paint(f'{origin.node}:{origin.counter}    {at}', DIM, out=sys.stderr)}")

@@ -5,6 +5,7 @@
                 │ refused, nothing was attempted  ──▶ the next one at once
                 │ it could not even be sent       ──▶ the next one at once; this node is avoided for a moment
                 │ silent for ATTEMPT_S            ──▶ the next one; this node is avoided for longer
+                │ busy: it answers others         ──▶ patience, up to BUSY_S: asking elsewhere would only make more work
                 │ all were tried                  ──▶ pause with full jitter, then another round
                 ▼ the deadline                    ──▶ an error that says what is known
 
@@ -49,6 +50,9 @@ from dynazmq.errors import ClientClosed, DynazmqError
 ATTEMPT_S = 0.3
 """A node that has not answered in this time is asked no longer: nodes answer in milliseconds, or refuse at once."""
 
+BUSY_S = 1.0
+"""How long a request waits for a node that answers others meanwhile."""
+
 _AVOID_SILENT_S = 1.0
 _AVOID_UNSENDABLE_S = 0.1
 _BACKOFF_S, _BACKOFF_MAX_S = 0.010, 1.0
@@ -80,6 +84,7 @@ class ClientCore:
         self._attempts: deque[tuple[float, Request, int]] = deque()
         self._timers: list[tuple[float, int, Request, int]] = []
         self._avoid: dict[Link, float] = {}
+        self._heard: dict[Link, float] = {}  # when each node was last heard of
         self._avoid_until = 0.0
         self._routes: dict[int, tuple[list[Link], int]] = {}
         self._turn = random.randrange(1 << 16)
@@ -166,6 +171,7 @@ class ClientCore:
             if request.maybe and message.__class__ is Put:
                 message.age_ms = int((now - request.started) * 1000) + 1
         request.link = link
+        request.asked = now
         request.tried.append(link)
         request.attempt += 1
         request.sent += 1
@@ -187,6 +193,7 @@ class ClientCore:
 
     def receive(self, link: Link, messages: Iterable[Message], now: float) -> None:
         """The messages of one frame of a node."""
+        self._heard[link] = now
         for message in messages:
             if message.__class__ is Topology:
                 self._on_topology(link, message, now)
@@ -294,7 +301,12 @@ class ClientCore:
     def _silent(self, request: Request, now: float) -> None:
         """The attempt has got no answer in time."""
         if request.link is not None:
-            if request.deadline - request.started >= ATTEMPT_S:
+            quiet_at = self._heard.get(request.link, 0.0) + ATTEMPT_S
+            patience = min(quiet_at, request.asked + BUSY_S, request.deadline)
+            if patience > now:
+                self._wait(patience, request)
+                return
+            if quiet_at <= now and request.deadline - request.started >= ATTEMPT_S:
                 self._avoid_link(request.link, now + _AVOID_SILENT_S)
             request.maybe = True
             self._refresh_soon(now)

@@ -33,8 +33,8 @@ class Request:
     """One message that wants an answer. `reply` or `error` is set when `notify` is called."""
 
     __slots__ = (
-        "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "partition", "place",
-        "refusal", "reply", "sent", "started", "timeout", "tried", "unavailable",
+        "asked", "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "partition",
+        "place", "refusal", "reply", "sent", "started", "timeout", "tried", "unavailable",
     )  # fmt: skip
 
     def __init__(self, message: Any, key: Key, at: int, timeout: float) -> None:
@@ -45,7 +45,7 @@ class Request:
         self.timeout = timeout
         self.notify: Callable[[Request], None] = _nobody  # called once, when there is a reply or an error
         self.only: Link | None = None  # a request that means one node and no other
-        self.started = self.deadline = 0.0
+        self.started = self.asked = self.deadline = 0.0
         self.attempt = 0
         self.link: Link | None = None  # who has it now
         self.tried: list[Link] = []  # in this round

@@ -84,6 +84,11 @@ class FailureDetector:
         peer = self.peers.get(name)
         return peer.state if peer is not None else DOWN
 
+    def silent(self, name: str, since: float) -> bool:
+        """It has answered nothing since then, or cannot be reached. One that answers others is busy and will come to ours."""
+        peer = self.peers.get(name)
+        return peer is None or peer.state != UP or peer.answered <= since
+
     def settling(self) -> bool:
         """Just started: too early to call anybody unreachable."""
         return self._runtime.now - self._runtime.started < 1.0 and any(peer.state != UP for peer in self.peers.values())

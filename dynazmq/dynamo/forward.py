@@ -80,7 +80,8 @@ class Forwards:
         age_ms, budget_ms = self._aged(forward)
         forward.unanswered += 1
         self._ops[request_id] = forward
-        self._runtime.send(forward.at_node, replace(op.message, request_id=request_id, hops=1, age_ms=age_ms, budget_ms=budget_ms))
+        message = replace(op.message, request_id=request_id, hops=1, age_ms=age_ms, budget_ms=budget_ms)
+        self._runtime.send(forward.at_node, message)
         self._runtime.call_at(min(now + self._timeout, op.deadline), self._overdue, (forward, request_id))
 
     def _aged(self, forward: ForwardOp) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.hints import StateTooLarge, fits
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     INVALID,
@@ -143,7 +144,7 @@ class Gets:
                 continue
             try:
                 state = self._replica.read(op.at, op.message.bucket, op.message.key)
-            except StoreFailed:
+            except (StoreFailed, StateTooLarge):
                 self.on_refused(me, op.request_id)
             else:
                 self._answered(op, me, state)
@@ -153,6 +154,7 @@ class Gets:
     def on_read_reply(self, sender: Address, message: ReadReply) -> None:
         op = self._ops.get(message.request_id)
         if op is not None and isinstance(sender, str):
+            self._failure.answered(sender)
             if not op.done:
                 self._latency.replica(self._runtime.now - op.started)
             self._answered(op, sender, message.state)
@@ -182,11 +184,13 @@ class Gets:
                 self._end(op, TIMEOUT, "the deadline passed before enough replicas answered")
         elif op.done:
             self._runtime.call_at(op.deadline, self._overdue, op)
-        elif op.candidates:
+        elif not op.candidates:
+            self._runtime.call_at(op.deadline, self._overdue, op)
+        elif any(self._failure.silent(node, op.started) for node in op.quorum.outstanding) or self._latency.may_hedge():
             self._runtime.counters["hedges"] += 1
             self._ask(op, 1)
         else:
-            self._runtime.call_at(op.deadline, self._overdue, op)
+            self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
 
     # --- 3. enough have answered ------------------------------------------------------------------------------------------
 
@@ -198,7 +202,9 @@ class Gets:
             self._repair(op)  # a late answer to a hedged get
         elif op.quorum.state == REACHED:
             op.done = True
-            self._reply(op, self._repair(op))
+            merged = self._repair(op)
+            if merged is not None:
+                self._reply(op, merged)
         if op.done and not op.quorum.outstanding:
             del self._ops[op.request_id]
 
@@ -220,8 +226,8 @@ class Gets:
 
     # --- 4. read repair ---------------------------------------------------------------------------------------------------
 
-    def _repair(self, op: GetOp) -> Siblings:
-        """The merge of all answers so far; whoever answered with less is sent it."""
+    def _repair(self, op: GetOp) -> Siblings | None:
+        """The merge of all answers so far; whoever answered with less is sent it. None: it is too much, the client knows."""
         states = list(op.states.values())
         newest = states[0]
         if all(state == newest for state in states):
@@ -230,6 +236,10 @@ class Gets:
         for state in states[1:]:
             merged = sync(merged, decode(state))
         raw = encode(merged)
+        if not fits(merged, raw):
+            text = f"{len(merged.live):,} siblings of {len(raw):,} bytes on {len(states)} nodes together: read with r=1 and resolve"
+            self._fail(op.client, op.message.request_id, INVALID, 0, 0, text)
+            return None
         copies = self._routes.copies(self._routes.partition_of(op.at), self._membership.policy(op.message.bucket).n)
         stands_for = dict(copies.targets)
         for who, state in op.states.items():
@@ -246,8 +256,8 @@ class Gets:
     def _repair_own(self, op: GetOp, stands_for: str, raw: bytes) -> None:
         try:
             self._replica.merge(stands_for, op.at, op.message.bucket, op.message.key, raw)
-        except StoreFailed:
-            self._runtime.counters["store_failures"] += 1  # the answer does not rest on it
+        except (StoreFailed, StateTooLarge):
+            self._runtime.counters["repairs_failed"] += 1  # the answer does not rest on it
 
     # --- what can go wrong ------------------------------------------------------------------------------------------------
 

@@ -10,16 +10,32 @@ One batch per target is under way at a time; the target's acknowledgements pace 
 
 from __future__ import annotations
 
+from dynazmq.config import MERGED_BYTES_MAX, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.messages import Handoff, HandoffReply
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
-from dynazmq.dynamo.versions import decode, encode, sync
+from dynazmq.dynamo.versions import Siblings, decode, encode, sync
 
 Row = tuple[int, str, bytes]  # place, bucket, key
 _START: Row = (-1, "", b"")
 _BATCH_TIMEOUT_S = 2.0
 _BATCH_BYTES = 512 << 10
+
+
+class StateTooLarge(ValueError):
+    """Two states that are each within the limits would together be more than a frame carries: they stay apart."""
+
+
+def fits(state: Siblings, encoded: bytes) -> bool:
+    """Whether a merge of two states can still be sent, and be read by a client."""
+    return len(encoded) <= MERGED_BYTES_MAX and len(state.live) <= MESSAGES_PER_FRAME_MAX
+
+
+def check_size(state: Siblings, encoded: bytes) -> None:
+    """Raises StateTooLarge."""
+    if not fits(state, encoded):
+        raise StateTooLarge(f"{len(state.live):,} siblings of {len(encoded):,} bytes together: resolve some of them first")
 
 
 class Delivery:
@@ -61,9 +77,13 @@ class Hints:
         known = self._read(target, place, bucket, key)
         if known == state:
             return
-        merged = encode(sync(decode(known), decode(state))) if known else state
-        if merged == known:
-            return
+        merged = state
+        if known:
+            both = sync(decode(known), decode(state))
+            merged = encode(both)
+            if merged == known:
+                return
+            check_size(both, merged)
         if not known:
             self.pending[target] = self.pending.get(target, 0) + 1
             self.since.setdefault(target, self._runtime.now)

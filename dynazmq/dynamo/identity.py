@@ -20,6 +20,9 @@ from dynazmq.dynamo.versions import actor_id
 
 _META = "identity"
 
+INCARNATION_MAX = (1 << 62) - 1
+"""Peers believe no greater one."""
+
 
 class Identity:
     """Loaded from the store, or founded in it. Changes are committed with the turn in which they are first used."""
@@ -32,7 +35,7 @@ class Identity:
         self.session = 0
         self.incarnation = 0
         self.reload()
-        self.first_incarnation = self.incarnation = max(self.incarnation + 1, runtime.wall_ms)
+        self.first_incarnation = self.incarnation = min(max(self.incarnation + 1, runtime.wall_ms), INCARNATION_MAX)
         if self.epoch and self._stored_boot_id != boot_id and self._stored_sync != "full":
             self.new_epoch("the machine was booted anew and commits were not synced")
         elif not self.epoch:
@@ -61,8 +64,8 @@ class Identity:
         self._save()
 
     def refute(self, incarnation: int) -> None:
-        """Somebody speaks of this node as of a life that it does not lead: outbid it."""
-        self.incarnation = incarnation + 1
+        """Somebody speaks of this node as of a life that it does not lead: outbid it, by the heartbeat alone at the very top."""
+        self.incarnation = min(incarnation + 1, INCARNATION_MAX)
         self._save()
         self._runtime.counters["refutations"] += 1
 

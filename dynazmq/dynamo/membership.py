@@ -22,14 +22,14 @@ import msgpack
 from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.identity import INCARNATION_MAX, Identity
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
 
 ALIVE = "alive"
 _STATUSES = frozenset((ALIVE,))
-_COUNTER_MAX = 1 << 62
+_COUNTER_MAX = INCARNATION_MAX + 1
 
 
 class Member(NamedTuple):
@@ -93,7 +93,7 @@ class Membership:
     def hear(self, name: str, incarnation: int) -> bool:
         """A frame of a peer's life has come: whether it is the peer's newest life, or a new one. False: from an earlier one."""
         member = self.members.get(name)
-        if member is None:
+        if member is None or incarnation > INCARNATION_MAX:  # nobody could refute that one
             return False
         if incarnation > member.incarnation:
             self.members[name] = member._replace(incarnation=incarnation, heartbeat=0)
@@ -196,7 +196,8 @@ class Membership:
         me = self.members[told.name]
         if (told.incarnation, told.heartbeat) > (self._identity.incarnation, me.heartbeat):
             self._identity.refute(told.incarnation)
-            self.members[me.name] = me._replace(incarnation=self._identity.incarnation)
+            heartbeat = me.heartbeat if self._identity.incarnation > told.incarnation else told.heartbeat + 1
+            self.members[me.name] = me._replace(incarnation=self._identity.incarnation, heartbeat=heartbeat)
             self._runtime.note(f"refuted a rumour about this node: {told.status} in incarnation {told.incarnation}")
 
     def _learn_ring(self, ring: Ring) -> None:

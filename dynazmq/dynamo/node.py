@@ -2,8 +2,9 @@
 
 A driver (the server's loop, the simulator) owns the socket, the clock and the disk. One turn of it:
 
-    node.tick(now, wall_ms)                         time passes: probes, gossip, handoff, deadlines
+    node.wake(now, wall_ms)                         time has passed
     node.receive(sender, message)                   for each message that is there
+    node.tick(now, wall_ms)                         what is due now: probes, gossip, handoff, deadlines
     store.commit()                                  everything that the turn wrote, at once and durable
     for to, messages in node.drain(): send          only now: *commit before speak* (promise 1)
         node.undeliverable(to, messages)            what the transport could not take
@@ -115,12 +116,15 @@ class Node:
 
     # --- driven from outside ----------------------------------------------------------------------------------------------
 
+    def wake(self, now: float, wall_ms: int) -> None:
+        """Time has come to this point: first of a turn, so that requests which waited too long are dropped."""
+        self.runtime.now = now
+        self.runtime.wall_ms = wall_ms
+
     def tick(self, now: float, wall_ms: int) -> None:
-        """Time has come to this point. First of a turn, so that what slept too long expires before it is worked on."""
+        """Do what is due. After the messages that are there: nobody is called late whose answer was only waiting to be heard."""
+        self.wake(now, wall_ms)
         runtime = self.runtime
-        runtime.now = now
-        runtime.wall_ms = wall_ms
-        runtime.aborts.clear()
         self.failure.tick()
         self.membership.tick()
         for peer in self.failure.take_returned():

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.hints import Hints
+from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
@@ -167,6 +167,8 @@ class Puts:
         except StoreFailed as error:
             self._runtime.counters["store_failures"] += 1
             self.refuse(op, STORAGE, str(error))
+        except StateTooLarge as error:
+            self.refuse(op, INVALID, str(error))
 
     def complete(self, op: PutOp, state: Siblings, dot: Dot) -> None:
         """The put is done already, under this dot: bring its copies to W. state: what is known of the key elsewhere.
@@ -218,14 +220,32 @@ class Puts:
     def on_write_reply(self, sender: Address, message: WriteReply) -> None:
         op = self._ops.get(message.request_id)
         if op is not None and isinstance(sender, str):
+            self._failure.answered(sender)
             self._latency.replica(self._runtime.now - op.started)
             self._answered(op, sender)
 
     def _answered(self, op: PutOp, who: str) -> None:
+        twin = self._holder(op, op.stands_for[who] or who) if op.stood_in and who in op.quorum.outstanding else ""
         if not op.quorum.answer(who):
             return
+        if twin:
+            # A primary and its stand-in are one copy: the hint goes home and is gone. The primary counts if both are there.
+            op.quorum.answered.remove(who if op.stands_for[who] else twin)
         if not op.done and op.quorum.reached:
             self._reply(op)
+        if twin or not op.quorum.outstanding:
+            self._one_less(op)
+
+    def _holder(self, op: PutOp, primary: str) -> str:
+        """Who has acknowledged this primary's copy: itself or a stand-in; "" if nobody has."""
+        return next((node for node in op.quorum.answered if (op.stands_for[node] or node) == primary), "")
+
+    def _one_less(self, op: PutOp) -> None:
+        """One who was asked will not answer again."""
+        if not op.done and op.quorum.state == IMPOSSIBLE:
+            received = len(op.quorum.answered)
+            self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, received, "too few replicas could store it; some have")
+            op.done = True
         if not op.quorum.outstanding:
             self._forget(op)
 
@@ -242,27 +262,26 @@ class Puts:
     # --- 4. afterwards ----------------------------------------------------------------------------------------------------
 
     def _overdue(self, op: PutOp) -> None:
-        """Somebody is slow. Before W: stand in for them now. After W: give them the patience that a hint is worth."""
+        """Somebody is slow. Before W: stand in for them now, if they are silent or that may be hedged. After W: give them the patience
+        that a hint is worth, and then as long as they answer others. At the deadline nobody is waited for."""
         if op.request_id not in self._ops:
             return
         now = self._runtime.now
         if now >= op.deadline:
-            self._place_hints(op)
+            for primary in dict.fromkeys([op.stands_for[node] or node for node in op.quorum.outstanding]):
+                if not self._holder(op, primary):
+                    self._keep_hint(op, primary)  # neither it nor a stand-in has it: nobody else will bring it
             if not op.done:
                 text = "the deadline passed before W copies"
                 self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), text)
             self._forget(op)
             return
-        hint_at = min(op.started + self._hint_after, op.deadline)
-        if not op.done or now >= hint_at:
-            self._place_hints(op)
-            self._runtime.call_at(op.deadline if now >= hint_at else hint_at, self._overdue, op)
-        else:
-            self._runtime.call_at(hint_at, self._overdue, op)
-
-    def _place_hints(self, op: PutOp) -> None:
-        for node in list(op.quorum.outstanding):
-            self._stand_in(op, op.stands_for[node] or node)
+        if not op.done or now >= op.started + self._hint_after:
+            for node in list(op.quorum.outstanding):
+                if self._failure.silent(node, op.started) or (not op.done and self._latency.may_hedge()):
+                    self._stand_in(op, op.stands_for[node] or node)
+        again = self._hint_after if op.done else self._latency.hedge_s
+        self._runtime.call_at(min(now + again, op.deadline), self._overdue, op)
 
     def _stand_in(self, op: PutOp, primary: str) -> None:
         """Have somebody hold the version for a primary that does not answer: the next spare, or this node."""
@@ -279,30 +298,27 @@ class Puts:
             budget_ms = max(int((op.deadline - self._runtime.now) * 1000), 100)
             self._runtime.send(node, Write(op.request_id, op.message.bucket, op.message.key, op.state, primary, budget_ms))
             return
-        if primary != self._runtime.name:
-            self._keep_hint(op, primary)
+        self._keep_hint(op, primary)
 
     def _keep_hint(self, op: PutOp, primary: str) -> None:
-        """A hint here is beyond W: without it the primary learns of the put from a read."""
+        """A hint here, on the disk of the own copy, does not count toward W."""
+        if primary == self._runtime.name:
+            return
         try:
             self._hints.keep(primary, op.at, op.message.bucket, op.message.key, op.state)
-        except StoreFailed:
-            self._runtime.counters["store_failures"] += 1
+        except (StoreFailed, StateTooLarge):
+            self._runtime.counters["hints_not_kept"] += 1
 
     def on_refused(self, sender: str, request_id: int) -> bool:
         """A replica could not store it. Whether the request was a put's."""
         op = self._ops.get(request_id)
         if op is None or sender not in op.quorum.outstanding:
             return False
-        primary = op.stands_for[sender] or sender
-        self._stand_in(op, primary)
         op.quorum.fail(sender)
-        if not op.done and op.quorum.state == IMPOSSIBLE:
-            received = len(op.quorum.answered)
-            self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, received, "too few replicas could store it; some have")
-            op.done = True
-        if not op.quorum.outstanding:
-            self._forget(op)
+        if op.stands_for[sender]:
+            op.stood_in.discard(op.stands_for[sender])
+        self._stand_in(op, op.stands_for[sender] or sender)
+        self._one_less(op)
         return True
 
     def _forget(self, op: PutOp) -> None:

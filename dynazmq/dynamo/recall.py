@@ -15,7 +15,8 @@ outcome stays unknown, and that is what the client is told.
 
 from __future__ import annotations
 
-from dynazmq.dynamo.messages import OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
+from dynazmq.dynamo.hints import StateTooLarge
+from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
 from dynazmq.dynamo.put import PutOp, Puts
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
@@ -61,6 +62,9 @@ class Recalls:
             sure, dot, state = self._replica.recall(op.at, message.bucket, message.key, message.write_id, message.age_ms)
         except StoreFailed as error:
             self._puts.refuse(op, STORAGE, str(error))
+            return
+        except StateTooLarge as error:
+            self._puts.refuse(op, INVALID, str(error))
             return
         recall = RecallOp(op, next(self._runtime.request_ids), decode(state))
         if dot is not None:
@@ -127,5 +131,5 @@ class Recalls:
         op = recall.op
         try:
             self._puts.complete(op, recall.state, dot)
-        except StoreFailed as error:
+        except (StoreFailed, StateTooLarge) as error:
             self._puts.fail(op.client, op.message, TIMEOUT, op.quorum.needed, 0, f"the first try is known, but: {error}")

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import Any
 
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
-from dynazmq.dynamo.hints import Hints
+from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
@@ -37,7 +37,7 @@ from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
 
 _REMEMBERED_MAX = 32_768
 _REMEMBERED_S = BUDGET_MS_MAX / 1000
-_UNDER_WAY_S = 1.0  # a retry's age says how old it was when it was sent
+_UNDER_WAY_S = 0.2  # the age in a Recall is that of its sending
 _SCAN_ROWS_MAX = 4_000  # looked at for one page, whatever their bucket: a bounded turn
 _SCAN_KEYS_MAX = 2_000
 
@@ -90,12 +90,17 @@ class Replica:
     # --- the node's own copy, also for its coordinators -------------------------------------------------------------------
 
     def read(self, at: int, bucket: str, key: bytes) -> bytes:
-        """All that this node holds of a key: its own copy, and what it keeps for others."""
+        """All that this node holds of a key: its own copy, and what it keeps for others. Raises StateTooLarge."""
         own = self._read_own(at, bucket, key)
         if not self._hints.pending:
             return own
         for kept in self._hints.states_of(at, bucket, key):
-            own = encode(sync(decode(own), decode(kept))) if own else kept
+            if own and own != kept:
+                both = sync(decode(own), decode(kept))
+                own = encode(both)
+                check_size(both, own)
+            else:
+                own = kept
         return own
 
     def merge(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes) -> None:
@@ -117,6 +122,8 @@ class Replica:
         after = sync(before, incoming)
         merged = state if after is incoming else encode(after)
         if merged != known:
+            if after is not incoming:
+                check_size(after, merged)
             self._remember_overwritten(before, after)
             self._runtime.store.write(at, bucket, key, merged)
 

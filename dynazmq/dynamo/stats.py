@@ -8,6 +8,8 @@ from __future__ import annotations
 from dynazmq.config import Timing
 
 _BUCKETS = 33 * 4
+_HEDGES_SAVED_MAX = 32.0
+_HEDGES_PER_REPLY = 0.05
 
 
 class Histogram:
@@ -50,6 +52,7 @@ class Latency:
         self._max_s = timing.hedge_max_ms / 1000
         self._usual_s = self._min_s  # moving average of replicas' answers
         self.hedge_s = self._max_s
+        self._hedges_saved = _HEDGES_SAVED_MAX
         self._windows = ({"get": Histogram(), "put": Histogram()}, {"get": Histogram(), "put": Histogram()})
         self._turned_at = now
         self.get = self._windows[0]["get"].add
@@ -59,6 +62,18 @@ class Latency:
         """A replica has answered after this long: hedging waits four times the usual."""
         self._usual_s += (seconds - self._usual_s) * 0.02
         self.hedge_s = min(max(4 * self._usual_s, self._min_s), self._max_s)
+        if self._hedges_saved < _HEDGES_SAVED_MAX:
+            self._hedges_saved += _HEDGES_PER_REPLY
+
+    def may_hedge(self) -> bool:
+        """Whether another replica may be asked because one is slow that does answer others: one time in twenty, and a few more.
+
+        When all are slow there is too much to do, and asking twice is more of it: without a limit, an overload feeds itself.
+        """
+        if self._hedges_saved < 1.0:
+            return False
+        self._hedges_saved -= 1.0
+        return True
 
     def tick(self, now: float) -> None:
         if now - self._turned_at >= self.WINDOW_S:

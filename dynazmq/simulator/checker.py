@@ -2,22 +2,22 @@
 
 What is checked of a run that has ended, its faults over and the cluster settled:
 
-    I1  durability    each acknowledged write is on all its primaries, or something there covers it: a write whose writer was shown
-                      it, directly or by what it was shown. So is each write that any read has shown, acknowledged or not (C9)
-    I2  convergence   all primaries of a key hold the same bytes. There is no anti-entropy yet, so this is asked for after every key was
-                      read at R = all; before that, hints alone must have made them equal unless a node crashed or a disk failed
-                      (a coordinator that dies after its acknowledgement has nobody else to bring the rest of its copies)
+    I1  durability    each acknowledged write is on all its primaries, or something there covers it: a write whose writer was
+                      shown it, directly or by what it was shown. So is each that any read has shown, acknowledged or not (C9)
+    I2  convergence   all primaries of a key hold the same bytes. There is no anti-entropy yet, so this is asked for after every
+                      key was read at R = all; before that, hints alone must have made them equal unless a node crashed or a disk
+                      failed (a coordinator that dies has nobody else to bring the rest of its copies)
     I4  no revival    what an effective write covers is gone
     I5  antichain     no read shows a value beside one that covers it
     I6  no invention  reads show what was put, and nothing that was reported as not attempted
-    I7  freshness     with R + W > N and no fault at all, a read shows what was acknowledged before it began, or what covers that
+    I7  freshness     with R + W > N and no fault at all, a read shows what was acknowledged before it, or what covers that
     I9  hints drain   and nothing stays under way at any node
     I12 dots          no dot names two writes (history.py sees that at each commit)
     I14 liveness      after the faults every read and write succeeds
     I15 honesty       an acknowledged write is on as many disks as the acknowledgement says; what failed is on none
 
-One thing is counted, not forbidden (architecture.md, "Versions"): a write that has *two dots*, since its retry could not learn of its
-first try, may show once more beside what overwrote the other (`echoes`). Without faults it must not happen either.
+One thing is counted, not forbidden (architecture.md, "Versions"): a write that has *two dots*, since its retry could not learn
+of its first try, may show once more beside what overwrote the other (`echoes`). Without faults that must not happen either.
 """
 
 from __future__ import annotations

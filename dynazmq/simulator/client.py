@@ -1,7 +1,7 @@
 """A client in virtual time: the real `ClientCore`, with its routing, attempts and deadlines, on the simulated network.
 
-Stories call `get`, `put`, `delete`: they let time pass until the answer is there and return it or raise its error, as the real client
-does. Whoever wants several requests under way at once uses `begin_get` and `begin_put`, which return a `Call`.
+Stories call `get`, `put`, `delete`: they let time pass until the answer is there and return it or raise its error, as the real
+client does. Whoever wants several requests under way at once uses `begin_get` and `begin_put`, which return a `Call`.
 """
 
 from __future__ import annotations

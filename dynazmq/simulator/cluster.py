@@ -7,8 +7,8 @@
     cluster.node("n2").restart()
     cluster.settle()
 
-Everything between nodes goes through the production codec; everything random comes from the seed. Time passes only while a client's
-call waits, in `run`, and in `settle`.
+Everything between nodes goes through the production codec; everything random comes from the seed. Time passes only while a
+client's call waits, in `run`, and in `settle`.
 """
 
 from __future__ import annotations

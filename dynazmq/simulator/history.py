@@ -1,8 +1,8 @@
 """What happened, for the checker: every request of a client with its outcome, and every dot that a node made durable.
 
-Values are unique and each write has its own write id, so that a write can be told anywhere: in an answer by its value, on a disk by
-its id. What a context covers is recorded twice, since the two must agree: as dots, by the token itself, and as writes, by what
-its holder was shown (`covers`). A token that covers more than was shown would silently overwrite what its holder never saw.
+Values are unique and each write has its own write id, so that a write can be told anywhere: in an answer by its value, on a
+disk by its id. What a context covers is recorded as the writes that its holder was shown (`covers`), and not as the dots in its
+token: a token that covers more than was shown would silently overwrite what its holder never saw.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A turn has two halves with time between them, as long as the commit takes:
 
-    hear    tick, then receive every frame that is there
+    hear    receive every frame that is there, then do what is due
     ····    a crash here loses the turn: nothing was committed, nothing was said
     speak   commit, and only then send (*commit before speak*); what cannot be sent is placed anew, committed, sent
 
@@ -185,9 +185,10 @@ class Process:
     def _turn(self) -> None:
         """First half."""
         node, inbox = self.node, self._inbox
-        node.tick(self._now, self._wall_ms)
+        node.wake(self._now, self._wall_ms)
         for _ in range(min(len(inbox), _FRAMES_PER_TURN_MAX)):
             self._accept(*inbox.popleft())
+        node.tick(self._now, self._wall_ms)
         takes_s = _STEP_S
         if self.disk.dirty:
             takes_s += _COMMIT_S + self.disk.slow_s

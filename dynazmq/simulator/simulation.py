@@ -1,7 +1,7 @@
 """One seed from beginning to end: a cluster, a load, faults, peace, and the verdict.
 
-The seed draws everything: how many nodes, which quorums, what weather, which kinds of faults, how much load. About one run in five has
-no faults at all: what those show is not excused by anything.
+The seed draws everything: how many nodes, which quorums, what weather, which kinds of faults, how much load. About one run in
+five has no faults at all: what those show is not excused by anything.
 """
 
 from __future__ import annotations

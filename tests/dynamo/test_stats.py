@@ -62,3 +62,12 @@ def test_a_report_shows_the_last_full_window_and_the_first_one_while_it_fills() 
     latency.tick(10.0)
     assert latency.report(10.0)["get"]["count"] == 2
     assert latency.report(10.0)["put"]["count"] == 0
+
+
+def test_hedges_of_busy_replicas_are_limited_to_some_and_one_reply_in_twenty() -> None:
+    latency = Latency(Timing(), 0.0)
+    granted = sum(latency.may_hedge() for _ in range(1000))
+    assert granted == 32
+    for _ in range(100):
+        latency.replica(0.2)
+    assert sum(latency.may_hedge() for _ in range(1000)) in (4, 5)

@@ -38,6 +38,7 @@ class Nodes:
         self.names = names
         self.endpoints = {name: ipc_endpoint(self.dir, name) for name in names}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.started: dict[str, float] = {}
         make_private(runtime_dir(self.dir))
         shared = {"cluster_id": cluster_id, "secret": SECRET, "sync": "normal", "members": self.endpoints}
         ClusterFile(name="tested", **shared).save(self.dir)  # type: ignore[arg-type]
@@ -52,6 +53,7 @@ class Nodes:
         for name in names or self.names:
             with open(node_log(self.dir, name), "ab") as log:
                 command = [sys.executable, "-P", "-m", "dynazmq.server", str(config_path(self.dir, name))]
+                self.started[name] = time.monotonic()
                 self.processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait_ready(self) -> None:
@@ -66,6 +68,10 @@ class Nodes:
         except DynazmqError:
             return False
         return not outcomes.failed and not any(outcome.stand_ins for outcome in outcomes.ok.values())
+
+    def wait_grown(self) -> None:
+        """A node that has just started cannot say of a retried put that it never had it."""
+        eventually(lambda: time.monotonic() - max(self.started.values()) > 2.0, "the nodes remember long enough")
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)

@@ -16,6 +16,7 @@ from dynazmq.dynamo.messages import (
     STORAGE,
     TIMEOUT,
     UNAVAILABLE,
+    GetReply,
     PutReply,
 )
 from dynazmq.errors import (
@@ -146,6 +147,36 @@ def test_a_coordinator_that_ran_out_of_time_may_have_done_it() -> None:
     link, message = bench.only_sent()
     assert link == second
     assert message.age_ms == 1
+
+
+def test_a_node_that_answers_others_is_busy_and_waited_for_up_to_a_second() -> None:
+    bench = Bench()
+    slow = bench.put("slow")
+    link, _ = bench.only_sent()
+    for number in range(9):
+        bench.wait(0.1)
+        bench.core.receive(link, [GetReply(900_000 + number, [], [], b"", [])], bench.now)  # to some other request
+        assert bench.sent() == []
+    bench.wait(0.15)
+    next_link, retried = bench.only_sent()
+    assert next_link != link
+    assert 1000 <= retried.age_ms <= 1002
+    assert bench.core.standing(link)
+    bench.answer(link, slow)
+    assert bench.ended == [slow]
+
+
+def test_a_node_that_falls_silent_is_given_up_300_ms_after_its_last_word() -> None:
+    bench = Bench()
+    bench.put("slow")
+    link, _ = bench.only_sent()
+    bench.wait(0.1)
+    bench.core.receive(link, [GetReply(900_000, [], [], b"", [])], bench.now)
+    bench.wait(0.29)
+    assert bench.sent() == []
+    bench.wait(0.02)
+    assert bench.only_sent()[0] != link
+    assert not bench.core.standing(link)
 
 
 def test_a_silent_node_is_avoided_for_a_second_and_then_asked_again() -> None:
