@@ -50,6 +50,7 @@ from dynazmq.wire.sockets import Sockets, peer_name
 _FRAMES_PER_TURN_MAX = 128
 _MESSAGES_PER_TURN_MAX = 1_000  # so that a turn stays short and probes are answered, however much is waiting
 _ROUNDS_MAX = 8
+_WAIT_MAX_S = 0.2  # a poll that a signal has interrupted goes on: without peers to probe, SIGTERM would wait for the next gossip
 _DRAIN_S = 1.0
 _LOG_INTERVAL_S = 10.0
 _CLOCKS_DIFFER_MS = 3_600_000
@@ -94,7 +95,7 @@ class Server:
 
     def turn(self) -> None:
         """The order is the promise: hear, step, commit, speak."""
-        wait_s = 0.0 if self._backlog else self.node.next_deadline() - time.monotonic()
+        wait_s = 0.0 if self._backlog else min(self.node.next_deadline() - time.monotonic(), _WAIT_MAX_S)
         self._sockets.poll(max(0, int(wait_s * 1000) + 1) if wait_s > 0 else 0)
         now, wall_ms = time.monotonic(), _wall_ms()
         self.node.wake(now, wall_ms)
