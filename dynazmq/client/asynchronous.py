@@ -81,6 +81,17 @@ class _AsyncDriver:
             return
         core = self.links.core
         future = self._loop.create_future()
+        if len(requests) == 1:
+            request = requests[0]
+            request.notify = lambda _request: None if future.done() else future.set_result(None)
+            core.start(request, time.monotonic())
+            self._schedule()
+            try:
+                await future
+            except BaseException:  # cancelled: nobody waits for it any more
+                core.cancel(request)
+                raise
+            return
         left = len(requests)
         following = iter(requests[BATCH_IN_FLIGHT:])
 
@@ -102,7 +113,7 @@ class _AsyncDriver:
         self._schedule()
         try:
             await future
-        except BaseException:  # cancelled: nobody waits for these any more
+        except BaseException:
             following = iter(())
             for request in requests:
                 core.cancel(request)

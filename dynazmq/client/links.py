@@ -134,11 +134,14 @@ class Links:
             return True  # retired since it had something to say
         for _ in range(_FRAMES_MAX):
             try:
-                parts = socket.recv_multipart(zmq.NOBLOCK)
+                frame = socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return True
             try:
-                envelope, body = open_frame(parts[0] if len(parts) == 1 else b"")
+                while socket.getsockopt(zmq.RCVMORE):  # nothing of ours has several parts
+                    socket.recv()
+                    frame = b""
+                envelope, body = open_frame(frame)
                 if envelope.kind != FROM_NODE or (core.view is not None and envelope.cluster_id != core.view.cluster_id):
                     raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
                 messages = decode_body(body)
