@@ -1,13 +1,15 @@
 """SQLite as a node's storage: one file, one transaction per turn of the loop (design 6).
 
 A turn's writes gather in dicts (`_rows`, `_hints`, `_meta`), where reads find them first; `commit` hands them to SQLite in one
-go. So a key written five times in a turn costs one row, a turn without writes costs nothing, and a failed commit is undone by
-forgetting the dicts.
+go. So a key written five times in a turn costs one row, and a failed commit is undone by forgetting the dicts. All reads of a
+turn are in one transaction, which `commit` goes on with or ends. Rows that were read or committed lately are kept in memory
+(`_Recent`): who writes a key has mostly just read it.
 
 `sync=full` fsyncs the log at each commit: what was acknowledged survives loss of power. `sync=normal` leaves that to
 checkpoints: it survives any death of processes, not the machine's.
 
-Measured (2 cores, rows of 150 bytes): a read 3.6 µs, an upsert in groups of 4 to 16 6 to 9 µs, a commit with fsync 300 µs.
+Measured (2 cores, rows of 190 bytes in groups of 12): a read of its own 8 µs, in the turn's transaction 5 µs, of a recent row
+0.5 µs; an upsert 15 µs, most of it for the page that it dirties; a commit with fsync 300 µs.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from dynazmq.storage.checkpoint import Checkpointer
 from dynazmq.storage.schema import bring_up_to_date
 
 _SIGNED = 1 << 63
-_CACHE_KIB = 8 * 1024
+_CACHE_KIB = 4 * 1024
+_RECENT_BYTES_MAX = 6 << 20
+_RECENT_ROW_BYTES_MAX = 16 << 10
+_ROW_OVERHEAD_BYTES = 400  # what a small row costs in memory beyond its state, measured
 _NUDGE_ROWS = 2_000
 
 _HintKey = tuple[str, int, str, bytes]
@@ -54,6 +59,8 @@ class SqliteStorage:
         self._rows: dict[RowKey, bytes] = {}
         self._hints: dict[_HintKey, bytes] = {}
         self._meta: dict[str, bytes] = {}
+        self._recent = _Recent()
+        self._reading = False
         self._since_nudge = 0
         self._connection = _open(path, sync)
         self._execute = self._connection.execute
@@ -67,7 +74,13 @@ class SqliteStorage:
         new = self._rows.get(row)
         if new is not None:
             return new
+        known = self._recent.get(row)
+        if known is not None:
+            return known
         try:
+            if not self._reading:
+                self._execute("BEGIN")
+                self._reading = True
             found = self._execute(_READ, (place - _SIGNED, bucket, key)).fetchone()
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None
@@ -76,6 +89,7 @@ class SqliteStorage:
         state: bytes = found[0]
         if found[1] != checksum(place, bucket, key, state):
             raise DamagedRow(f"{bucket}/{key!r}")
+        self._recent.add(row, state)
         return state
 
     def write(self, place: int, bucket: str, key: bytes, state: bytes) -> None:
@@ -166,9 +180,12 @@ class SqliteStorage:
         rows, hints, meta = self._rows, self._hints, self._meta
         count = len(rows) + len(hints) + len(meta)
         if not count:
+            if self._reading:
+                self._end_reading()
             return 0
         try:
-            self._execute("BEGIN IMMEDIATE")
+            if not self._reading:
+                self._execute("BEGIN IMMEDIATE")
             if rows:
                 self._put(rows, _row, _UPSERT, _DELETE)
             if hints:
@@ -179,6 +196,9 @@ class SqliteStorage:
         except sqlite3.Error as error:
             self._abandon()
             raise StoreFailed(f"cannot commit: {error}") from None
+        self._reading = False
+        for row, state in rows.items():
+            self._recent.add(row, state)
         rows.clear()
         hints.clear()
         meta.clear()
@@ -197,7 +217,15 @@ class SqliteStorage:
         self._executemany(upsert, [row for row in rows if row[-2]])
         self._executemany(delete, [row[:-2] for row in rows if not row[-2]])
 
+    def _end_reading(self) -> None:
+        self._reading = False
+        try:
+            self._execute("COMMIT")
+        except sqlite3.Error:
+            self._abandon()
+
     def _abandon(self) -> None:
+        self._reading = False
         try:
             if self._connection.in_transaction:
                 self._execute("ROLLBACK")
@@ -208,10 +236,12 @@ class SqliteStorage:
         self._rows.clear()
         self._hints.clear()
         self._meta.clear()
+        self._abandon()
 
     def close(self) -> None:
         """Copy the log into the file and let go of both. What was not committed is forgotten."""
         self._checkpointer.close()
+        self._abandon()
         try:
             self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
@@ -223,6 +253,34 @@ class SqliteStorage:
             return self._execute(sql, tuple(arguments)).fetchall()
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None
+
+
+class _Recent:
+    """Rows as they are on disk, the first ones in are the first ones out; bounded by bytes."""
+
+    __slots__ = ("_bytes", "_rows", "get")
+
+    def __init__(self) -> None:
+        self._rows: dict[RowKey, bytes] = {}
+        self._bytes = 0
+        self.get = self._rows.get
+
+    def add(self, row: RowKey, state: bytes) -> None:
+        """The row's state is now this one; b"" when it is gone."""
+        rows = self._rows
+        old = rows.get(row)
+        if not state or len(state) > _RECENT_ROW_BYTES_MAX:
+            if old is not None:
+                del rows[row]
+                self._bytes -= len(old) + _ROW_OVERHEAD_BYTES
+            return
+        rows[row] = state
+        if old is not None:
+            self._bytes += len(state) - len(old)
+        else:
+            self._bytes += len(state) + _ROW_OVERHEAD_BYTES
+        while self._bytes > _RECENT_BYTES_MAX:
+            self._bytes -= len(rows.pop(next(iter(rows)))) + _ROW_OVERHEAD_BYTES
 
 
 def _row(at: RowKey, state: bytes) -> tuple[Any, ...]:

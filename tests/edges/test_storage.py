@@ -195,3 +195,49 @@ def test_a_file_that_is_no_database_is_refused_with_its_name(tmp_path: Path) -> 
     (tmp_path / "data.db").write_bytes(b"\x00garbage" * 1000)
     with pytest.raises(StorageError, match=r"data\.db"):
         SqliteStorage(tmp_path / "data.db", "full")
+
+
+def test_recent_rows_are_bounded_by_bytes_and_show_what_is_on_disk(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    state = bytes(1000)
+    for number in range(12_000):
+        store.write(number, "b", b"k", state)
+        if number % 100 == 0:
+            store.commit()
+    store.commit()
+    recent = store._recent
+    assert 1_000 < len(recent._rows) < 6_000
+    assert recent._bytes == sum(len(each) + 400 for each in recent._rows.values())
+    assert store.read(3, "b", b"k") == store.read(11_999, "b", b"k") == state
+
+    store.write(11_999, "b", b"k", b"newer")
+    store.rollback()
+    assert store.read(11_999, "b", b"k") == state
+    store.write(11_999, "b", b"k", b"")
+    store.commit()
+    assert store.read(11_999, "b", b"k") == b""
+    store.write(5, "b", b"k", bytes(1 << 20))
+    store.commit()
+    assert len(store.read(5, "b", b"k")) == 1 << 20
+    assert (5, "b", b"k") not in recent._rows
+    store.close()
+
+
+def test_reads_hold_no_transaction_once_the_turn_is_over(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    other = sqlite3.connect(tmp_path / "data.db", timeout=0.1)
+    store.read(1, "b", b"k")
+    assert store.commit() == 0
+    other.execute("CREATE TABLE visitor (x)")  # needs that nobody reads
+    other.commit()
+    store.read(1, "b", b"k")
+    other.execute("INSERT INTO visitor VALUES (1)")
+    other.commit()
+    store.write(1, "b", b"k", b"state")
+    with pytest.raises(StoreFailed):  # a stranger wrote behind our back in the middle of the turn
+        store.commit()
+    store.rollback()
+    store.write(1, "b", b"k", b"state")
+    assert store.commit() == 1
+    other.close()
+    store.close()
