@@ -55,7 +55,10 @@ _DRAIN_S = 1.0
 _LOG_INTERVAL_S = 10.0
 _CLOCKS_DIFFER_MS = 3_600_000
 
+_LATE_MS = 250  # a client that waits this long begins to ask elsewhere
+
 _WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
+_WITH_AGE = frozenset((Put, Recall))
 _ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
 _FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
 
@@ -177,6 +180,9 @@ class Server:
                 continue
             if age_ms and message.__class__ in _WITH_BUDGET:
                 message.budget_ms -= age_ms  # type: ignore[union-attr]
+                if age_ms >= _LATE_MS and message.__class__ in _WITH_AGE:
+                    # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
+                    message.age_ms += age_ms  # type: ignore[union-attr]
             receive(sender, message)
         return len(messages)
 

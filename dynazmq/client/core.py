@@ -50,6 +50,10 @@ from dynazmq.errors import ClientClosed, DynazmqError
 ATTEMPT_S = 0.3
 """A node that has not answered in this time is asked no longer: nodes answer in milliseconds, or refuse at once."""
 
+_DOUBLINGS_MAX = 3
+"""When a whole round was met with silence, it is the cluster that is slow, and asking again as fast would keep it so: the time
+of an attempt doubles with each round. The answers to the earlier ones are still waited for."""
+
 BUSY_S = 1.0
 """How long a request waits for a node that answers others meanwhile."""
 
@@ -123,6 +127,7 @@ class ClientCore:
             return
         pause = self._random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * 2**request.backoffs)
         request.backoffs += 1
+        request.rounds += request.maybe
         request.tried = []
         request.link = None
         request.attempt += 1
@@ -181,7 +186,9 @@ class ClientCore:
         else:
             outbox.append(message)
         due = now + ATTEMPT_S
-        if request.only is None and due < request.deadline:
+        if request.rounds and request.only is None:
+            self._wait(now + ATTEMPT_S * 2 ** min(request.rounds, _DOUBLINGS_MAX), request)
+        elif request.only is None and due < request.deadline:
             self._attempts.append((due, request, request.attempt))
         else:
             self._wait(request.deadline, request)

@@ -108,9 +108,15 @@ class Links:
                     core.undeliverable(link, messages[left:], now)
 
     def _follow_view(self) -> None:
-        """A node has moved or left: its old socket would try to reconnect for ever."""
+        """A node has come, moved or left: connect ahead of the first request, and let go of what would reconnect for ever."""
         self._view = self.core.view
         assert self._view is not None
+        for link in self._view.links.values():
+            if link not in self._sockets:
+                try:
+                    self._open(link)
+                except zmq.ZMQError:
+                    continue  # what is sent there is undeliverable
         wanted = {*self._view.links.values(), *self._seeds}
         for link in [link for link in self._sockets if link not in wanted]:
             self.retired.append((link, self._sockets.pop(link)))

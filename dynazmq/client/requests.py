@@ -34,7 +34,7 @@ class Request:
 
     __slots__ = (
         "asked", "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "partition",
-        "place", "refusal", "reply", "sent", "started", "timeout", "tried", "unavailable",
+        "place", "refusal", "reply", "rounds", "sent", "started", "timeout", "tried", "unavailable",
     )  # fmt: skip
 
     def __init__(self, message: Any, key: Key, at: int, timeout: float) -> None:
@@ -50,6 +50,7 @@ class Request:
         self.link: Link | None = None  # who has it now
         self.tried: list[Link] = []  # in this round
         self.backoffs = 0
+        self.rounds = 0  # in which some attempt was met with silence
         self.unavailable = 0
         self.sent = 0  # attempts that have left
         self.maybe = False  # whether an attempt that left may have been done, its answer being lost or late

@@ -160,10 +160,10 @@ class Puts:
             if (refusal := _too_much(known, state, encoded := encode(state))) is not None:
                 self.refuse(op, INVALID, refusal)
                 return
-            for sibling in gone:
-                self._replica.remember(sibling.write_id, sibling.dot)
             op.context = op.context.add(new.actor, new.counter)
             self.replicate(op, encoded, stands_for, new=not raw)
+            for sibling in gone:
+                self._replica.remember(sibling.write_id, sibling.dot)
         except StoreFailed as error:
             self._runtime.counters["store_failures"] += 1
             self.refuse(op, STORAGE, str(error))

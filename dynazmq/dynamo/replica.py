@@ -5,7 +5,9 @@ N10). Coordinators use the same functions on the node's own copy.
 
 It also remembers for a while the write ids that were overwritten here. A retried put asks for its id first (`Recall`): its first
 try may have been stored, read and overwritten before the retry arrives, and must not come back (promise 6). Ids of live siblings
-are in the state itself, so only the overwritten ones need remembering.
+are in the state itself, so only the overwritten ones need remembering. Where a try was done all the same, by a node that was
+frozen with the request in its queue or cut off from all who knew, its dot is an *echo* of a write that was overwritten under
+another: whoever remembers drops it, as one more dot that was overwritten, and with the next merges it is gone everywhere.
 """
 
 from __future__ import annotations
@@ -70,6 +72,17 @@ class Overwritten:
         if len(dots) > _REMEMBERED_MAX or now - next(iter(dots.values()))[1] > _REMEMBERED_S:
             _, (_, self.since) = dots.popitem(last=False)
 
+    def __contains__(self, write_id: bytes) -> bool:
+        return write_id in self._dots
+
+    def forget(self, write_id: bytes) -> None:
+        """What overwrote it was not stored after all."""
+        self._dots.pop(write_id, None)
+
+    def clear(self, now: float) -> None:
+        self._dots.clear()
+        self.since = now
+
     def find(self, write_id: bytes) -> Dot | None:
         found = self._dots.get(write_id)
         return found[0] if found is not None else None
@@ -103,29 +116,49 @@ class Replica:
                 own = kept
         return own
 
-    def merge(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes) -> None:
-        """Take part of a version into the own copy, or into the hint for the primary that this node stands in for."""
+    def merge(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes) -> bool:
+        """Take a version into the own copy, or into the hint for the primary that this node stands in for.
+
+        False: it held an echo. Whoever sent it should be shown what this node has. Raises StoreFailed, StateTooLarge.
+        """
         if stands_for:
             self._hints.keep(stands_for, at, bucket, key, state)
-            return
+            return True
         known = self._read_own(at, bucket, key)
         if known == state:
-            return
+            return True
         incoming = decode(state)
         if not known:
             self._check_counter(incoming, None)
             self.keys += 1
             self._runtime.store.write(at, bucket, key, state)
-            return
+            return True
         before = decode(known)
         self._check_counter(incoming, before)
-        after = sync(before, incoming)
+        both = sync(before, incoming)
+        after = self._without_echoes(before, both)
         merged = state if after is incoming else encode(after)
         if merged != known:
             if after is not incoming:
                 check_size(after, merged)
             self._remember_overwritten(before, after)
             self._runtime.store.write(at, bucket, key, merged)
+        return after is both
+
+    def _without_echoes(self, before: Siblings, after: Siblings) -> Siblings:
+        """Leave out what came under another dot to a node where it had been overwritten already."""
+        overwritten = self.overwritten
+        for sibling in after.live:
+            if sibling.write_id in overwritten:
+                break
+        else:
+            return after  # the usual case
+        had = {sibling.write_id for sibling in before.live}  # it is back here: what overwrote it was lost
+        live = tuple([s for s in after.live if s.write_id in had or s.write_id not in overwritten])
+        if len(live) == len(after.live):
+            return after
+        self._runtime.counters["echoes_dropped"] += len(after.live) - len(live)
+        return Siblings(live, after.context)
 
     def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, new: bool) -> None:
         """Keep a state that was computed from everything that this node holds: `new` when it held nothing."""
@@ -143,8 +176,10 @@ class Replica:
         except DamagedRow:
             self._runtime.counters["rows_damaged"] += 1
             self._identity.new_epoch("a damaged row was found")
-            # Gone for good, in the same turn as the new epoch: what replaces it comes from the peers.
+            # Gone for good, in the same turn as the new epoch: what replaces it comes from the peers. And what it had overwritten
+            # may have been overwritten by what is lost with it.
             self._runtime.store.write(at, bucket, key, b"")
+            self.overwritten.clear(self._runtime.now)
             self.keys -= 1
             return b""
 
@@ -158,14 +193,15 @@ class Replica:
     # --- write ids --------------------------------------------------------------------------------------------------------
 
     def _remember_overwritten(self, before: Siblings, after: Siblings) -> None:
-        kept = {sibling.dot for sibling in after.live}
+        kept = {sibling.write_id for sibling in after.live}  # under whatever dot
         for sibling in before.live:
-            if sibling.dot not in kept:
+            if sibling.write_id not in kept:
                 self.remember(sibling.write_id, sibling.dot)
 
     def remember(self, write_id: bytes, dot: Dot) -> None:
         if write_id:
             self.overwritten.add(write_id, dot, self._runtime.now)
+            self._runtime.aborts.append((self.overwritten.forget, write_id))
 
     def find(self, state: Siblings, write_id: bytes) -> Dot | None:
         """The dot of a write that is in this state, or that was overwritten here not long ago."""
@@ -201,9 +237,16 @@ class Replica:
             message.hint_for = ""  # the sender holds us for away, and has found us: it is our own copy
         if message.hint_for and message.hint_for not in self._membership.members:
             raise BadMessage(f"a hint for {message.hint_for!r}, who is no member")
-        self.merge(message.hint_for, at, message.bucket, message.key, message.state)
+        if not self.merge(message.hint_for, at, message.bucket, message.key, message.state):
+            self._correct(sender, at, message.bucket, message.key)
         if message.request_id:
             self._runtime.send(sender, WriteReply(message.request_id))
+
+    def _correct(self, sender: Address, at: int, bucket: str, key: bytes) -> None:
+        """Repair what a primary holds that has sent us an echo."""
+        primaries = self._routes.copies(self._routes.partition_of(at), self._membership.policy(bucket).n).primaries
+        if sender in primaries:
+            self._runtime.send(sender, Write(0, bucket, key, self._read_own(at, bucket, key), "", BUDGET_MS_MAX))
 
     def on_recall(self, sender: Address, message: Recall) -> None:
         if message.budget_ms <= 0:

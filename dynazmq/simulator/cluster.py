@@ -64,6 +64,12 @@ class NodeHandle:
         if not self.process.alive:
             self.process.start()
 
+    def come_back(self) -> None:
+        """Restart, and wait until everybody has noticed both."""
+        self.restart()
+        self._cluster.run(1.0)
+        self._cluster.wait(lambda: all(other.sees(self) == "up" for other in self._cluster.nodes), f"{self} is back")
+
     def pause(self) -> None:
         self.process.pause()
 

@@ -50,7 +50,9 @@ CRASH_POINTS = (BEFORE_COMMIT, AFTER_COMMIT, AMID_SENDING)
 _FRAMES_PER_TURN_MAX = 128
 _ROUNDS_MAX = 8
 _CLOCKS_DIFFER_MS = 3_600_000
+_LATE_MS = 250
 _WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
+_WITH_AGE = frozenset((Put, Recall))
 _ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
 _FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
 
@@ -283,7 +285,9 @@ class Process:
                 node.runtime.counters["messages_of_other_lives"] += 1
                 continue
             if age_ms and message.__class__ in _WITH_BUDGET:
-                cast(Get, message).budget_ms -= age_ms
+                cast(Put, message).budget_ms -= age_ms
+                if age_ms >= _LATE_MS and message.__class__ in _WITH_AGE:
+                    cast(Put, message).age_ms += age_ms
             node.receive(sender, message)
 
     def _check(self, source: str, envelope: Envelope, messages: list[Message]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -119,6 +120,24 @@ def test_silence_goes_to_the_next_one_with_the_same_write_id_and_the_age_of_the_
     link, again = bench.only_sent()
     assert link == third
     assert 600 <= again.age_ms <= 602
+
+
+def test_after_a_round_of_silence_the_next_is_asked_with_more_patience() -> None:
+    """Nodes that are slow and not dead would be kept so by ever more attempts."""
+    bench = Bench(nodes=3)
+    bench.put(timeout=30.0)
+    times = []
+    while not bench.ended:
+        times += [bench.now for _ in bench.sent()]
+        due = bench.core.next_deadline()
+        assert due is not None
+        bench.wait(due - bench.now)
+
+    attempts = [later - earlier for earlier, later in pairwise(times)]
+    for number, seconds in enumerate(attempts):
+        expected = ATTEMPT_S * 2 ** min(number // 3, 3)
+        assert expected - 1e-6 <= seconds <= expected + (1.0 if number % 3 == 2 else 1e-6)
+    assert len(times) < 20
 
 
 def test_the_age_counts_from_the_start_even_if_the_first_nodes_only_refused() -> None:
