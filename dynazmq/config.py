@@ -23,7 +23,7 @@ STATE_BYTES_MAX = 12 << 20
 """All siblings of one key together. A put that would pass it is refused: resolve the siblings first."""
 
 SIBLINGS_MAX = 256
-"""A put that would make more siblings of a key than this is refused: resolve them first. Each costs every read and write of the key."""
+"""A put that would make more siblings of a key than this is refused: resolve them first. Each makes all its requests slower."""
 
 MERGED_BYTES_MAX = 15 << 20
 """Siblings that puts on several nodes have made may together be more than one put may. A replica merges them up to this, so that

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -50,6 +51,8 @@ class _AsyncDriver:
             raise ClientClosed("this client was opened before: make another with dynazmq.aio.connect")
         self._loop = asyncio.get_running_loop()
         self._links = links = Links(self.target)
+        # Collected unclosed, in whatever order, ZeroMQ's context would wait for its sockets for ever.
+        self._finalizer = weakref.finalize(self, links.close)
         deadline = time.monotonic() + self._timeout
         try:
             while links.core.view is None:
@@ -190,7 +193,7 @@ class _AsyncDriver:
             for descriptor in self._watched.values():
                 self._loop.remove_reader(descriptor)
         self._watched.clear()
-        self._links.close()
+        self._finalizer()
 
 
 class AsyncBucket:

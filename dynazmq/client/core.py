@@ -50,7 +50,7 @@ from dynazmq.errors import ClientClosed, DynazmqError
 ATTEMPT_S = 0.3
 """A node that has not answered in this time is asked no longer: nodes answer in milliseconds, or refuse at once."""
 
-_DOUBLINGS_MAX = 3
+_DOUBLINGS_MAX = 5
 """When a whole round was met with silence, it is the cluster that is slow, and asking again as fast would keep it so: the time
 of an attempt doubles with each round. The answers to the earlier ones are still waited for."""
 
@@ -411,6 +411,7 @@ class ClientCore:
             return
         if self.view is None:
             self._refreshed, self._next_refresh = now, now + _REFRESH_S
+            self._avoid.clear()  # their connections were just being made
         elif view.ring.version < self.view.ring.version:
             return
         self._cluster_id = view.cluster_id

@@ -64,6 +64,7 @@ class Links:
         self.core = ClientCore(target.endpoints, target.cluster_id, SystemRandom(), time.monotonic())
         self.opened: list[tuple[Link, zmq.Socket[bytes]]] = []
         self.retired: list[tuple[Link, zmq.Socket[bytes]]] = []
+        self._pid = os.getpid()
         self._seeds = target.endpoints
         self._view: View | None = None  # the one that the sockets stand for
         self._sockets: dict[Link, zmq.Socket[bytes]] = {}
@@ -161,7 +162,9 @@ class Links:
         return list(self._sockets.items())
 
     def close(self) -> None:
-        """Again does nothing."""
+        """Again does nothing; so does a forked child, whose sockets they are not."""
+        if os.getpid() != self._pid:
+            return
         for _, socket in (*self.sockets(), *self.retired):
             socket.close()
         self._sockets.clear()

@@ -182,9 +182,7 @@ class Gets:
                 del self._ops[op.request_id]
             else:
                 self._end(op, TIMEOUT, "the deadline passed before enough replicas answered")
-        elif op.done:
-            self._runtime.call_at(op.deadline, self._overdue, op)
-        elif not op.candidates:
+        elif op.done or not op.candidates:
             self._runtime.call_at(op.deadline, self._overdue, op)
         elif any(self._failure.silent(node, op.started) for node in op.quorum.outstanding) or self._latency.may_hedge():
             self._runtime.counters["hedges"] += 1
@@ -237,7 +235,8 @@ class Gets:
             merged = sync(merged, decode(state))
         raw = encode(merged)
         if not fits(merged, raw):
-            text = f"{len(merged.live):,} siblings of {len(raw):,} bytes on {len(states)} nodes together: read with r=1 and resolve"
+            count = len(merged.live)
+            text = f"{count:,} siblings of {len(raw):,} bytes on {len(states)} nodes together: read with r=1 and resolve"
             self._fail(op.client, op.message.request_id, INVALID, 0, 0, text)
             return None
         copies = self._routes.copies(self._routes.partition_of(op.at), self._membership.policy(op.message.bucket).n)

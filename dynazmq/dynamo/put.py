@@ -262,8 +262,11 @@ class Puts:
     # --- 4. afterwards ----------------------------------------------------------------------------------------------------
 
     def _overdue(self, op: PutOp) -> None:
-        """Somebody is slow. Before W: stand in for them now, if they are silent or that may be hedged. After W: give them the patience
-        that a hint is worth, and then as long as they answer others. At the deadline nobody is waited for."""
+        """Somebody is slow. Before W: stand in for them now, if they are silent or that may be hedged.
+
+        After W: give them the patience that a hint is worth, and then as long as they answer others. At the deadline nobody is
+        waited for.
+        """
         if op.request_id not in self._ops:
             return
         now = self._runtime.now

@@ -163,10 +163,8 @@ def _supersedes(b: Siblings, a: Siblings) -> bool:
         if counter > vector.get(actor, 0):
             return False
     seen = theirs.vector
-    for new in b.live:
-        if new.counter <= seen.get(new.actor, 0) and all(new[:2] != old[:2] for old in a.live):
-            return False
-    return True
+    lost = [new[:2] for new in b.live if new.counter <= seen.get(new.actor, 0)]  # unless a has it still
+    return not lost or {old[:2] for old in a.live}.issuperset(lost)
 
 
 def _one_per_write(siblings: Iterable[Sibling]) -> tuple[Sibling, ...]:

@@ -30,15 +30,33 @@ class Disk(MemoryStorage):
         """Whether a commit would write a row or a hint."""
         return bool(self._new_rows or self._new_hints)
 
-    def read(self, place: int, bucket: str, key: bytes) -> bytes:
+    def _check_readable(self) -> None:
         if self.fail_reads:
             raise StoreFailed("disk I/O error")
+
+    def read(self, place: int, bucket: str, key: bytes) -> bytes:
+        self._check_readable()
         return super().read(place, bucket, key)
 
     def read_hint(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
-        if self.fail_reads:
-            raise StoreFailed("disk I/O error")
+        self._check_readable()
         return super().read_hint(target, place, bucket, key)
+
+    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+        self._check_readable()
+        return super().hints(target, after, limit)
+
+    def hint_counts(self) -> dict[str, int]:
+        self._check_readable()
+        return super().hint_counts()
+
+    def key_count(self) -> int:
+        self._check_readable()
+        return super().key_count()
+
+    def get_meta(self, name: str) -> bytes | None:
+        self._check_readable()
+        return super().get_meta(name)
 
     # --- looking at it, past the node -------------------------------------------------------------------------------------
 

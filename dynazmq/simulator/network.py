@@ -1,8 +1,8 @@
 """A network with a will of its own: frames are late, lost, doubled, garbled, overtaken; links are cut, in one direction or both.
 
 What it models of ZeroMQ (wire/sockets.py) is what the core can tell: a send is refused at once when the peer's process is gone,
-when its connection has been dead for longer than the heartbeats allow, or when a thousand frames wait; everything else is accepted
-and may still never arrive. A node that is back is connected to a little later.
+when its connection has been dead for longer than the heartbeats allow, or when a thousand frames wait; everything else is
+accepted and may still never arrive. A node that is back is connected to a little later.
 
 Ports have names: a node's is its own, a client's begins with "client:". A client is beside a node (it can reach what that node
 can) or beside none (it can reach everybody).

@@ -135,7 +135,7 @@ def test_after_a_round_of_silence_the_next_is_asked_with_more_patience() -> None
 
     attempts = [later - earlier for earlier, later in pairwise(times)]
     for number, seconds in enumerate(attempts):
-        expected = ATTEMPT_S * 2 ** min(number // 3, 3)
+        expected = ATTEMPT_S * 2 ** min(number // 3, 5)
         assert expected - 1e-6 <= seconds <= expected + (1.0 if number % 3 == 2 else 1e-6)
     assert len(times) < 20
 

@@ -51,6 +51,18 @@ def test_seeds_are_asked_often_enough_that_connecting_is_not_felt() -> None:
     assert core.tried == {link_of("n1"): "no connection"}
 
 
+def test_a_node_that_was_asked_before_its_connection_was_there_is_not_avoided_for_that() -> None:
+    core = seeds("n1", "n2")
+    core.tick(0.0)
+    for link, messages in core.drain().items():
+        core.undeliverable(link, messages, 0.0)
+
+    core.receive(link_of("n1"), [topology(["n1", "n2"])], 0.01)
+
+    assert core.standing(link_of("n1"))
+    assert core.standing(link_of("n2"))
+
+
 def test_another_cluster_at_the_endpoint_is_not_believed() -> None:
     core = seeds("n1", "n2", cluster_id=7)
     core.tick(0.0)

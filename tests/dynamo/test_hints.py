@@ -1,0 +1,132 @@
+"""§4.6: hints are kept for who is away, brought home, and forgotten only then."""
+
+from __future__ import annotations
+
+from lone_node import CLIENT, LoneNode, a_put, of, written
+
+from dynazmq.dynamo.messages import Handoff, HandoffReply, Refused, Write
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.versions import Siblings, decode, encode
+
+
+def keeping(count: int = 1, handoff_batch: int = 64) -> tuple[LoneNode, str]:
+    """A node with so many hints for a target that is away."""
+    lone = LoneNode()
+    lone.node.hints._batch = handoff_batch
+    target = "c"
+    lone.away.add(target)
+    lone.pass_time(1.5)
+    for i in range(count):
+        lone.hear("b", a_hint(b"k%d" % i, written(("b", b"v")), target))
+    return lone, target
+
+
+def a_hint(key: bytes, state: Siblings, target: str) -> Write:
+    return Write(5, "default", key, encode(state), target, 1000)
+
+
+def come_back(lone: LoneNode, target: str) -> list[tuple[str, Handoff]]:
+    """Until the first handoffs leave."""
+    lone.away.discard(target)
+    for _ in range(100):
+        if handoffs := of(Handoff, lone.turn(0.05)):
+            return handoffs  # type: ignore[return-value]
+    return []
+
+
+def test_nothing_is_sent_while_the_target_is_away() -> None:
+    lone, target = keeping(3)
+    assert lone.node.hints.pending == {target: 3}
+    assert of(Handoff, lone.pass_time(5.0)) == []
+
+
+def test_a_hint_goes_home_and_is_deleted_when_it_is_durable_there() -> None:
+    lone, target = keeping()
+    ((to, handoff),) = come_back(lone, target)
+    assert (to, decode(handoff.state).values) == (target, [b"v"])
+    assert lone.disk.hint_counts() == {target: 1}, "not before"
+    lone.hear(target, HandoffReply(handoff.request_id))
+    assert (lone.disk.hint_counts(), lone.node.hints.pending) == ({}, {})
+
+
+def test_many_writes_to_a_key_are_one_hint() -> None:
+    lone, target = keeping()
+    for value in (b"w", b"x"):
+        lone.hear("b", a_hint(b"k0", written(("b", b"v"), ("b", value), covering=True), target))
+    assert lone.node.hints.pending == {target: 1}
+
+
+def test_a_write_that_came_while_the_hint_was_under_way_is_not_forgotten_with_it() -> None:
+    lone, target = keeping()
+    ((_, handoff),) = come_back(lone, target)
+    newer = written(("b", b"v"), ("b", b"newer"), covering=True)
+    lone.hear("b", a_hint(b"k0", newer, target))
+    said = lone.hear(target, HandoffReply(handoff.request_id))
+    said += lone.pass_time(1.0)
+    ((_, again),) = of(Handoff, said)
+    assert decode(again.state).values == [b"newer"]
+    lone.hear(target, HandoffReply(again.request_id))
+    assert lone.disk.hint_counts() == {}
+
+
+def test_one_batch_is_under_way_at_a_time_and_its_acknowledgements_pace_the_next() -> None:
+    lone, target = keeping(10, handoff_batch=4)
+    batch = come_back(lone, target)
+    assert len(batch) == 4
+    assert of(Handoff, lone.pass_time(1.0)) == []
+    said = []
+    for _, handoff in batch:
+        said += lone.hear(target, HandoffReply(handoff.request_id))
+    assert len(of(Handoff, said)) == 4
+
+
+def test_a_batch_that_is_not_acknowledged_is_sent_again_from_the_beginning() -> None:
+    lone, target = keeping(2)
+    first = come_back(lone, target)
+    again = of(Handoff, lone.pass_time(3.0))
+    assert sorted(h.key for _, h in again) == sorted(h.key for _, h in first)
+    lone.hear(target, HandoffReply(first[0][1].request_id))  # too late to be believed: it is sent again
+    assert lone.node.hints.pending == {target: 2}
+
+
+def test_a_target_that_refuses_is_asked_again_later() -> None:
+    lone, target = keeping()
+    ((_, handoff),) = come_back(lone, target)
+    lone.hear(target, Refused(handoff.request_id, "full"))
+    ((_, again),) = of(Handoff, lone.pass_time(0.6))
+    assert again.key == handoff.key
+
+
+def test_hints_are_counted_again_after_a_restart() -> None:
+    lone, target = keeping(3)
+    lone.start()
+    assert lone.node.hints.pending == {target: 3}
+
+
+def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_process_nor_the_delivery() -> None:
+    lone, target = keeping()
+    lone.disk.fail_reads = True
+    assert come_back(lone, target) == []
+    assert lone.node.runtime.counters["store_failures"] >= 1
+    lone.disk.fail_reads = False
+    assert len(of(Handoff, lone.pass_time(1.0))) == 1
+
+
+def test_a_dot_given_as_a_stand_in_is_never_given_again_after_its_hint_went_home() -> None:
+    lone = LoneNode()
+    key = lone.key(3)
+    away = lone.peers(key)[:3]
+    actors = set()
+    for i in range(3):
+        lone.away.update(away)
+        lone.pass_time(1.5)
+        lone.hear(CLIENT, a_put(key, b"v", write_id=b"%016d" % i, w=1))
+        actors.add(lone.node.identity.stand_in_actor)
+        for target in away:
+            for to, handoff in come_back(lone, target):
+                lone.hear(to, HandoffReply(handoff.request_id))
+            for to, handoff in of(Handoff, lone.pass_time(1.0)):
+                lone.hear(to, HandoffReply(handoff.request_id))
+        assert lone.node.hints.pending == {}
+    assert len(actors) == 3
+    assert lone.disk.read(place("default", key), "default", key) == b""

@@ -1,0 +1,174 @@
+"""The node as its driver sees it: turns, failed commits, frames of other lives, looking without touching."""
+
+from __future__ import annotations
+
+import json
+
+from lone_node import CLIENT, LoneNode, a_get, a_put, bytes_of, of, written
+
+from dynazmq.dynamo.identity import INCARNATION_MAX
+from dynazmq.dynamo.messages import (
+    INVALID,
+    NOT_YET,
+    STORAGE,
+    Failure,
+    Get,
+    Read,
+    Refused,
+    StatusReply,
+    StatusRequest,
+    Topology,
+    TopologyRequest,
+    Write,
+    WriteReply,
+)
+from dynazmq.dynamo.versions import EMPTY, encode
+
+
+def fail_commit(lone: LoneNode) -> None:
+    lone.disk.rollback()
+    lone.node.turn_failed()
+
+
+def test_when_the_commit_fails_nothing_is_said_that_rests_on_it() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    second = lone.peers(key)[0]
+    lone.node.receive(CLIENT, a_put(key))
+    lone.node.receive(second, Write(5, "default", key, encode(written(("b", b"1"))), "", 1000))
+    lone.node.receive(second, Read(6, "default", b"another", 1000))
+    fail_commit(lone)
+    said = lone.flush()
+    assert of(Write, said) == []
+    assert of(WriteReply, said) == []
+    assert [(to, failure.code) for to, failure in of(Failure, said)] == [(CLIENT, STORAGE)]
+    assert [(to, refused.request_id) for to, refused in of(Refused, said)] == [(second, 5)]
+    assert lone.stored(key) == EMPTY
+    assert lone.node.in_flight == 0
+
+
+def test_a_dot_of_a_failed_commit_is_given_again_since_nobody_has_seen_it() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    lone.node.receive(CLIENT, a_put(key))
+    fail_commit(lone)
+    lone.flush()
+    lone.hear(CLIENT, a_put(key, b"second", write_id=b"2" * 16))
+    assert [sibling.counter for sibling in lone.stored(key).live] == [1]
+
+
+def test_a_commit_that_fails_in_a_later_round_takes_nothing_back_that_was_committed_in_an_earlier_one() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    said = lone.hear(CLIENT, a_put(key))  # committed and spoken of
+    for to, write in of(Write, said):
+        lone.node.undeliverable(to, [write])  # new work in the same turn
+    fail_commit(lone)
+    assert of(Failure, lone.flush()) == []
+    assert lone.stored(key).values == [b"v"]
+    assert lone.node.in_flight == 1
+
+
+def test_an_epoch_that_could_not_be_stored_is_not_used() -> None:
+    lone = LoneNode()
+    epoch = lone.node.identity.epoch
+    lone.node.identity.new_epoch("a test")
+    fail_commit(lone)
+    assert lone.node.identity.epoch == epoch
+
+
+def test_what_is_undeliverable_is_as_good_as_refused() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    second, _, fourth, _ = lone.peers(key)
+    writes = dict(of(Write, lone.hear(CLIENT, a_put(key))))
+    lone.node.undeliverable(second, [writes[second]])
+    ((to, hint),) = of(Write, lone.flush())
+    assert (to, hint.hint_for) == (fourth, second)
+    assert lone.node.failure.state_of(second) == "suspect"
+
+
+def test_a_reply_to_a_client_that_has_gone_is_counted() -> None:
+    lone = LoneNode()
+    lone.node.undeliverable(CLIENT, [Failure(1, 1, 0, 0, 0, "")])
+    assert lone.node.runtime.counters["replies_undeliverable"] == 1
+
+
+def test_a_node_that_stops_begins_nothing_and_answers_its_peers() -> None:
+    lone = LoneNode()
+    lone.node.stopping = True
+    ((_, failure),) = of(Failure, lone.hear(CLIENT, a_get(b"k")))
+    assert failure.code == NOT_YET
+    assert len(lone.hear("b", Read(6, "default", b"k", 1000))) == 1
+
+
+def test_what_only_peers_may_say_is_refused_to_clients() -> None:
+    lone = LoneNode()
+    assert lone.hear(CLIENT, Write(5, "default", b"k", bytes_of(("b", b"1")), "", 1000)) == []
+    assert lone.node.runtime.counters["messages_refused"] == 1
+
+
+def test_bytes_that_are_no_state_are_refused_and_the_node_goes_on() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    ((_, refused),) = lone.hear("b", Write(5, "default", key, b"\x93\x90\x90\x90", "", 1000))
+    assert isinstance(refused, Refused)
+    assert lone.hear("b", Write(6, "default", key, bytes_of(("b", b"1")), "", 1000)) == [("b", WriteReply(6))]
+
+
+def test_bad_requests_are_answered_with_the_limit_and_what_was_given() -> None:
+    lone = LoneNode()
+    for request, words in (
+        (a_get(b""), "1 to 1,024 bytes, this one 0"),
+        (a_get(b"k" * 1025), "this one 1,025"),
+        (a_get(b"k", bucket="b" * 65), "1 to 64 bytes, this one 65"),
+        (a_get(b"k", r=4), "r=4 is not in 1..3"),
+        (a_get(b"k", n=9), "n=9 is not in 1..3"),
+        (a_put(b"k", w=-2), "w=-2"),
+        (a_put(b"k", pw=7), "pw=7"),
+        (a_put(b"k", write_id=b"short"), "16 bytes, this one 5"),
+        (a_put(b"k", b"v" * ((1 << 20) + 1)), "1,048,577 bytes is over the limit of 1,048,576"),
+        (a_put(b"k", context=b"garbage"), "context"),
+    ):
+        ((to, failure),) = of(Failure, lone.hear(CLIENT, request))
+        assert (to, failure.code) == (CLIENT, INVALID)
+        assert words in failure.text
+
+
+def test_a_frame_of_an_earlier_life_of_a_peer_is_void_and_one_that_nobody_could_refute_as_well() -> None:
+    lone = LoneNode()
+    assert lone.node.heard("b", 1000)
+    assert lone.node.heard("b", 1001)
+    assert not lone.node.heard("b", 1000)
+    assert not lone.node.heard("b", INCARNATION_MAX + 1)
+    assert lone.node.heard("b", 1001), "it has left no trace"
+    assert not lone.node.heard("stranger", 5)
+
+
+def test_incarnations_end_somewhere_and_a_node_starts_there_too() -> None:
+    lone = LoneNode()
+    lone.node.identity.refute(INCARNATION_MAX)
+    assert lone.node.identity.incarnation == INCARNATION_MAX
+    lone.flush()
+    lone.start()
+    assert lone.node.identity.incarnation == INCARNATION_MAX
+
+
+def test_status_and_topology_say_what_is_and_change_nothing() -> None:
+    lone = LoneNode()
+    lone.hear(CLIENT, a_put(lone.key(0)))
+    before = (lone.disk.commits, lone.disk.snapshot().rows(), dict(lone.node.runtime.counters))
+    ((_, reply),) = of(StatusReply, lone.hear(CLIENT, StatusRequest(4)))
+    document = json.loads(reply.status)
+    assert (document["name"], document["keys"], document["in_flight"]) == ("a", 1, 1)
+    ((_, topology),) = of(Topology, lone.hear(CLIENT, TopologyRequest(5)))
+    assert sorted(row[0] for row in topology.members) == ["a", "b", "c", "d", "e"]
+    assert (lone.disk.commits, lone.disk.snapshot().rows(), dict(lone.node.runtime.counters)) == before
+
+
+def test_an_expired_request_is_dropped_without_an_answer() -> None:
+    lone = LoneNode()
+    assert lone.hear(CLIENT, a_get(b"k", budget_ms=0)) == []
+    assert lone.hear(CLIENT, a_put(b"k", budget_ms=-5)) == []
+    assert isinstance(a_get(b"k"), Get)
+    assert lone.node.runtime.counters["expired"] == 2

@@ -1,0 +1,124 @@
+"""§4.5: a retried put asks what became of its first try (design 4.2)."""
+
+from __future__ import annotations
+
+from lone_node import CLIENT, LoneNode, a_put, of
+
+from dynazmq.dynamo.messages import (
+    OVERLOADED,
+    TIMEOUT,
+    Failure,
+    Message,
+    PutReply,
+    Recall,
+    RecallReply,
+    Refused,
+    Write,
+    WriteReply,
+)
+from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.versions import EMPTY, encode, put
+
+
+def retried(**fields: int) -> tuple[LoneNode, bytes, list[str], dict[str, Recall]]:
+    """A retry has just come to the key's first primary: the questions that it asks, by peer."""
+    lone = LoneNode()
+    key = lone.key(0)
+    said = lone.hear(CLIENT, a_put(key, age_ms=400, **fields))
+    assert of(Write, said) == []
+    return lone, key, lone.peers(key), asked(said)
+
+
+def asked(said: list[tuple[Address, Message]]) -> dict[str, Recall]:
+    return {str(to): recall for to, recall in of(Recall, said)}
+
+
+def never(recall: Recall, sure: bool = True) -> RecallReply:
+    return RecallReply(recall.request_id, sure, "", 0, b"")
+
+
+def test_when_all_are_certain_that_it_was_never_there_it_is_written() -> None:
+    lone, _, (second, third, *_), recalls = retried()
+    assert sorted(recalls) == sorted([second, third])
+    assert lone.hear(second, never(recalls[second])) == [], "the last one may know it"
+    assert len(of(Write, lone.hear(third, never(recalls[third])))) == 2
+
+
+def test_one_that_knows_it_settles_it_and_only_its_copies_are_completed() -> None:
+    lone, key, (second, third, *_), recalls = retried()
+    state, _, _ = put(EMPTY, EMPTY.context, "b~epoch", b"v", b"w" * 16, 1)
+    writes = of(Write, lone.hear(second, RecallReply(recalls[second].request_id, True, "b~epoch", 1, encode(state))))
+    assert {write.state for _, write in writes} == {encode(state)}
+    assert lone.stored(key) == state
+    ((_, reply),) = of(PutReply, lone.hear(third, WriteReply(writes[0][1].request_id)))
+    assert sorted(reply.acked) == sorted(["a", third])
+
+
+def test_one_that_knows_what_overwrote_it_does_not_bring_it_back() -> None:
+    lone, key, (second, _, *_), recalls = retried()
+    first, _, _ = put(EMPTY, EMPTY.context, "b~epoch", b"v", b"w" * 16, 1)
+    after, _, _ = put(first, first.context, "b~epoch", b"new", b"n" * 16, 1)
+    lone.hear(second, RecallReply(recalls[second].request_id, True, "b~epoch", 1, encode(after)))
+    assert lone.stored(key).values == [b"new"]
+
+
+def test_one_that_is_silent_is_waited_for_a_little_when_enough_are_certain() -> None:
+    lone, _, (second, *_), recalls = retried()
+    lone.hear(second, never(recalls[second]))
+    assert of(Write, lone.pass_time(0.09)) == []
+    assert of(Write, lone.pass_time(0.03))
+
+
+def test_one_that_refuses_is_not_waited_for() -> None:
+    lone, _, (second, third, *_), recalls = retried()
+    lone.hear(second, never(recalls[second]))
+    assert of(Write, lone.hear(third, Refused(recalls[third].request_id, "I/O error")))
+
+
+def test_too_few_that_are_certain_leave_the_outcome_unknown() -> None:
+    lone, key, (second, third, *_), recalls = retried()
+    lone.hear(second, never(recalls[second], sure=False))
+    lone.hear(third, never(recalls[third], sure=False))
+    ((to, failure),) = of(Failure, lone.pass_time(2.2))
+    assert (to, failure.code) == (CLIENT, TIMEOUT)
+    assert lone.stored(key) == EMPTY
+    assert lone.node.in_flight == 0
+
+
+def test_a_node_that_has_just_started_is_not_certain_itself() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    lone.start()
+    lone.pass_time(0.3)
+    second, third, *_ = lone.peers(key)
+    recalls = asked(lone.hear(CLIENT, a_put(key, age_ms=5000)))
+    lone.hear(second, never(recalls[second]))
+    assert of(Write, lone.hear(third, never(recalls[third]))), "two of three are enough"
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    lone, _, (second, *_), recalls = retried(w=1)
+    lone.hear(second, never(recalls[second]))
+    lone.hear(second, never(recalls[second]))
+    assert of(Write, lone.pass_time(0.5)) == [], "w=1: all three must be certain"
+
+
+def test_a_retry_that_comes_twice_is_written_once() -> None:
+    lone, key, (second, third, *_), recalls = retried()
+    again = asked(lone.hear(CLIENT, a_put(key, age_ms=500)))
+    for question in (recalls, again):
+        lone.hear(second, never(question[second]))
+        lone.hear(third, never(question[third]))
+    assert len(lone.stored(key).live) == 1
+
+
+def test_questions_are_bounded_as_other_requests_are() -> None:
+    lone = LoneNode(max_in_flight=3)
+    key = lone.key(0)
+    said = []
+    for i in range(5):
+        said += lone.hear(CLIENT, a_put(key, age_ms=400, write_id=b"%016d" % i))
+    assert [failure.code for _, failure in of(Failure, said)] == [OVERLOADED] * 2
+    assert lone.node.in_flight == 3
+    lone.pass_time(2.5)
+    assert lone.node.in_flight == 0

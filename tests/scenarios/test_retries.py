@@ -1,0 +1,265 @@
+"""Promise 6: a retried put never creates a sibling of itself, and replies are honest (§4.5; design 4.2, "the hard corner")."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynazmq.errors import Unavailable, WriteTimeout
+from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.network import Conditions
+from dynazmq.simulator.process import CLIENT
+
+
+def settled(seed: int, **options: object) -> Cluster:
+    """A cluster that has run for a while: its nodes' memory of write ids reaches back beyond what follows."""
+    cluster = Cluster(seed, **options)  # type: ignore[arg-type]
+    cluster.client("alice").connected()
+    cluster.client("bob").connected()
+    cluster.run(1.0)
+    return cluster
+
+
+def lose_answers(cluster: Cluster, node: NodeHandle, client: str = "alice") -> None:
+    """This client hears nothing from that node any more; what it sends arrives."""
+    cluster.cut(node, CLIENT + client)
+
+
+def test_c5_a_put_whose_answer_was_lost_is_one_value_after_its_retry() -> None:
+    cluster = settled(1)
+    alice = cluster.client("alice")
+    first = cluster.primaries("k")[0]
+    lose_answers(cluster, first)
+    before = cluster.world.now
+    alice.put("k", "v")
+    assert cluster.world.now - before > 0.3, "it was tried twice"
+    assert alice.get("k", r="all").values == ["v"]
+    assert sum(node.counters["retries_recognised"] for node in cluster.nodes) == 1
+    cluster.settle()
+    assert [len(node.state("k").live) for node in cluster.primaries("k")] == [1, 1, 1]
+
+
+def test_a_first_try_that_was_read_and_overwritten_does_not_come_back_with_its_retry() -> None:
+    """The hard corner: stored, read and overwritten before the retry reaches another coordinator."""
+    cluster = settled(2)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    lose_answers(cluster, cluster.primaries("k")[0])
+    call = alice.begin_put("k", "old")
+    cluster.run(0.1)
+    found = bob.get("k")
+    assert found.values == ["old"]
+    bob.put("k", "new", found.context)
+    assert not call.done
+    call.result()
+    assert bob.get("k", r="all").values == ["new"]
+    cluster.settle()
+    assert [node.holds("k") for node in cluster.primaries("k")] == [["new"]] * 3
+
+
+def test_a_first_try_that_was_read_and_deleted_does_not_come_back_with_its_retry() -> None:
+    cluster = settled(3)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    lose_answers(cluster, cluster.primaries("k")[0])
+    call = alice.begin_put("k", "old")
+    cluster.run(0.1)
+    bob.delete("k")
+    call.result()
+    assert bob.get("k", r="all").values == []
+
+
+def test_the_hard_corner_with_the_first_coordinator_dead() -> None:
+    """The others remember what was overwritten, too."""
+    cluster = settled(4)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    first = cluster.primaries("k")[0]
+    lose_answers(cluster, first)
+    call = alice.begin_put("k", "old")
+    cluster.run(0.05)
+    bob.put("k", "new", bob.get("k").context)
+    cluster.run(0.05)
+    first.crash()
+    call.result()
+    assert bob.get("k", r="all").values == ["new"]
+    cluster.settle()
+    assert bob.get("k", r="all").values == ["new"]
+
+
+def test_a_first_try_that_only_its_dead_coordinator_holds_folds_with_its_retry() -> None:
+    """Stored on one disk, then silence; written anew elsewhere. When the first is back the two are one (equal by write id)."""
+    cluster = settled(5)
+    alice = cluster.client("alice")
+    first = cluster.primaries("k")[0]
+    first.crash("after the commit")
+    alice.put("k", "v")
+    assert first.holds("k") == ["v"]
+    cluster.settle()
+    assert alice.get("k", r="all").values == ["v"]
+    cluster.run(0.1)
+    assert [len(node.state("k").live) for node in cluster.primaries("k")] == [1, 1, 1]
+
+
+def test_n9_a_put_whose_frame_comes_twice_is_done_once() -> None:
+    """The second time it is no retry for its sender: its write id alone tells."""
+    cluster = settled(6, conditions=Conditions(duplication=1.0))
+    alice = cluster.client("alice")
+    for i in range(10):
+        alice.put("k", f"v{i}", alice.get("k").context)
+    alice.put("k", "beside")
+    assert sorted(alice.get("k", r="all").values) == ["beside", "v9"]
+    cluster.settle()
+    assert [len(node.state("k").live) for node in cluster.primaries("k")] == [2, 2, 2]
+
+
+def test_n9_a_copy_of_a_frame_that_comes_after_the_value_was_overwritten_does_not_bring_it_back() -> None:
+    cluster = settled(7)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    first = cluster.primaries("k")[0]
+    frames: list[bytes] = []
+    arrive = first.process.arrive
+
+    def copy(source: str, frame: bytes) -> None:
+        if source == CLIENT + "alice":
+            frames.append(frame)
+        arrive(source, frame)
+
+    first.process.arrive = copy  # type: ignore[method-assign]
+    alice.put("k", "old", at=first.name)
+    bob.put("k", "new", bob.get("k").context)
+    first.process.arrive(CLIENT + "alice", frames[0])
+    cluster.settle()
+    assert [node.holds("k") for node in cluster.primaries("k")] == [["new"]] * 3
+
+
+@pytest.mark.parametrize("one_clock", [True, False])
+def test_p5_a_put_that_waited_in_a_frozen_node_does_not_come_back_after_its_retry_was_overwritten(one_clock: bool) -> None:
+    """It wakes within the put's deadline. With one clock it sees that the put is late and asks; without, the others drop it."""
+    cluster = settled(16, one_clock=one_clock)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    first = cluster.primaries("k")[0]
+    first.pause()
+    alice.put("k", "old")
+    bob.put("k", "new", bob.get("k").context)
+    assert cluster.world.now < 2.0
+    first.resume()
+    cluster.settle()
+    assert bob.get("k", r="all").values == ["new"]
+    assert [node.holds("k") for node in cluster.primaries("k")] == [["new"]] * 3
+    if one_clock:
+        assert first.counters["recalls"] == 1
+    else:
+        assert sum(node.counters["echoes_dropped"] for node in cluster.nodes) >= 1
+
+
+def test_a_forwarded_put_goes_on_to_the_next_primary_as_a_retry() -> None:
+    cluster = settled(8)
+    alice = cluster.client("alice")
+    first, second, _ = cluster.primaries("k")
+    outsider = cluster.fallbacks("k")[0]
+    cluster.cut(first, outsider)  # it gets the put and does it; its answer is lost
+    before = cluster.world.now
+    alice.put("k", "v", at=outsider.name)
+    assert 0.3 < cluster.world.now - before < 0.4
+    assert second.counters["recalls"] == second.counters["retries_recognised"] == 1
+    assert alice.get("k", r="all").values == ["v"]
+    assert len(first.state("k").live) == 1
+
+
+def test_i15_a_forwarded_put_of_unknown_outcome_is_never_called_not_attempted() -> None:
+    """The first primary has it and is silent, the second refuses: what the client hears is that the outcome is unknown."""
+    cluster = settled(9)
+    alice = cluster.client("alice")
+    first, second, third = cluster.primaries("k")
+    outsider = cluster.fallbacks("k")[0]
+    cluster.cut(first, outsider)
+    second.process.node.stopping = third.process.node.stopping = True  # they answer: not now, nothing was attempted
+    call = alice.begin_put("k", "v", at=outsider.name, timeout=1.0)
+    cluster.run(0.2)
+    assert first.holds("k") == ["v"]
+    cluster.run(1.0)
+    assert call.op is not None
+    assert call.op.outcome in ("ok", "unknown")
+    cluster.settle()
+    assert alice.get("k", r="all").values == ["v"]
+    assert len(cluster.primaries("k")[0].state("k").live) == 1
+
+
+def test_a_refusal_of_the_first_primary_sends_a_forwarded_put_to_the_second_at_once() -> None:
+    cluster = settled(10)
+    alice = cluster.client("alice")
+    first, second, _ = cluster.primaries("k")
+    first.process.node.stopping = True
+    before = cluster.world.now
+    done = alice.put("k", "v", at=cluster.fallbacks("k")[0].name)
+    assert cluster.world.now - before < 0.02
+    assert second.name in done.acked
+    assert second.counters["recalls"] == 0, "nothing was attempted: it is no retry"
+
+
+def test_when_every_primary_refuses_the_node_that_was_asked_coordinates_itself() -> None:
+    cluster = settled(11)
+    alice = cluster.client("alice")
+    for node in cluster.primaries("k"):
+        node.process.node.stopping = True
+    outsider = cluster.fallbacks("k")[0]
+    assert outsider.name in alice.put("k", "v", at=outsider.name).acked
+    assert alice.get("k").values == ["v"]
+
+
+def test_a_retry_that_its_forwarder_must_do_itself_is_a_retry_still() -> None:
+    """The first try reached a primary which then died, and so did the others: here it must not become a second value."""
+    cluster = settled(12, w=1, r=1)
+    alice = cluster.client("alice")
+    first, second, third = cluster.primaries("k")
+    outsider = cluster.fallbacks("k")[0]
+    cluster.cut(first, outsider)
+    call = alice.begin_put("k", "v", at=outsider.name)
+    cluster.run(0.2)
+    for node in (first, second, third):
+        node.crash()
+    assert outsider.name in call.result().acked
+    assert outsider.counters["recalls"] == 1
+    assert first.holds("k") == ["v"]
+    cluster.settle()
+    assert alice.get("k", r="all").values == ["v"]
+
+
+def test_unavailable_says_that_nothing_was_attempted_and_that_is_so() -> None:
+    cluster = settled(13, nodes=3)
+    alice = cluster.client("alice")
+    for node in cluster.nodes[1:]:
+        node.crash()
+    cluster.run(2.0)
+    with pytest.raises(Unavailable, match="nothing was attempted") as refused:
+        alice.put("k", "v")
+    assert (refused.value.required, refused.value.alive) == (2, 1)
+    cluster.settle()
+    assert cluster.rows("k") == dict.fromkeys(cluster.names, b"")
+
+
+def test_a_put_that_got_too_few_copies_in_time_says_how_many_there_are() -> None:
+    cluster = settled(14, nodes=3)
+    alice = cluster.client("alice")
+    first, second, third = cluster.primaries("k")
+    cluster.cut(first, second)
+    cluster.cut(first, third)
+    with pytest.raises(WriteTimeout) as late:
+        alice.put("k", "v", at=first.name, timeout=0.3)
+    assert late.value.outcome == "unknown"
+    cluster.settle()
+    assert [node.holds("k") for node in cluster.primaries("k")] == [["v"]] * 3
+    assert alice.get("k", r="all").values == ["v"]
+
+
+def test_every_answer_lost_for_a_while_no_write_is_doubled() -> None:
+    """Lost frames everywhere, one client: each of its writes is there once or was overwritten."""
+    cluster = settled(15, conditions=Conditions(loss=0.2))
+    alice = cluster.client("alice")
+    for i in range(30):
+        try:
+            alice.put("k", f"v{i}", alice.get("k").context)
+        except TimeoutError:
+            continue
+    cluster.network.conditions.loss = 0.0
+    cluster.settle()
+    values = alice.get("k", r="all").values
+    assert len(values) == len(set(values))
+    assert len(values) <= 2
