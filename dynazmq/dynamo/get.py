@@ -29,7 +29,7 @@ from dynazmq.dynamo.messages import (
     ReadReply,
     Write,
 )
-from dynazmq.dynamo.quorum import IMPOSSIBLE, REACHED, Quorum
+from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
@@ -101,7 +101,7 @@ class Gets:
             self._unavailable(client, message.request_id, copies, r, pr)
             return
         op = GetOp(client, message, at, next(self._runtime.request_ids), quorum, self._runtime.now)
-        op.candidates = self._in_order(copies)
+        op.candidates = list(copies.readers)
         self._ask(op, r)
 
     def _effective(self, message: Get) -> tuple[int, int, int]:
@@ -119,15 +119,6 @@ class Gets:
         return n, max(r, message.pr), message.pr
 
     # --- 2. replicas are asked --------------------------------------------------------------------------------------------
-
-    def _in_order(self, copies: Copies) -> list[tuple[str, bool]]:
-        """Whom to ask, last one first: this node's own copy costs nothing, then primaries and stand-ins, then spares."""
-        me = self._runtime.name
-        order = [(node, not stands_for) for node, stands_for in copies.targets]
-        order.sort(key=lambda candidate: candidate[0] != me)
-        order += [(node, False) for node in copies.spares]
-        order.reverse()
-        return order
 
     def _ask(self, op: GetOp, how_many: int) -> None:
         """Ask the next candidates; the own copy answers at once. Ends the op when nobody is left to ask."""
@@ -198,7 +189,7 @@ class Gets:
         op.states[who] = state
         if op.done:
             self._repair(op)  # a late answer to a hedged get
-        elif op.quorum.state == REACHED:
+        elif op.quorum.reached:
             op.done = True
             merged = self._repair(op)
             if merged is not None:

@@ -29,6 +29,10 @@ class Copies(NamedTuple):
     spares: tuple[str, ...]
     """Reachable nodes behind the targets, in order: asked when a target is slow."""
 
+    readers: tuple[tuple[str, bool], ...]
+    """(node, is it a primary) in the order in which a get asks them, *last one first*: this node's own copy costs nothing, then
+    the other targets, then the spares."""
+
     @property
     def reachable_primaries(self) -> list[str]:
         return [node for node, stands_for in self.targets if not stands_for]
@@ -71,7 +75,10 @@ class Routes:
                 targets.append((fallbacks.pop(0), primary))
             else:
                 alone.append(primary)
-        return Copies(primaries, tuple(targets), tuple(alone), tuple(fallbacks))
+        readers = [(node, not stands_for) for node, stands_for in targets]
+        readers.sort(key=lambda reader: reader[0] != self._name)
+        readers += [(node, False) for node in fallbacks]
+        return Copies(primaries, tuple(targets), tuple(alone), tuple(fallbacks), tuple(reversed(readers)))
 
     def copies_with_me(self, partition: int, n: int) -> Copies:
         """The same, but this node holds one of the copies: whoever coordinates a put issues its dot and so must store it."""
