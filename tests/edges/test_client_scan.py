@@ -115,13 +115,13 @@ def raw(keys: list[str | bytes]) -> list[bytes]:
     return [key.encode() if isinstance(key, str) else key for key in keys]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(clusters())
 def test_every_live_key_shows_once_in_the_order_of_places_and_no_deleted_one(cluster: Cluster) -> None:
     assert raw(scan(cluster)) == live(cluster)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(clusters(), st.dictionaries(st.integers(1, 6), st.integers(0, 4), max_size=3), st.sets(st.integers(1, 6), max_size=2))
 def test_nodes_that_fail_half_way_cost_no_key_or_it_is_said(
     cluster: Cluster, fails: dict[int, int], thought_away: set[int]

@@ -22,10 +22,12 @@ from dynazmq.dynamo.put import PutOp, Puts
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.versions import EMPTY, Context, Sibling, Siblings
+from dynazmq.simulator import faults
 from dynazmq.simulator.faults import CRASH, DAMAGE, FULL_DISK, ISOLATE, PAUSE, WIPE
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.process import Process
 from dynazmq.simulator.simulation import run_seed
+from dynazmq.simulator.workload import Load, Mix
 
 SEEDS = range(1, 41)
 
@@ -90,11 +92,13 @@ def place_no_hints(patch: pytest.MonkeyPatch) -> None:
 
 
 def give_dots_again_after_a_lost_disk(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(faults, "LOSSY", ())  # as often as there is time for
     patch.setattr(Identity, "_draw", lambda _self: "0000000001")
     patch.setattr(Replica, "_check_counter", lambda *_: None)
 
 
 def keep_the_epoch_when_a_row_is_damaged(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(faults, "LOSSY", ())
     patch.setattr(Identity, "new_epoch", lambda *_: None)
 
 
@@ -161,24 +165,26 @@ def forget_who_waits(patch: pytest.MonkeyPatch) -> None:
 
 
 LOSSES = Conditions(loss=0.1)
+MANY_KEYS = {"load": Load(clients=3, keys=12, requests=40, think_s=0.05), "every_s": 0.4, "lasting_s": 0.6}
+BLIND = {"load": Load(clients=3, keys=3, requests=50, think_s=0.05, mix=Mix(put_blind=8)), "every_s": 0.1, "lasting_s": 0.2}
 MUTANTS: dict[str, Mutant] = {
     patch.__name__: Mutant(patch, broken, faults, conditions, plan)
     for patch, broken, faults, conditions, plan in (
         (speak_before_commit, ("I1", "I15", "I12"), (CRASH,), Conditions(), {"every_s": 0.2}),
         (answer_although_the_commit_failed, ("I1", "I15"), (FULL_DISK,), Conditions(), {"w": 1, "r": 1}),
         (acknowledge_one_copy_too_early, ("I15",), (), Conditions(), {}),
-        (delete_a_hint_when_it_is_sent, ("I2", "I1"), (PAUSE, ISOLATE), LOSSES, {}),
+        (delete_a_hint_when_it_is_sent, ("I2", "I1"), (PAUSE, ISOLATE), LOSSES, MANY_KEYS),
         (acknowledge_hints_and_keep_none, ("I15",), (PAUSE, ISOLATE), Conditions(), {}),
-        (place_no_hints, ("I2",), (PAUSE, ISOLATE), Conditions(), {}),
-        (give_dots_again_after_a_lost_disk, ("I1", "I12"), (WIPE,), Conditions(), {}),
-        (keep_the_epoch_when_a_row_is_damaged, ("I1", "I12"), (DAMAGE,), Conditions(), {}),
+        (place_no_hints, ("I2",), (PAUSE, ISOLATE), Conditions(), MANY_KEYS),
+        (give_dots_again_after_a_lost_disk, ("I12",), (WIPE,), Conditions(), BLIND),
+        (keep_the_epoch_when_a_row_is_damaged, ("I12",), (DAMAGE,), Conditions(), BLIND),
         (write_every_retry_anew, ("I5",), (), LOSSES, {}),
         (last_write_wins_in_puts, ("I1",), (), Conditions(), {}),
         (last_write_wins_in_merges, ("I1",), (), Conditions(), {}),
         (drop_one_of_three_siblings, ("I1",), (), Conditions(), {}),
         (ignore_contexts, ("I4", "I5"), (), Conditions(), {}),
         (return_a_context_of_more_than_was_shown, ("I1",), (), Conditions(), {}),
-        (repair_nothing_on_reads, ("I2",), (WIPE,), Conditions(), {}),
+        (repair_nothing_on_reads, ("I2",), (WIPE,), Conditions(), {"load": Load(keys=40, requests=40)}),
         (forget_who_waits, ("I9", "I14"), (PAUSE,), LOSSES, {}),
     )
 }

@@ -1,11 +1,11 @@
 """Many random runs: whatever goes wrong, the promises hold, and a seed always does the same.
 
 Bugs that seeds have found, each with a scenario or a test of its own since:
-    5     a put whose frame came twice became two siblings (N9)
-    16    a hedged get at a node that is no primary stayed under way for ever, up to Overloaded
-    30    a store that failed under a timer ended the process
-    1217  W = 3 counted a primary and its own stand-in's hint as two copies
-    1368  a stand-in that was asked and never answered left nobody with a hint
+    a put whose frame came twice became two siblings (N9)
+    a hedged get at a node that is no primary stayed under way for ever, up to Overloaded
+    a store that failed under a timer ended the process
+    W = 3 counted a primary and its own stand-in's hint as two copies
+    a stand-in that was asked and never answered left nobody with a hint
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 from dynazmq.simulator.faults import LOSSY, PASSING
 from dynazmq.simulator.simulation import run_seed
 
-SEEDS = [*range(1, 97), 561, 843, 1217, 1368, 1505, 1507]
+SEEDS = range(1, 91)
 _AT_ONCE = 6
 
 _injected: Counter[str] = Counter()
@@ -28,7 +28,7 @@ _figures: Counter[str] = Counter()
 
 
 @pytest.mark.parametrize("seeds", [SEEDS[i : i + _AT_ONCE] for i in range(0, len(SEEDS), _AT_ONCE)], ids=str)
-def test_the_promises_hold(seeds: list[int]) -> None:
+def test_the_promises_hold(seeds: range) -> None:
     for seed in seeds:
         report = run_seed(seed)
         _injected.update(report.injected)
