@@ -7,15 +7,15 @@
 An actor's counters are per key and kept in the key's own row. So whoever may have lost a row may not count on under the same
 name: it would give a dot twice, and one of the two writes would silently vanish. A new epoch is taken when
   - the machine was booted anew and commits were not synced (loss of power may have cost the newest rows),
-  - a row turns out to be damaged, or
-  - a peer shows a dot of ours that we do not know (a backup was restored).
+  - a row turns out to be damaged, or the store says that it lost some,
+  - or a peer shows a dot of ours that we do not know (a backup was restored).
 """
 
 from __future__ import annotations
 
 import msgpack
 
-from dynazmq.dynamo.runtime import Runtime
+from dynazmq.dynamo.runtime import ROWS_LOST, Runtime
 from dynazmq.dynamo.versions import actor_id
 
 _META = "identity"
@@ -40,6 +40,9 @@ class Identity:
             self.new_epoch("the machine was booted anew and commits were not synced")
         elif not self.epoch:
             self.epoch = self._draw()
+        if lost := runtime.store.get_meta(ROWS_LOST):
+            self.new_epoch(f"rows were lost: {lost.decode(errors='replace')}")
+            runtime.store.set_meta(ROWS_LOST, b"")
         self._save()
 
     def reload(self) -> None:

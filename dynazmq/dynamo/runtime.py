@@ -21,6 +21,10 @@ Address = str | bytes
 """Who sends or gets a message: a peer's name (str), or what the transport calls a client (bytes)."""
 
 
+ROWS_LOST = "rows_lost"
+"""The meta value in which a store says that it lost rows and does not know which; empty or absent when it has not."""
+
+
 class StoreFailed(Exception):
     """The store could not read or write now: disk full, I/O error. What it holds is as before."""
 

@@ -4,8 +4,9 @@
             SQLite's integers are signed, and the order must stay the ring's.
     hints   what it keeps for primaries that are away: (target, place, bucket, key) → state, checksum
     meta    identity, ring, members, policies: name → value
+    journal what was committed lately and is not in `data` yet (journal.py); empty after a clean stop
 
-The tables are WITHOUT ROWID: rows lie in the order of the ring, so a partition is one run of neighbouring pages.
+The first three are WITHOUT ROWID: rows lie in the order of the ring, so a partition is one run of neighbouring pages.
 sqlite-utils is imported only when there is something to do: it costs a node 11 MB that an up-to-date database does not need.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from dynazmq.errors import StorageError
 
 APPLICATION_ID = 0x445A4D51  # "DZMQ", in the file's header: `file data.db` shows it
-VERSION = 1
+VERSION = 2
 
 
 def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
@@ -52,7 +53,16 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 checksum INTEGER NOT NULL, PRIMARY KEY (target, place, bucket, key)) WITHOUT ROWID"""
         )
         db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("PRAGMA user_version = 1")
 
+    @migrations()
+    def v2_journal(db: Database) -> None:
+        db.execute(
+            """CREATE TABLE journal (
+                slot INTEGER PRIMARY KEY, turn INTEGER NOT NULL, part INTEGER NOT NULL, parts INTEGER NOT NULL,
+                folded INTEGER NOT NULL, bytes INTEGER NOT NULL, rows BLOB NOT NULL, checksum INTEGER NOT NULL)"""
+        )
+        db.execute("PRAGMA user_version = 2")
+
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")  # first: what comes next may be cut off
     migrations.apply(Database(connection, execute_plugins=False))

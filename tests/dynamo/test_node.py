@@ -22,6 +22,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.runtime import ROWS_LOST
 from dynazmq.dynamo.versions import EMPTY, encode
 
 
@@ -172,3 +173,11 @@ def test_an_expired_request_is_dropped_without_an_answer() -> None:
     assert lone.hear(CLIENT, a_put(b"k", budget_ms=-5)) == []
     assert isinstance(a_get(b"k"), Get)
     assert lone.node.runtime.counters["expired"] == 2
+
+
+def test_a_store_that_lost_rows_gives_the_node_a_new_epoch_once() -> None:
+    lone = LoneNode()
+    lone.disk.set_meta(ROWS_LOST, b"2 pages are damaged")
+    lone.disk.commit()
+    assert lone.start().runtime.counters["epochs_renewed"] == 1
+    assert lone.start().runtime.counters["epochs_renewed"] == 0

@@ -198,17 +198,18 @@ def test_a_file_that_is_no_database_is_refused_with_its_name(tmp_path: Path) -> 
 
 
 def test_recent_rows_are_bounded_by_bytes_and_show_what_is_on_disk(tmp_path: Path) -> None:
-    store = SqliteStorage(tmp_path / "data.db", "normal")
-    state = bytes(1000)
+    path, state = tmp_path / "data.db", bytes(1000)
+    store = SqliteStorage(path, "normal")
     for number in range(12_000):
         store.write(number, "b", b"k", state)
         if number % 100 == 0:
             store.commit()
     store.commit()
-    recent = store._recent
-    assert 1_000 < len(recent._rows) < 6_000
-    assert recent._bytes == sum(len(each) + 400 for each in recent._rows.values())
-    assert store.read(3, "b", b"k") == store.read(11_999, "b", b"k") == state
+    store.close()
+    store = SqliteStorage(path, "normal")
+    for number in range(12_000):
+        assert store.read(number, "b", b"k") == state
+    assert 1_000 < len(store._recent) < 6_000
 
     store.write(11_999, "b", b"k", b"newer")
     store.rollback()
@@ -216,10 +217,10 @@ def test_recent_rows_are_bounded_by_bytes_and_show_what_is_on_disk(tmp_path: Pat
     store.write(11_999, "b", b"k", b"")
     store.commit()
     assert store.read(11_999, "b", b"k") == b""
-    store.write(5, "b", b"k", bytes(1 << 20))
+    store.write(11_998, "b", b"k", bytes(1 << 20))
     store.commit()
-    assert len(store.read(5, "b", b"k")) == 1 << 20
-    assert (5, "b", b"k") not in recent._rows
+    assert len(store.read(11_998, "b", b"k")) == 1 << 20
+    assert store._recent.get((11_998, "b", b"k")) is None, "too long to be kept"
     store.close()
 
 
@@ -234,10 +235,6 @@ def test_reads_hold_no_transaction_once_the_turn_is_over(tmp_path: Path) -> None
     other.execute("INSERT INTO visitor VALUES (1)")
     other.commit()
     store.write(1, "b", b"k", b"state")
-    with pytest.raises(StoreFailed):  # a stranger wrote behind our back in the middle of the turn
-        store.commit()
-    store.rollback()
-    store.write(1, "b", b"k", b"state")
-    assert store.commit() == 1
+    assert store.commit() == 1, "a stranger who wrote in the middle of the turn does not make it fail"
     other.close()
     store.close()
