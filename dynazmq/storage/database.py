@@ -35,6 +35,7 @@ def open_database(path: Path, sync: str) -> sqlite3.Connection:
         ):
             connection.execute(f"PRAGMA {pragma}")
         bring_up_to_date(connection, path)
+        connection.execute("PRAGMA busy_timeout = 0")  # SqliteStorage waits in its own way
         connection.execute("SELECT count(*) FROM meta").fetchone()
     except (sqlite3.Error, StorageError) as error:
         connection.close()

@@ -34,9 +34,10 @@ class Bounds:
     """Of one generation. Two of them and a turn are the most that is in memory, in the journal, and to be replayed."""
 
     rows: int = 12_000  # with states of 200 bytes 6 MB of memory
-    slots: int = 1_024  # of the journal: 4 MB on disk, and of states in memory
+    slots: int = 2_048  # of the journal: 8 MB on disk, and of states in memory
     slice_rows: int = 128  # a millisecond
-    slice_s: float = 0.002  # at rest
+    slice_s: float = 0.002  # at rest, and
+    slice_every_s: float = 0.01  # no more often than this
     rest_s: float = 0.2  # without writes
     age_s: float = 1.0  # before a young generation is folded at rest
     age_max_s: float = 10.0  # and without rest
@@ -51,7 +52,7 @@ class Generation:
     def __init__(self) -> None:
         self.born = 0.0  # when its first row came
         self.cells: list[dict[RowKey, bytes]] = [{} for _ in range(_CELLS)]
-        self.rows = 0
+        self.rows = 0  # dropped ones included
         self.slots: list[int] = []  # of the journal
         self.turn = 0  # the last one whose rows are here
         self._sorted: list[RowKey] = []
@@ -69,8 +70,7 @@ class Generation:
         return self.cells[row[0] >> _SHIFT].get(row)
 
     def drop(self, row: RowKey) -> None:
-        if self.cells[row[0] >> _SHIFT].pop(row, None) is not None:
-            self.rows -= 1
+        self.cells[row[0] >> _SHIFT].pop(row, None)
 
     def items(self) -> Iterator[tuple[RowKey, bytes]]:
         for cell in self.cells:
@@ -168,7 +168,7 @@ class Overlay:
         """Nothing was written for a while: whether there is something to fold."""
         if not self.old.left and self.young.turn:
             self._turn_over()
-        self.due_at = now if self.old.left else _NEVER
+        self.due_at = now + self._bounds.slice_every_s if self.old.left else _NEVER
         return self.old.left
 
     def _turn_over(self) -> None:

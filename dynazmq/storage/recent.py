@@ -1,7 +1,7 @@
-"""Rows that were read from `data` lately, in memory: hot keys are read again and again.
+"""Rows that were read or committed lately, in memory: who writes a key has mostly just read it.
 
-Two dicts: when the first is full it takes the place of the second, whose rows are forgotten. So what is bounded costs no
-bookkeeping per row. What is written is no business of this cache: the overlay holds it, and `drop` is called.
+Two dicts: when the newer one is full it takes the place of the older one, whose rows are forgotten. So the bound costs no
+bookkeeping for a row. Never the only place where something is: what is not in `data` yet is in the overlay, too.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ _ROW_OVERHEAD_BYTES = 400  # what a small row costs in memory beyond its state, 
 
 
 class Recent:
-    """`get` looks into both halves."""
+    """(place, bucket, key) → state, as committed."""
 
-    __slots__ = ("_bytes", "_newer", "_older")
+    __slots__ = ("_bytes", "_older", "newer")
 
     def __init__(self) -> None:
-        self._newer: dict[RowKey, bytes] = {}
+        self.newer: dict[RowKey, bytes] = {}
         self._older: dict[RowKey, bytes] = {}
-        self._bytes = 0  # of the newer half, dropped ones included
+        self._bytes = 0  # of the newer rows; of one that came twice, twice
 
     def __len__(self) -> int:
-        return len(self._newer) + len(self._older)
+        return len(self.newer) + len(self._older)
 
     def get(self, row: RowKey) -> bytes | None:
-        state = self._newer.get(row)
+        state = self.newer.get(row)
         if state is None and (state := self._older.get(row)) is not None:
-            self.add(row, state)
+            self.update({row: state})
         return state
 
-    def add(self, row: RowKey, state: bytes) -> None:
-        if len(state) > _STATE_BYTES_MAX:
-            return
-        self._newer[row] = state
-        self._bytes += len(state) + _ROW_OVERHEAD_BYTES
+    def update(self, rows: dict[RowKey, bytes]) -> None:
+        self.newer.update(rows)
+        self._bytes += sum(map(len, rows.values())) + len(rows) * _ROW_OVERHEAD_BYTES
         if self._bytes > _HALF_BYTES:
-            self._older, self._newer, self._bytes = self._newer, {}, 0
+            self._older, self.newer, self._bytes = self.newer, {}, 0
+
+    def add(self, row: RowKey, state: bytes) -> None:
+        if len(state) <= _STATE_BYTES_MAX:
+            self.update({row: state})
 
     def drop(self, row: RowKey) -> None:
-        """`data` will hold another state."""
-        self._newer.pop(row, None)
+        self.newer.pop(row, None)
         self._older.pop(row, None)

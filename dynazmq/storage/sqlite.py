@@ -5,7 +5,7 @@ go: hints and meta to their tables, rows to the journal (journal.py) and to the 
 into `data` bit by bit. So a key written five times in a turn costs one row, a turn without writes costs nothing, and a failed
 commit is undone by forgetting the dicts: overlay and caches change only when SQLite has committed.
 
-    read     the turn's dict → young → old → recent → SELECT
+    read     the turn's dict → recent → young → old → SELECT
     commit   BEGIN IMMEDIATE; a slice of old into data; the turn's rows into the journal; hints; meta; COMMIT
     open     replay the journal, all of it into data
     close    fold everything; the journal is empty
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,29 +36,23 @@ from dynazmq.storage.database import BUSY_S, open_database
 from dynazmq.storage.journal import WRITE_SLOT, Journal, replay
 from dynazmq.storage.overlay import Bounds, Overlay
 from dynazmq.storage.recent import Recent
+from dynazmq.storage.tables import (
+    EXISTS,
+    HINTS,
+    READ,
+    READ_HINT,
+    SCAN,
+    SCAN_HINTS,
+    SIGNED,
+    WRITE_META,
+    HintKey,
+    put_hints,
+    put_rows,
+)
 
-_SIGNED = 1 << 63
 _NUDGE_ROWS = 2_000
-_TOGETHER = 16  # rows of one statement: a quarter cheaper than one by one
 _FOLD_RETRY_S = 1.0
-
-_HintKey = tuple[str, int, str, bytes]
-
-_READ = "SELECT state, checksum FROM data WHERE place = ? AND bucket = ? AND key = ?"
-_EXISTS = "SELECT 1 FROM data WHERE place = ? AND bucket = ? AND key = ?"
-_UPSERT = "INSERT OR REPLACE INTO data (place, bucket, key, state, checksum) VALUES (?, ?, ?, ?, ?)"
-_UPSERT_TOGETHER = _UPSERT + ", (?, ?, ?, ?, ?)" * (_TOGETHER - 1)
-_DELETE = "DELETE FROM data WHERE place = ? AND bucket = ? AND key = ?"
-_READ_HINT = "SELECT state, checksum FROM hints WHERE target = ? AND place = ? AND bucket = ? AND key = ?"
-_UPSERT_HINT = "INSERT OR REPLACE INTO hints (target, place, bucket, key, state, checksum) VALUES (?, ?, ?, ?, ?, ?)"
-_DELETE_HINT = "DELETE FROM hints WHERE target = ? AND place = ? AND bucket = ? AND key = ?"
-_HINTS = """SELECT place, bucket, key, state, checksum FROM hints
-            WHERE target = ? AND (place, bucket, key) > (?, ?, ?) ORDER BY place, bucket, key LIMIT ?"""
-_SCAN = """SELECT place, bucket, key, state FROM data
-           WHERE place BETWEEN ? AND ? AND (place > ? OR key > ?) ORDER BY place, bucket, key LIMIT ?"""
-_SCAN_HINTS = """SELECT place, bucket, key, state FROM hints
-                 WHERE target = ? AND place BETWEEN ? AND ? AND (place > ? OR key > ?) ORDER BY place, bucket, key LIMIT ?"""
-_UPSERT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+_BUSY_PAUSE_S = 0.0003
 
 
 class SqliteStorage:
@@ -69,7 +63,7 @@ class SqliteStorage:
         self.path = path
         self._bounds = bounds or Bounds()
         self._rows: dict[RowKey, bytes] = {}
-        self._hints: dict[_HintKey, bytes] = {}
+        self._hints: dict[HintKey, bytes] = {}
         self._meta: dict[str, bytes] = {}
         self._overlay = Overlay(self._bounds)
         self._journal = Journal()
@@ -88,15 +82,15 @@ class SqliteStorage:
         row = (place, bucket, key)
         known = self._rows.get(row)
         if known is None:
-            known = self._overlay.get(row)
+            known = self._recent.newer.get(row)
             if known is None:
-                known = self._recent.get(row)
+                known = self._known(row)
         if known is not None:
             return known
         try:
             if not self._connection.in_transaction:
                 self._execute("BEGIN")
-            found = self._execute(_READ, (place - _SIGNED, bucket, key)).fetchone()
+            found = self._execute(READ, (place - SIGNED, bucket, key)).fetchone()
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None
         if found is None:
@@ -105,6 +99,13 @@ class SqliteStorage:
         if found[1] != checksum(place, bucket, key, state):
             raise DamagedRow(f"{bucket}/{key!r}")
         self._recent.add(row, state)
+        return state
+
+    def _known(self, row: RowKey) -> bytes | None:
+        """A committed state that is in memory."""
+        state = self._recent.get(row)
+        if state is None and (state := self._overlay.get(row)) is not None:
+            self._recent.add(row, state)
         return state
 
     def write(self, place: int, bucket: str, key: bytes, state: bytes) -> None:
@@ -122,22 +123,22 @@ class SqliteStorage:
         return self._stored_keys + new
 
     def _in_data(self, row: RowKey) -> bool:
-        return bool(self._ask(_EXISTS, (row[0] - _SIGNED, *row[1:])))
+        return bool(self._ask(EXISTS, (row[0] - SIGNED, *row[1:])))
 
     def scan(
         self, bucket: str, first: int, last: int, after: tuple[int, bytes], limit: int
     ) -> tuple[list[tuple[int, bytes, bytes]], tuple[int, bytes] | None]:
         begin = max(first, after[0])
         # Behind `after`: beyond its place, or at its place with a greater key. Two buckets share a place once in 2^64 keys.
-        where = (begin - _SIGNED, last - _SIGNED, max(after[0], 0) - _SIGNED, after[1], limit)
+        where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, after[1], limit)
         kept: dict[tuple[str, int, bytes], bytes] = {}
         ends: list[tuple[int, bytes]] = []
         # Hints first, the own copies last: those count where there are both. "" is no node's name.
         for target in (*self.hint_counts(), ""):
-            page = self._ask(_SCAN_HINTS, (target, *where)) if target else self._ask(_SCAN, where)
+            page = self._ask(SCAN_HINTS, (target, *where)) if target else self._ask(SCAN, where)
             if len(page) == limit:
-                ends.append((page[-1][0] + _SIGNED, page[-1][2]))
-            kept.update(((target, place + _SIGNED, key), state) for place, b, key, state in page if b == bucket)
+                ends.append((page[-1][0] + SIGNED, page[-1][2]))
+            kept.update(((target, place + SIGNED, key), state) for place, b, key, state in page if b == bucket)
         # Then what is newer than the tables.
         committed = self._overlay.page(begin, last, after, limit)
         if len(committed) == limit:
@@ -146,9 +147,12 @@ class SqliteStorage:
         kept.update(((target, place, key), state) for (target, place, b, key), state in self._hints.items() if b == bucket)
         kept.update((("", place, key), state) for (place, b, key), state in self._rows.items() if b == bucket)
         own = {(place, key): state for (target, place, key), state in kept.items() if state and not target}
-        found = {(place, key): state for (target, place, key), state in kept.items() if state and target} | own
+        hinted = sorted((at, state) for at, state in kept.items() if state and at[0])  # of many for a key the last target's
+        found = {(place, key): state for (_, place, key), state in hinted} | own
         end = min(ends) if ends else None
         inside = [at for at in sorted(found) if begin <= at[0] <= last and at > after and (end is None or at <= end)]
+        if len(inside) > limit:
+            inside, end = inside[:limit], inside[limit - 1]
         return [(*at, found[at]) for at in inside], end
 
     # --- hints ------------------------------------------------------------------------------------------------------------
@@ -157,7 +161,7 @@ class SqliteStorage:
         new = self._hints.get((target, place, bucket, key))
         if new is not None:
             return new
-        found = self._ask(_READ_HINT, (target, place - _SIGNED, bucket, key))
+        found = self._ask(READ_HINT, (target, place - SIGNED, bucket, key))
         if not found:
             return b""
         state: bytes = found[0][0]
@@ -174,10 +178,10 @@ class SqliteStorage:
     def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
         new = {at[1:]: state for at, state in self._hints.items() if at[0] == target and at[1:] > after}
         # As many more as the turn may have deleted, so that the page is full all the same.
-        stored = self._ask(_HINTS, (target, max(after[0], 0) - _SIGNED, after[1], after[2], limit + len(new)))
+        stored = self._ask(HINTS, (target, max(after[0], 0) - SIGNED, after[1], after[2], limit + len(new)))
         found: dict[RowKey, bytes] = {}
         for signed, bucket, key, state, check in stored:
-            place = signed + _SIGNED
+            place = signed + SIGNED
             if check == checksum(place, bucket, key, state):
                 found[place, bucket, key] = state
         found.update(new)
@@ -186,7 +190,7 @@ class SqliteStorage:
     def hint_counts(self) -> dict[str, int]:
         counts: dict[str, int] = dict(self._ask("SELECT target, count(*) FROM hints GROUP BY target", ()))
         for (target, place, bucket, key), state in self._hints.items():
-            known = bool(self._ask(_READ_HINT, (target, place - _SIGNED, bucket, key)))
+            known = bool(self._ask(READ_HINT, (target, place - SIGNED, bucket, key)))
             counts[target] = counts.get(target, 0) + bool(state) - known
         return {target: count for target, count in sorted(counts.items()) if count}
 
@@ -215,15 +219,15 @@ class SqliteStorage:
             entry = self._journal.entry({**rows, **dict.fromkeys(long)} if long else rows, self._overlay.folded_turn)
         due = self._overlay.due(len(rows), len(entry))
         try:
-            self._begin()
+            self._begin(BUSY_S)
             try:
                 folded = self._store(entry, long, due)
             except sqlite3.Error:
-                # It may be the fold that does not fit on the disk. As long as there is room in the overlay it can wait.
-                if not due or self._overlay.full:
+                # It may be the fold that does not fit on the disk. It can wait while there is room in the overlay.
+                if not due or (rows and self._overlay.full):
                     raise
                 self._abandon()
-                self._begin()
+                self._begin(BUSY_S)
                 folded = self._store(entry, long, 0)
         except sqlite3.Error as error:
             self._abandon()
@@ -239,11 +243,11 @@ class SqliteStorage:
         elif entry:
             self._executemany(WRITE_SLOT, entry)
         if long:
-            self._put_rows(long)
+            put_rows(self._executemany, long)
         if self._hints:
-            self._put(self._hints, _hint_row, _UPSERT_HINT, _DELETE_HINT)
+            put_hints(self._executemany, self._hints)
         if self._meta:
-            self._executemany(_UPSERT_META, self._meta.items())
+            self._executemany(WRITE_META, self._meta.items())
         self._execute("COMMIT")
         return folded
 
@@ -254,11 +258,11 @@ class SqliteStorage:
             overlay.folded(folded)
         self._nudge(len(rows) + len(self._hints) + folded)
         if entry:
-            for row in rows:
-                self._recent.drop(row)
             for row in long:
                 overlay.drop(row)
+                self._recent.drop(row)
                 del rows[row]
+            self._recent.update(rows)
             overlay.add(rows, self._journal.written(entry), self._journal.turn, time.monotonic())
             self._stored_keys = None
         self._journal.release(overlay.released())
@@ -273,8 +277,7 @@ class SqliteStorage:
         if now < overlay.due_at or not overlay.at_rest(now):
             return
         try:
-            self._execute("PRAGMA busy_timeout = 0")  # if another holds the lock: this can wait, the loop cannot
-            self._begin()
+            self._begin(0.0)  # if another holds the lock: this can wait, the loop cannot
             folded = self._fold(bounds.slice_rows)
             while time.monotonic() < now + bounds.slice_s and (more := self._fold(bounds.slice_rows, folded)):
                 folded += more
@@ -286,39 +289,33 @@ class SqliteStorage:
             overlay.folded(folded)
             self._journal.release(overlay.released())
             self._nudge(folded)
-        finally:
-            self._execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
 
     def _fold(self, count: int, behind: int = 0) -> int:
         """Write the overlay's next rows into `data`, `behind` so many that are written already. How many they were."""
         old = self._overlay.old
         rows = old.next_rows(behind + count)[behind:]
         # One that a later turn wrote straight into `data` is no longer in the overlay.
-        self._put_rows({row: state for row in rows if (state := old.get(row)) is not None})
+        put_rows(self._executemany, {row: state for row in rows if (state := old.get(row)) is not None})
         return len(rows)
 
-    def _begin(self) -> None:
+    def _begin(self, patience_s: float) -> None:
         """Begin to write. The turn's reads end first: a read that turns into a write fails if another has written meanwhile."""
         if self._connection.in_transaction:
             self._execute("COMMIT")
-        self._execute("BEGIN IMMEDIATE")
-
-    def _put_rows(self, new: dict[RowKey, bytes]) -> None:
-        """`_put` for rows, those that are stored many at a time."""
-        if len(new) < _TOGETHER or not all(new.values()):
-            self._put(new, _row, _UPSERT, _DELETE)
-            return
-        flat = [value for row, state in new.items() for value in _row(row, state)]
-        width = 5 * _TOGETHER
-        whole = len(flat) - len(flat) % width
-        self._executemany(_UPSERT_TOGETHER, [flat[i : i + width] for i in range(0, whole, width)])
-        self._executemany(_UPSERT, [flat[i : i + 5] for i in range(whole, len(flat), 5)])
-
-    def _put(self, new: dict[Any, bytes], row_of: Callable[[Any, bytes], tuple[Any, ...]], upsert: str, delete: str) -> None:
-        """Write what has a state, delete what has none."""
-        rows = [row_of(at, state) for at, state in new.items()]
-        self._executemany(upsert, [row for row in rows if row[-2]])
-        self._executemany(delete, [row[:-2] for row in rows if not row[-2]])
+        until = 0.0
+        while True:
+            try:
+                self._execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                # SQLite itself would wait for longer and longer, where a checkpoint is done in a moment.
+                now = time.monotonic()
+                until = until or now + patience_s
+                if now >= until:
+                    raise
+            time.sleep(_BUSY_PAUSE_S)
 
     def _nudge(self, rows: int) -> None:
         self._since_nudge += rows
@@ -359,10 +356,10 @@ class SqliteStorage:
     def _fold_all(self) -> None:
         """Bring everything that is committed into `data` and empty the journal."""
         try:
-            self._begin()
-            self._put_rows(dict(sorted(self._overlay.unfolded().items())))
+            self._begin(BUSY_S)
+            put_rows(self._executemany, dict(sorted(self._overlay.unfolded().items())))
             self._execute("DELETE FROM journal")
-            self._executemany(_UPSERT_META, self._meta.items())
+            self._executemany(WRITE_META, self._meta.items())
             self._execute("COMMIT")
         except sqlite3.Error:
             self._abandon()  # a full disk, perhaps. It is folded when there is room, or replayed at the next start
@@ -387,13 +384,3 @@ class SqliteStorage:
             return self._execute(sql, tuple(arguments)).fetchall()
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None
-
-
-def _row(at: RowKey, state: bytes) -> tuple[Any, ...]:
-    place, bucket, key = at
-    return place - _SIGNED, bucket, key, state, checksum(place, bucket, key, state)
-
-
-def _hint_row(at: _HintKey, state: bytes) -> tuple[Any, ...]:
-    target, place, bucket, key = at
-    return target, place - _SIGNED, bucket, key, state, checksum(place, bucket, key, state)

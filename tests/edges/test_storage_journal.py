@@ -23,7 +23,7 @@ from dynazmq.storage.overlay import Bounds, Overlay
 from dynazmq.storage.sqlite import SqliteStorage
 
 LAST_PLACE = (1 << 64) - 1
-TINY = Bounds(rows=6, slots=4, slice_rows=2, slice_s=0.0, rest_s=0.0, age_s=0.0, row_bytes=400)
+TINY = Bounds(rows=6, slots=4, slice_rows=2, slice_s=0.0, slice_every_s=0.0, rest_s=0.0, age_s=0.0, row_bytes=400)
 """A generation is full after a few turns, so that some thirty steps see several folds and every point of one."""
 
 PLACES = [0, 1, (1 << 56) - 1, 1 << 56, (1 << 63) - 1, 1 << 63, LAST_PLACE - 1, LAST_PLACE]
@@ -81,7 +81,6 @@ def killed(store: SqliteStorage, path: Path) -> SqliteStorage:
 
 def refuse_to_commit(store: SqliteStorage) -> None:
     """A commit while somebody else holds the write lock."""
-    store._execute("PRAGMA busy_timeout = 0")
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -99,8 +98,9 @@ def refuse_to_commit(store: SqliteStorage) -> None:
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 def test_at_every_point_of_a_fold_it_shows_what_the_model_shows(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[object, ...]]
 ) -> None:
+    monkeypatch.setattr("dynazmq.storage.sqlite.BUSY_S", 0.0)
     directory = tmp_path_factory.mktemp("model")
     opened = 0
     memory, sqlite = MemoryStorage(), SqliteStorage(directory / "0.db", "normal", TINY)
@@ -180,7 +180,7 @@ def test_the_fold_keeps_up_with_any_writer_in_slices(tmp_path: Path) -> None:
 
 
 def test_what_is_at_rest_is_folded_without_being_asked(tmp_path: Path) -> None:
-    store = SqliteStorage(tmp_path / "data.db", "normal", Bounds(rest_s=0.0, age_s=0.0))
+    store = SqliteStorage(tmp_path / "data.db", "normal", Bounds(slice_every_s=0.0, rest_s=0.0, age_s=0.0))
     reader = sqlite3.connect(tmp_path / "data.db", isolation_level=None)
     for place in range(1000):
         store.write(place << 50, "b", b"k", b"state")
@@ -224,6 +224,24 @@ def test_slots_are_used_again_and_long_rows_go_past_the_journal(tmp_path: Path) 
     assert len(survivor.read(7 << 40, "b", b"k")) == 50 * SLOT_BYTES
     assert survivor.key_count() == store.key_count() == 500
     survivor.close()
+    store.close()
+
+
+def test_rows_that_long_ones_have_replaced_do_not_hold_up_the_fold(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "normal", Bounds(rows=50, slots=1000, slice_rows=10))
+    for number in range(50):
+        store.write(number << 57, "b", b"k", b"short")
+        store.commit()
+    old = store._overlay.old
+    assert old.left
+    for number in range(50):
+        store.write(number << 57, "b", b"k", bytes(3000))
+    store.commit()
+    for number in range(200):
+        store.write(number << 40, "c", b"k", b"short")
+        store.commit()
+    assert store._overlay.old is not old
+    assert [len(store.read(number << 57, "b", b"k")) for number in range(50)] == [3000] * 50
     store.close()
 
 
@@ -449,13 +467,63 @@ def test_a_reader_who_does_not_leave_stops_neither_commits_nor_folds(tmp_path: P
     store.close()
 
 
-def test_a_locked_file_fails_the_turn_and_the_next_one_works(tmp_path: Path) -> None:
+@pytest.fixture
+def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log begins anew after 1 MiB instead of 64."""
+    for name, value in (("_BEGIN_BYTES", 1 << 16), ("_RESTART_BYTES", 1 << 20), ("_RETRY_S", 0.0)):
+        monkeypatch.setattr(f"dynazmq.storage.checkpoint.{name}", value)
+    monkeypatch.setattr("dynazmq.storage.sqlite._NUDGE_ROWS", 50)
+    monkeypatch.setattr("dynazmq.storage.sqlite.BUSY_S", 0.5)
+
+
+def write_until(store: SqliteStorage, restarts: int, turns: int) -> int:
+    """Write turn after turn until the log has begun anew so often, or all turns are done. The longest log, in bytes."""
+    longest = 0
+    for turn in range(turns):
+        for number in range(8):
+            place = (turn * 8 + number) * 0x9E3779B97F4A7C15 % (1 << 64)
+            store.read(place, "b", b"k")
+            store.write(place, "b", b"k", bytes(200))
+        store.commit()
+        longest = max(longest, Path(f"{store.path}-wal").stat().st_size)
+        if store._checkpointer.restarts >= restarts:
+            break
+    return longest
+
+
+@pytest.mark.usefixtures("short_log")
+def test_s11_the_log_begins_anew_under_a_writer_who_never_rests(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    longest = write_until(store, restarts=3, turns=20_000)
+    assert store._checkpointer.restarts >= 3
+    assert longest < 16 << 20
+    store.close()
+
+
+@pytest.mark.usefixtures("short_log")
+def test_s11_a_reader_who_does_not_leave_costs_length_of_log_and_no_commit(tmp_path: Path) -> None:
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    reader = sqlite3.connect(tmp_path / "data.db", isolation_level=None)
+    store.set_meta("identity", b"me")
+    store.commit()
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM meta").fetchone()
+    assert write_until(store, restarts=1, turns=500) > 2 << 20
+    assert store._checkpointer.restarts == 0
+    reader.execute("COMMIT")
+    write_until(store, restarts=1, turns=20_000)
+    assert store._checkpointer.restarts >= 1
+    reader.close()
+    store.close()
+
+
+def test_a_locked_file_fails_the_turn_and_the_next_one_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteStorage(tmp_path / "data.db", "normal", TINY)
     other = sqlite3.connect(tmp_path / "data.db", isolation_level=None)
     for turn in range(20):
         store.write(turn << 50, "b", b"k", b"state")
         store.commit()
-    store._execute("PRAGMA busy_timeout = 10")
+    monkeypatch.setattr("dynazmq.storage.sqlite.BUSY_S", 0.01)
     other.execute("BEGIN IMMEDIATE")
     store.write(99 << 50, "b", b"k", b"state")
     with pytest.raises(StoreFailed, match="locked"):
