@@ -23,28 +23,14 @@ from typing import Any, Literal, NoReturn, cast
 import zmq
 
 from dynazmq.config import NodeConfig
-from dynazmq.dynamo.messages import (
-    Get,
-    GossipDelta,
-    GossipDigest,
-    Message,
-    Probe,
-    ProbeReply,
-    Put,
-    Read,
-    Recall,
-    Scan,
-    StatusRequest,
-    TopologyRequest,
-    Write,
-)
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.errors import DynazmqError, StorageError
 from dynazmq.paths import load_node_config
 from dynazmq.storage.base import Storage
 from dynazmq.storage.sqlite import SqliteStorage
-from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
+from dynazmq.wire.codec import BadFrame
+from dynazmq.wire.exchange import Exchange
 from dynazmq.wire.sockets import Sockets, peer_name
 
 _FRAMES_PER_TURN_MAX = 128
@@ -53,14 +39,6 @@ _ROUNDS_MAX = 8
 _WAIT_MAX_S = 0.2  # a poll that a signal has interrupted goes on: without peers to probe, SIGTERM would wait for the next gossip
 _DRAIN_S = 1.0
 _LOG_INTERVAL_S = 10.0
-_CLOCKS_DIFFER_MS = 3_600_000
-
-_LATE_MS = 250  # a client that waits this long begins to ask elsewhere
-
-_WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
-_WITH_AGE = frozenset((Put, Recall))
-_ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
-_FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
 
 
 class Server:
@@ -72,6 +50,7 @@ class Server:
         self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms(), boot_id)
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.driver_status = self._status  # type: ignore[method-assign]
+        self._exchange = Exchange(self.node, config.cluster_id, peer_name)
         self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
         for peer in self.node.failure.peers:
             self._sockets.connect(peer)
@@ -110,7 +89,7 @@ class Server:
             if not outbox:
                 break
             # What cannot be sent gives the core new work (a hint, another replica): that is committed before it is spoken of.
-            self._speak(outbox)
+            self._exchange.speak(outbox, int(time.monotonic() * 1000), self._send)
         self._meter.tick(self.node.runtime.now)
         if self.node.runtime.notes:
             self._log_notes()
@@ -139,72 +118,16 @@ class Server:
         if rows:
             self._meter.committed(rows, time.perf_counter() - started)
 
-    def _speak(self, outbox: dict[Address, list[Message]]) -> None:
-        config, node, sockets = self._config, self.node, self._sockets
-        incarnation, sent_ms = node.identity.incarnation, int(time.monotonic() * 1000)
-        for to, messages in outbox.items():
-            peer = to.__class__ is str
-            to_incarnation = node.membership.incarnation_of(cast(str, to)) if peer else 0
-            envelope = Envelope(FROM_NODE, config.cluster_id, incarnation, to_incarnation, sent_ms)
-            left = 0  # messages that are on their way: of those nobody may say that they were not sent
-            try:
-                for frame, count in encode_counted(envelope, messages):
-                    if not (sockets.send_to_peer(to, frame) if isinstance(to, str) else sockets.send_to_client(to, frame)):
-                        break
-                    left += count
-            except BadFrame as error:
-                self._log.rarely("ERROR", "server", f"cannot send {len(messages) - left} messages to {to!r}: {error}")
-            if left < len(messages):
-                node.undeliverable(to, messages[left:])
-
-    # --- frames -----------------------------------------------------------------------------------------------------------
-
     def _accept(self, identity: bytes, frame: bytes) -> int:
-        """Check one frame and give its messages to the core; how many there were. Bad ones are counted and dropped."""
+        """How many messages there were in it. A bad frame counts as one: it took as long to check."""
         try:
-            envelope, body = open_frame(frame)
-            messages = decode_body(body)
-            sender = self._check_sender(identity, envelope, messages)
+            return self._exchange.hear(identity, frame)
         except BadFrame as error:
-            self.node.runtime.counters["frames_refused"] += 1
             self._log.rarely("WARN", "wire", f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}")
             return 1
-        age_ms = int(self.node.runtime.now * 1000) - envelope.sent_ms
-        if not 0 <= age_ms < _CLOCKS_DIFFER_MS:
-            age_ms = 0  # the sender's clock is another: of what it spent under way nothing is known
-        receive = self.node.receive
-        only_about_life = isinstance(sender, str) and not self._meant_for_us(sender, envelope)
-        for message in messages:
-            if only_about_life and message.__class__ not in _ABOUT_LIFE:
-                self.node.runtime.counters["messages_of_other_lives"] += 1
-                continue
-            if age_ms and message.__class__ in _WITH_BUDGET:
-                message.budget_ms -= age_ms  # type: ignore[union-attr]
-                if age_ms >= _LATE_MS and message.__class__ in _WITH_AGE:
-                    # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
-                    message.age_ms += age_ms  # type: ignore[union-attr]
-            receive(sender, message)
-        return len(messages)
 
-    def _check_sender(self, identity: bytes, envelope: Envelope, messages: list[Message]) -> Address:
-        """The sender's address, if it may send this. Raises BadFrame."""
-        if envelope.kind == FROM_CLIENT:
-            # Who does not know the cluster's id yet may ask for it.
-            if envelope.cluster_id == 0 and all(message.__class__ in _FOR_STRANGERS for message in messages):
-                return identity
-            if envelope.cluster_id != self._config.cluster_id:
-                raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
-            return identity
-        if envelope.cluster_id != self._config.cluster_id:
-            raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
-        name = peer_name(identity)
-        if name is None or name == self._config.name:
-            raise BadFrame("unknown sender")
-        return name
-
-    def _meant_for_us(self, sender: str, envelope: Envelope) -> bool:
-        """A request of an earlier life of the sender, or for an earlier life of ours, is void (N11)."""
-        return self.node.heard(sender, envelope.incarnation) and self.node.identity.is_me(envelope.to_incarnation)
+    def _send(self, to: Address, frame: bytes) -> bool:
+        return self._sockets.send_to_peer(to, frame) if isinstance(to, str) else self._sockets.send_to_client(to, frame)
 
     # --- looking at it ----------------------------------------------------------------------------------------------------
 
@@ -309,7 +232,10 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    server.run()
+    try:
+        server.run()
+    except StoreFailed as error:  # not even what is stored can be read: there is nothing that this process could still do
+        return _failed(f"{config.data_dir}: {error}")
     os.close(lock)
     return 0
 

@@ -14,31 +14,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import islice
 from random import Random
-from typing import Protocol, cast
+from typing import Protocol
 
 from dynazmq.config import NodeConfig
-from dynazmq.dynamo.messages import (
-    Get,
-    GossipDelta,
-    GossipDigest,
-    Message,
-    Probe,
-    ProbeReply,
-    Put,
-    Read,
-    Recall,
-    Scan,
-    StatusRequest,
-    TopologyRequest,
-    Write,
-)
+from dynazmq.dynamo.messages import Message
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.simulator.disk import Disk
 from dynazmq.simulator.network import Network
 from dynazmq.simulator.world import World
-from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
+from dynazmq.wire.codec import BadFrame
+from dynazmq.wire.exchange import Exchange
 
 CLIENT = "client:"
 """Ports that begin so are clients'."""
@@ -49,12 +37,6 @@ CRASH_POINTS = (BEFORE_COMMIT, AFTER_COMMIT, AMID_SENDING)
 # As in server.py, which says why.
 _FRAMES_PER_TURN_MAX = 128
 _ROUNDS_MAX = 8
-_CLOCKS_DIFFER_MS = 3_600_000
-_LATE_MS = 250
-_WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
-_WITH_AGE = frozenset((Put, Recall))
-_ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
-_FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
 
 _STEP_S = 0.00005
 _COMMIT_S = 0.0002
@@ -77,6 +59,7 @@ class Process:
         self.name = config.name
         self.disk = Disk()
         self.node: Node
+        self._exchange: Exchange
         self.state = "down"  # up | paused | down
         self.boot_id = "boot-1"
         self.wall_offset_ms = 0
@@ -120,6 +103,7 @@ class Process:
             self.disk.rollback()
             self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
             return
+        self._exchange = Exchange(self.node, self.config.cluster_id, _peer_of)
         self.state = "up"
         self._network.attach(self.name, self)
         self.world.record("start", self.name, self.node.identity.epoch)
@@ -240,59 +224,20 @@ class Process:
             self.crash()  # a disk that can be neither written nor read: the process ends, the supervisor tries again
             self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
 
-    def _send(self, outbox: dict[Address, list[Message]], frames_left: int) -> None:
-        node, config = self.node, self.config
-        sent_ms = int(self._now * 1000)
-        for to, messages in outbox.items():
-            if frames_left <= 0:
-                return
-            frames_left -= 1
-            peer = isinstance(to, str)
-            target = to if isinstance(to, str) else to.decode()
-            incarnation = node.membership.incarnation_of(target) if peer else 0
-            envelope = Envelope(FROM_NODE, config.cluster_id, node.identity.incarnation, incarnation, sent_ms)
-            left = 0
-            try:
-                for frame, count in encode_counted(envelope, messages):
-                    if not self._network.send(self.name, target, frame):
-                        break
-                    left += count
-            except BadFrame:
-                node.runtime.counters["unsendable"] += len(messages) - left  # the server logs it
-            if left < len(messages):
-                node.undeliverable(to, messages[left:])
+    def _send(self, outbox: dict[Address, list[Message]], destinations_max: int) -> None:
+        some = dict(islice(outbox.items(), destinations_max))
+        self._exchange.speak(some, int(self._now * 1000), self._send_frame)
 
-    # --- frames -----------------------------------------------------------------------------------------------------------
+    def _send_frame(self, to: Address, frame: bytes) -> bool:
+        return self._network.send(self.name, to if isinstance(to, str) else to.decode(), frame)
 
     def _accept(self, source: str, frame: bytes) -> None:
-        node = self.node
         try:
-            envelope, body = open_frame(frame)
-            messages = decode_body(body)
-            self._check(source, envelope, messages)
+            self._exchange.hear(source.encode(), frame)
         except BadFrame:
-            node.runtime.counters["frames_refused"] += 1
-            return
-        sender: Address = source.encode() if source.startswith(CLIENT) else source
-        age_ms = int(node.runtime.now * 1000) - envelope.sent_ms
-        if not 0 <= age_ms < _CLOCKS_DIFFER_MS:
-            age_ms = 0
-        meant_for_us = not isinstance(sender, str) or (
-            node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
-        )
-        for message in messages:
-            if not meant_for_us and message.__class__ not in _ABOUT_LIFE:
-                node.runtime.counters["messages_of_other_lives"] += 1
-                continue
-            if age_ms and message.__class__ in _WITH_BUDGET:
-                cast(Put, message).budget_ms -= age_ms
-                if age_ms >= _LATE_MS and message.__class__ in _WITH_AGE:
-                    cast(Put, message).age_ms += age_ms
-            node.receive(sender, message)
+            return  # counted; the server logs it as well
 
-    def _check(self, source: str, envelope: Envelope, messages: list[Message]) -> None:
-        stranger = envelope.kind == FROM_CLIENT and envelope.cluster_id == 0
-        if stranger and all(message.__class__ in _FOR_STRANGERS for message in messages):
-            return
-        if envelope.cluster_id != self.config.cluster_id:
-            raise BadFrame("another cluster")
+
+def _peer_of(identity: bytes) -> str | None:
+    source = identity.decode()
+    return None if source.startswith(CLIENT) else source

@@ -1,0 +1,117 @@
+"""Between one node and its transport: which frames are heard, and how what the node says is put into frames.
+
+The server's loop and the simulator's processes use the same one, so that the rules below are what the simulator proves.
+
+    strangers   a client that does not know the cluster's id yet may ask where everything is, and for a status; nothing else
+    lives       of or for an earlier life of either side only gossip and probes are heard: its requests are void (N11)
+    age         what a frame spent under way is taken off its requests' budgets. Expired work is then dropped by the core
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from dynazmq.dynamo.messages import (
+    Get,
+    GossipDelta,
+    GossipDigest,
+    Message,
+    Probe,
+    ProbeReply,
+    Put,
+    Read,
+    Recall,
+    Scan,
+    StatusRequest,
+    TopologyRequest,
+    Write,
+)
+from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.runtime import Address
+from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
+
+_CLOCKS_DIFFER_MS = 3_600_000
+"""An age above this says that the sender's clock is another one: then nothing is known of what the frame spent under way."""
+
+_LATE_MS = 250
+"""A client that waits this long begins to ask elsewhere."""
+
+_WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
+_WITH_AGE = frozenset((Put, Recall))
+_ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
+_FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
+
+
+class Exchange:
+    """One node's."""
+
+    def __init__(self, node: Node, cluster_id: int, peer_of: Callable[[bytes], str | None]) -> None:
+        """peer_of: the node's name in the identity that the transport gives a sender; None for a client's."""
+        self._node = node
+        self._cluster_id = cluster_id
+        self._peer_of = peer_of
+
+    def hear(self, identity: bytes, frame: bytes) -> int:
+        """Check one frame and give its messages to the core; how many there were. Raises BadFrame: it was dropped whole."""
+        node = self._node
+        try:
+            envelope, body = open_frame(frame)
+            messages = decode_body(body)
+            sender = self._sender(identity, envelope, messages)
+        except BadFrame:
+            node.runtime.counters["frames_refused"] += 1
+            raise
+        age_ms = int(node.runtime.now * 1000) - envelope.sent_ms
+        if not 0 <= age_ms < _CLOCKS_DIFFER_MS:
+            age_ms = 0
+        void = isinstance(sender, str) and not (
+            node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
+        )
+        receive = node.receive
+        for message in messages:
+            if void and message.__class__ not in _ABOUT_LIFE:
+                node.runtime.counters["messages_of_other_lives"] += 1
+                continue
+            if age_ms and message.__class__ in _WITH_BUDGET:
+                cast(Put, message).budget_ms -= age_ms
+                if age_ms >= _LATE_MS and message.__class__ in _WITH_AGE:
+                    # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
+                    cast(Put, message).age_ms += age_ms
+            receive(sender, message)
+        return len(messages)
+
+    def _sender(self, identity: bytes, envelope: Envelope, messages: list[Message]) -> Address:
+        """Its address, if it may send this. Raises BadFrame."""
+        client = envelope.kind == FROM_CLIENT
+        if client and envelope.cluster_id == 0 and all(message.__class__ in _FOR_STRANGERS for message in messages):
+            return identity
+        if envelope.cluster_id != self._cluster_id:
+            raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
+        if client:
+            return identity
+        name = self._peer_of(identity)
+        if name is None or name == self._node.runtime.name:
+            raise BadFrame("unknown sender")
+        return name
+
+    def speak(self, outbox: Mapping[Address, list[Message]], sent_ms: int, send: Callable[[Address, bytes], bool]) -> None:
+        """Send all; what the transport does not take goes back to the core, which then has new work.
+
+        send: False when it was not taken. Of messages whose frame has left nobody may say that they were not sent.
+        """
+        node = self._node
+        for to, messages in outbox.items():
+            to_incarnation = node.membership.incarnation_of(to) if isinstance(to, str) else 0
+            envelope = Envelope(FROM_NODE, self._cluster_id, node.identity.incarnation, to_incarnation, sent_ms)
+            left = 0
+            try:
+                for frame, count in encode_counted(envelope, messages):
+                    if not send(to, frame):
+                        break
+                    left += count
+            except BadFrame as error:
+                node.runtime.counters["unsendable"] += len(messages) - left
+                node.runtime.note(f"cannot send {len(messages) - left} messages to {to!r}: {error}")
+            if left < len(messages):
+                node.undeliverable(to, messages[left:])
