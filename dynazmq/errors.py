@@ -32,6 +32,9 @@ class ValueTooLarge(InvalidRequest):
         self.limit = limit
         self.given = given
 
+    def __reduce__(self) -> tuple[type[ValueTooLarge], tuple[int, int]]:
+        return type(self), (self.limit, self.given)
+
 
 class KeyNotFound(DynazmqError, KeyError):
     """A value was asked for and a quorum of replicas says that there is none."""
@@ -46,6 +49,9 @@ class ConflictError(DynazmqError):
     def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[type[ConflictError], tuple[str, Result]]:
+        return type(self), (str(self), self.result)
 
 
 class Unavailable(DynazmqError):
