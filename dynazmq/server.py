@@ -207,6 +207,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
         return 2
+    _be_no_hurry()
     try:
         config = load_node_config(Path(arguments[0]))
         _check_endpoint(config.endpoint)

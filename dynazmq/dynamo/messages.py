@@ -224,9 +224,9 @@ class Write:
 
 @dataclass(slots=True)
 class WriteReply:
-    """It is durable here."""
+    """These are durable here."""
 
-    request_id: int
+    request_ids: list[int]
 
 
 @dataclass(slots=True)

@@ -186,8 +186,9 @@ class Node:
             for message in messages:
                 if not isinstance(message, _VOUCHING):
                     runtime.send(to, message)
-                elif isinstance(message, WriteReply | HandoffReply):
-                    runtime.send(to, Refused(message.request_id, f"{runtime.name} could not store it"))
+                    continue
+                for request_id in _acknowledged(message):
+                    runtime.send(to, Refused(request_id, f"{runtime.name} could not store it"))
         self.identity.reload()
         self.hints.reload()
         self.replica.keys = runtime.store.key_count()
@@ -291,3 +292,10 @@ class Node:
             "latency": self.latency.report(runtime.now),
             "quorum": {"n": runtime.config.n, "r": runtime.config.r, "w": runtime.config.w},
         }
+
+
+def _acknowledged(message: Message) -> list[int]:
+    """The requests of a peer that a message says are stored."""
+    if isinstance(message, WriteReply):
+        return message.request_ids
+    return [message.request_id] if isinstance(message, HandoffReply) else []

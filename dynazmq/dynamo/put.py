@@ -218,11 +218,13 @@ class Puts:
     # --- 3. count ---------------------------------------------------------------------------------------------------------
 
     def on_write_reply(self, sender: Address, message: WriteReply) -> None:
-        op = self._ops.get(message.request_id)
-        if op is not None and isinstance(sender, str):
-            self._failure.answered(sender)
-            self._latency.replica(self._runtime.now - op.started)
-            self._answered(op, sender)
+        assert isinstance(sender, str)
+        self._failure.answered(sender)
+        for request_id in message.request_ids:
+            op = self._ops.get(request_id)
+            if op is not None:
+                self._latency.replica(self._runtime.now - op.started)
+                self._answered(op, sender)
 
     def _answered(self, op: PutOp, who: str) -> None:
         twin = self._holder(op, op.stands_for[who] or who) if op.stood_in and who in op.quorum.outstanding else ""

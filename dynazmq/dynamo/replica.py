@@ -40,6 +40,7 @@ from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
 _REMEMBERED_MAX = 32_768
 _REMEMBERED_S = BUDGET_MS_MAX / 1000
 _UNDER_WAY_S = 0.2  # the age in a Recall is that of its sending
+_ACKNOWLEDGED_MAX = 256  # with one WriteReply
 _SCAN_ROWS_MAX = 4_000  # looked at for one page, whatever their bucket: a bounded turn
 _SCAN_KEYS_MAX = 2_000
 
@@ -240,7 +241,15 @@ class Replica:
         if not self.merge(message.hint_for, at, message.bucket, message.key, message.state):
             self._correct(sender, at, message.bucket, message.key)
         if message.request_id:
-            self._runtime.send(sender, WriteReply(message.request_id))
+            self._stored(sender, message.request_id)
+
+    def _stored(self, sender: Address, request_id: int) -> None:
+        """Acknowledge a write. Those of one turn to one coordinator leave as one message: half of a put's messages are these."""
+        waiting = self._runtime.outbox.get(sender)
+        if waiting and (last := waiting[-1]).__class__ is WriteReply and len(last.request_ids) < _ACKNOWLEDGED_MAX:
+            last.request_ids.append(request_id)
+        else:
+            self._runtime.send(sender, WriteReply([request_id]))
 
     def _correct(self, sender: Address, at: int, bucket: str, key: bytes) -> None:
         """Repair what a primary holds that has sent us an echo."""

@@ -31,7 +31,7 @@ class Copies(NamedTuple):
 
     readers: tuple[tuple[str, bool], ...]
     """(node, is it a primary) in the order in which a get asks them, *last one first*: this node's own copy costs nothing, then
-    the other targets, then the spares."""
+    the targets behind it and those before it, then the spares. So the reads of many keys go from a node to few others."""
 
     @property
     def reachable_primaries(self) -> list[str]:
@@ -76,7 +76,8 @@ class Routes:
             else:
                 alone.append(primary)
         readers = [(node, not stands_for) for node, stands_for in targets]
-        readers.sort(key=lambda reader: reader[0] != self._name)
+        mine = next((i for i, (node, _) in enumerate(targets) if node == self._name), 0)
+        readers = readers[mine:] + readers[:mine]
         readers += [(node, False) for node in fallbacks]
         return Copies(primaries, tuple(targets), tuple(alone), tuple(fallbacks), tuple(reversed(readers)))
 

@@ -29,6 +29,9 @@ class StoreFailed(Exception):
     """The store could not read or write now: disk full, I/O error. What it holds is as before."""
 
 
+_TICKS_PER_S = 1024  # a power of two: n ticks and a time are compared without rounding
+
+
 class DamagedRow(Exception):
     """A row's checksum does not match: it counts as missing (S7)."""
 
@@ -79,8 +82,8 @@ class Runtime:
     """One node's surroundings, shared by its techniques. Times are seconds of the driver's monotonic clock."""
 
     __slots__ = (
-        "_sequence", "_timers", "aborts", "config", "counters", "name", "notes", "now", "outbox", "random", "request_ids",
-        "started", "store", "wall_ms",
+        "_due", "_ticks", "aborts", "config", "counters", "name", "notes", "now", "outbox", "random", "request_ids", "started",
+        "store", "wall_ms",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int) -> None:
@@ -96,8 +99,8 @@ class Runtime:
         self.request_ids = count(1)
         # What to undo if this turn's commit fails: called with their argument by Node.turn_failed.
         self.aborts: list[tuple[Callable[[Any], None], Any]] = []
-        self._timers: list[tuple[float, int, Callable[[Any], None], Any]] = []
-        self._sequence = count()
+        self._due: dict[int, list[tuple[Callable[[Any], None], Any]]] = {}  # tick → what is due then, in order of asking
+        self._ticks: list[int] = []  # its keys, as a heap
 
     def send(self, to: Address, message: Message) -> None:
         """Put a message into the outbox. It leaves after the turn's writes are durable (*commit before speak*)."""
@@ -113,16 +116,25 @@ class Runtime:
             self.notes.append(text)
 
     def call_at(self, when: float, action: Callable[[Any], None], argument: Any) -> None:
-        """Call action(argument) in the first turn at or after `when`. No timer is cancelled: an action looks if it is late."""
-        heappush(self._timers, (when, next(self._sequence), action, argument))
+        """Call action(argument) in the first turn that comes after `when`, by a tick at most. No timer is cancelled: an action
+        looks if it is late.
+
+        Every request sets one and few live to see it, so setting it is a list's append: what is due in one tick is one list.
+        """
+        tick = int(when * _TICKS_PER_S) + 1
+        due = self._due.get(tick)
+        if due is None:
+            due = self._due[tick] = []
+            heappush(self._ticks, tick)
+        due.append((action, argument))
 
     def run_timers(self) -> None:
-        timers = self._timers
-        while timers and timers[0][0] <= self.now:
-            _, _, action, argument = heappop(timers)
-            action(argument)
+        ticks = self._ticks
+        while ticks and ticks[0] <= self.now * _TICKS_PER_S:
+            for action, argument in self._due.pop(heappop(ticks)):
+                action(argument)
 
     def next_timer(self) -> float | None:
-        return self._timers[0][0] if self._timers else None
+        return self._ticks[0] / _TICKS_PER_S if self._ticks else None
 
 

@@ -228,22 +228,24 @@ def decode(raw: bytes) -> Siblings:
     try:
         vector_rows, cloud_rows, live_rows = msgpack.unpackb(raw, **_LIMITS)
         context = _context_of(vector_rows, cloud_rows)
-        live = tuple([Sibling(*row) for row in live_rows])
+        live = tuple(map(Sibling._make, live_rows))
         if live_rows.__class__ is not list or not context or (len(live) > 1 and not _ascending(live_rows)):
             raise MalformedVersion("not in the one form that a state has")
     except MalformedVersion:
         raise
     except Exception as error:  # msgpack raises seven kinds, rows of the wrong width two more
         raise MalformedVersion(f"not a causal state: {type(error).__name__}") from None
+    vector = context.vector
     for actor, counter, value, write_id, wall_ms in live:
         if (
             actor.__class__ is not str
             or counter.__class__ is not int
             or counter < 1
-            or (value is not None and value.__class__ is not bytes)
+            or (value.__class__ is not bytes and value is not None)
             or write_id.__class__ is not bytes
             or wall_ms.__class__ is not int
-            or not context.covers(actor, counter)
+            # As `covers` has it; for most siblings the vector says it.
+            or (counter > vector.get(actor, 0) and (actor, counter) not in context.cloud)
         ):
             raise MalformedVersion("a sibling of the wrong form or outside its context")
     return Siblings(live, context)

@@ -29,6 +29,9 @@ from dynazmq.storage.base import RowKey
 
 SETTLE_S = 30.0
 
+_LAST_FRAMES_S = 0.1
+"""In which arrives, and is committed, what nobody waits for: a read repair is not acknowledged."""
+
 
 class Unsettled(AssertionError):
     """The cluster did not come to rest; the message says what it was waiting for."""
@@ -253,6 +256,7 @@ class Cluster:
             process.resume()
             node.revive()
         self.wait(lambda: not self.unsettled(), "the cluster is at rest")
+        self.run(_LAST_FRAMES_S)
 
     def unsettled(self) -> str:
         """What is not at rest yet; "" when all is."""

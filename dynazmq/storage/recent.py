@@ -29,18 +29,27 @@ class Recent:
     def get(self, row: RowKey) -> bytes | None:
         state = self.newer.get(row)
         if state is None and (state := self._older.get(row)) is not None:
-            self.update({row: state})
+            self._keep(row, state)
         return state
 
     def update(self, rows: dict[RowKey, bytes]) -> None:
         self.newer.update(rows)
         self._bytes += sum(map(len, rows.values())) + len(rows) * _ROW_OVERHEAD_BYTES
         if self._bytes > _HALF_BYTES:
-            self._older, self.newer, self._bytes = self.newer, {}, 0
+            self._turn_over()
 
     def add(self, row: RowKey, state: bytes) -> None:
         if len(state) <= _STATE_BYTES_MAX:
-            self.update({row: state})
+            self._keep(row, state)
+
+    def _keep(self, row: RowKey, state: bytes) -> None:
+        self.newer[row] = state
+        self._bytes += len(state) + _ROW_OVERHEAD_BYTES
+        if self._bytes > _HALF_BYTES:
+            self._turn_over()
+
+    def _turn_over(self) -> None:
+        self._older, self.newer, self._bytes = self.newer, {}, 0
 
     def drop(self, row: RowKey) -> None:
         self.newer.pop(row, None)

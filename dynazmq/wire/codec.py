@@ -28,7 +28,7 @@ import msgpack
 from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import MESSAGES, Message
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 FROM_NODE, FROM_CLIENT = 1, 2
 
 CONTAINERS_MAX = 2 * MESSAGES_PER_FRAME_MAX + 1024

@@ -114,7 +114,7 @@ def test_bytes_that_are_no_state_are_refused_and_the_node_goes_on() -> None:
     key = lone.key(0)
     ((_, refused),) = lone.hear("b", Write(5, "default", key, b"\x93\x90\x90\x90", "", 1000))
     assert isinstance(refused, Refused)
-    assert lone.hear("b", Write(6, "default", key, bytes_of(("b", b"1")), "", 1000)) == [("b", WriteReply(6))]
+    assert lone.hear("b", Write(6, "default", key, bytes_of(("b", b"1")), "", 1000)) == [("b", WriteReply([6]))]
 
 
 def test_bad_requests_are_answered_with_the_limit_and_what_was_given() -> None:

@@ -19,7 +19,7 @@ def coordinating(**config: int) -> tuple[LoneNode, bytes, list[str]]:
 def fill(lone: LoneNode, key: bytes, count: int, size: int = 1) -> None:
     for i in range(count):
         for to, write in of(Write, lone.hear(CLIENT, a_put(key, b"v" * size, write_id=b"%016d" % i))):
-            lone.hear(to, WriteReply(write.request_id))
+            lone.hear(to, WriteReply([write.request_id]))
 
 
 # --- merge ----------------------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ def test_the_context_that_comes_back_covers_what_was_given_and_the_new_dot_only(
     lone, key, (second, *_) = coordinating()
     fill(lone, key, 3)
     ((_, write), *_) = of(Write, lone.hear(CLIENT, a_put(key)))
-    ((_, reply),) = of(PutReply, lone.hear(second, WriteReply(write.request_id)))
+    ((_, reply),) = of(PutReply, lone.hear(second, WriteReply([write.request_id])))
     context = open_context(reply.context, "default", key, lone.config.secret)
     assert (context.vector, sorted(context.cloud)) == ({}, [(lone.node.identity.actor, 4)])
 
@@ -141,9 +141,9 @@ def test_the_client_is_answered_at_w_and_a_reply_that_comes_twice_counts_once() 
     lone, key, (second, third, *_) = coordinating()
     writes = dict(of(Write, lone.hear(CLIENT, a_put(key, w=3))))
     assert sorted(writes) == sorted([second, third])
-    assert lone.hear(second, WriteReply(writes[second].request_id)) == []
-    assert lone.hear(second, WriteReply(writes[second].request_id)) == []
-    ((_, reply),) = of(PutReply, lone.hear(third, WriteReply(writes[third].request_id)))
+    assert lone.hear(second, WriteReply([writes[second].request_id])) == []
+    assert lone.hear(second, WriteReply([writes[second].request_id])) == []
+    ((_, reply),) = of(PutReply, lone.hear(third, WriteReply([writes[third].request_id])))
     assert reply.acked == ["a", second, third]
     assert lone.node.in_flight == 0
 
@@ -156,9 +156,9 @@ def test_a_primary_and_its_stand_in_are_one_copy() -> None:
     lone.away.update((second, third))
     hints = dict(of(Write, lone.pass_time(0.5)))
     assert {(node, write.hint_for) for node, write in hints.items()} == {(fourth, second), (fifth, third)}
-    assert lone.hear(second, WriteReply(request_id)) == []
-    assert lone.hear(fourth, WriteReply(request_id)) == []
-    ((_, reply),) = of(PutReply, lone.hear(fifth, WriteReply(request_id)))
+    assert lone.hear(second, WriteReply([request_id])) == []
+    assert lone.hear(fourth, WriteReply([request_id])) == []
+    ((_, reply),) = of(PutReply, lone.hear(fifth, WriteReply([request_id])))
     assert (reply.acked, reply.stand_ins) == (["a", second, fifth], [[fifth, third]])
 
 
@@ -168,8 +168,8 @@ def test_the_primary_takes_the_place_of_its_stand_in_so_that_pw_can_be_met() -> 
     request_id = writes[second].request_id
     lone.away.update((second, third))
     lone.pass_time(0.5)
-    assert lone.hear(fourth, WriteReply(request_id)) == []
-    ((_, reply),) = of(PutReply, lone.hear(second, WriteReply(request_id)))
+    assert lone.hear(fourth, WriteReply([request_id])) == []
+    ((_, reply),) = of(PutReply, lone.hear(second, WriteReply([request_id])))
     assert (reply.acked, reply.stand_ins) == (["a", second], [])
 
 
@@ -213,7 +213,7 @@ def test_whoever_has_acknowledged_needs_no_hint() -> None:
     lone, key, (second, third, *_) = coordinating()
     writes = dict(of(Write, lone.hear(CLIENT, a_put(key))))
     for node in (second, third):
-        lone.hear(node, WriteReply(writes[node].request_id))
+        lone.hear(node, WriteReply([writes[node].request_id]))
     lone.pass_time(3.0)
     assert lone.node.hints.pending == {}
     assert lone.node.runtime.counters["stand_ins"] == 0

@@ -50,7 +50,7 @@ def test_one_that_knows_it_settles_it_and_only_its_copies_are_completed() -> Non
     writes = of(Write, lone.hear(second, RecallReply(recalls[second].request_id, True, "b~epoch", 1, encode(state))))
     assert {write.state for _, write in writes} == {encode(state)}
     assert lone.stored(key) == state
-    ((_, reply),) = of(PutReply, lone.hear(third, WriteReply(writes[0][1].request_id)))
+    ((_, reply),) = of(PutReply, lone.hear(third, WriteReply([writes[0][1].request_id])))
     assert sorted(reply.acked) == sorted(["a", third])
 
 

@@ -50,8 +50,21 @@ def test_a_write_is_merged_stored_and_then_acknowledged() -> None:
     lone, key, (second, *_) = primary()
     lone.node.receive(second, a_write(key, written(("b", b"1"))))
     assert lone.stored(key) == EMPTY
-    assert lone.flush() == [(second, WriteReply(5))]
+    assert lone.flush() == [(second, WriteReply([5]))]
     assert lone.stored(key).values == [b"1"]
+
+
+def test_writes_of_one_turn_are_acknowledged_in_one_message_and_refused_one_by_one() -> None:
+    lone, key, (second, *_) = primary()
+    for request_id in (5, 6, 7):
+        write = a_write(key, written(("b", b"1")))
+        write.request_id = request_id
+        lone.node.receive(second, write)
+    assert lone.node.runtime.outbox == {second: [WriteReply([5, 6, 7])]}
+
+    lone.node.turn_failed()
+    refused = lone.node.runtime.outbox[second]
+    assert [(type(message), message.request_id) for message in refused] == [(Refused, 5), (Refused, 6), (Refused, 7)]
 
 
 def test_a_repair_is_not_acknowledged() -> None:

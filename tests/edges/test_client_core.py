@@ -40,14 +40,25 @@ def test_a_put_goes_to_the_first_primary_of_its_key() -> None:
         assert bench.only_sent()[0] == bench.preference(request)[0]
 
 
-def test_gets_of_one_key_are_spread_evenly_over_its_primaries() -> None:
+def test_gets_of_one_key_are_spread_evenly_over_its_primaries_in_the_course_of_time() -> None:
     bench = Bench()
     asked = []
     for _ in range(30):
         request = bench.get()
         asked.append(bench.only_sent()[0])
+        bench.now += 0.06
 
     assert {link: asked.count(link) for link in set(asked)} == dict.fromkeys(bench.preference(request)[:3], 10)
+
+
+def test_gets_of_one_moment_go_to_one_position_of_the_preference_lists() -> None:
+    bench = Bench()
+    positions = set()
+    for key in "abcdefghij":
+        request = bench.get(key)
+        positions.add(bench.preference(request).index(bench.only_sent()[0]))
+
+    assert positions in ({0}, {1}, {2}), "so that they share frames between the nodes"
 
 
 def test_a_primary_that_the_nodes_call_down_is_asked_last() -> None:

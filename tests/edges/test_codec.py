@@ -105,7 +105,7 @@ def test_every_message_and_envelope_comes_back_as_it_was(envelope: Envelope, sen
 
 def test_a_frame_has_the_bytes_that_the_documented_protocol_says() -> None:
     (frame,) = encode(Envelope(FROM_CLIENT, 0x1122334455667788, 1, 2, 3), [Probe(9)])
-    head = b"DZ\x01\x02" + bytes.fromhex("1122334455667788") + struct.pack(">QQQ", 1, 2, 3)
+    head = b"DZ\x02\x02" + bytes.fromhex("1122334455667788") + struct.pack(">QQQ", 1, 2, 3)
     body = bytes([0x91, 0x92, 22, 9])
     assert frame == head + zlib.crc32(head + body).to_bytes(4, "big") + body
     assert len(head) + 4 == HEADER.size == 40
@@ -155,13 +155,13 @@ def test_a_batch_is_split_at_the_target_size_and_keeps_its_order() -> None:
 
 
 def test_a_message_over_the_target_travels_alone_and_does_not_hold_up_the_ones_before_it() -> None:
-    sent: list[Message] = [WriteReply(1), ReadReply(2, bytes(5 << 20)), WriteReply(3)]
+    sent: list[Message] = [WriteReply([1]), ReadReply(2, bytes(5 << 20)), WriteReply([3])]
     assert [len(decoded([frame])) for frame in encode(ENVELOPE, sent)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 10_000])
 def test_many_small_messages_are_split_by_number(count: int) -> None:
-    sent: list[Message] = [WriteReply(i) for i in range(count)]
+    sent: list[Message] = [WriteReply([i]) for i in range(count)]
     frames = list(encode(ENVELOPE, sent))
     assert len(frames) == -(-count // 1024)
     assert decoded(frames) == sent
@@ -273,7 +273,7 @@ def test_two_frames_with_their_bodies_exchanged_are_refused() -> None:
     [
         (header(magic=b"ZD"), "not dynazmq"),
         (header(version=0), "protocol version"),
-        (header(version=2), "protocol version"),
+        (header(version=PROTOCOL_VERSION + 1), "protocol version"),
         (header(kind=0), "unknown kind"),
         (header(kind=3), "unknown kind"),
         (header(body=b""), "not msgpack"),
