@@ -199,17 +199,15 @@ class Gets:
 
     def _reply(self, op: GetOp, merged: Siblings) -> None:
         message = op.message
-        live = [sibling for sibling in merged.live if sibling.value is not None]
-        self._runtime.send(
-            op.client,
-            GetReply(
-                message.request_id,
-                [s.value for s in live if s.value is not None],
-                [[node_of(s.actor), s.counter, s.wall_ms] for s in live],
-                seal_context(merged.context, message.bucket, message.key, self._runtime.config.secret),
-                list(op.quorum.answered),
-            ),
-        )
+        values: list[bytes] = []
+        written: list[list[str | int]] = []  # by whom, as which of its writes, when
+        for actor, counter, value, _, wall_ms in merged.live:
+            if value is not None:
+                values.append(value)
+                written.append([node_of(actor), counter, wall_ms])
+        token = seal_context(merged.context, message.bucket, message.key, self._runtime.config.secret)
+        # A copy of the list: a hedged replica may answer before this leaves.
+        self._runtime.send(op.client, GetReply(message.request_id, values, written, token, list(op.quorum.answered)))
         self._runtime.counters["gets_ok"] += 1
         self._latency.get(self._runtime.now - op.started)
 
@@ -219,7 +217,7 @@ class Gets:
         """The merge of all answers so far; whoever answered with less is sent it. None: it is too much, the client knows."""
         states = list(op.states.values())
         newest = states[0]
-        if all(state == newest for state in states):
+        if states.count(newest) == len(states):
             return decode(newest)  # the usual case: one comparison of bytes
         merged = decode(newest)
         for state in states[1:]:
