@@ -17,7 +17,7 @@ from dynazmq.config import MEMBERS_MAX
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile, cluster_dir
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
-from dynazmq.wire.sockets import set_options
+from dynazmq.wire.sockets import NOBLOCK, RCVMORE, set_options
 
 _RECONNECT_MS, _RECONNECT_MAX_MS = 20, 250
 _ROUNDS_MAX = MEMBERS_MAX  # by then a request that no node takes has been offered to all of them
@@ -128,7 +128,7 @@ class Links:
         try:
             socket = self._sockets.get(link) or self._open(link)
             for frame, count in encode_counted(envelope, messages):
-                socket.send(frame, zmq.NOBLOCK)
+                socket.send(frame, NOBLOCK)
                 left += count
         except zmq.ZMQError:  # mostly EAGAIN; in `_open`, an endpoint that this host cannot use
             return left
@@ -141,11 +141,11 @@ class Links:
             return True  # retired since it had something to say
         for _ in range(_FRAMES_MAX):
             try:
-                frame = socket.recv(zmq.NOBLOCK)
+                frame = socket.recv(NOBLOCK)
             except zmq.Again:
                 return True
             try:
-                while socket.getsockopt(zmq.RCVMORE):  # nothing of ours has several parts
+                while socket.getsockopt(RCVMORE):  # nothing of ours has several parts
                     socket.recv()
                     frame = b""
                 envelope, body = open_frame(frame)

@@ -159,10 +159,11 @@ def _check_list(items: list[Any], element: type | None) -> None:
         return
     level = items
     for _ in range(NESTING_MAX):  # level by level, never by recursion (W5)
-        level = [inner for item in level if item.__class__ is list for inner in item]
-        if not level:
+        if list not in map(type, level):
             return
-    raise BadFrame("nested too deep")
+        level = [inner for item in level if item.__class__ is list for inner in item]
+    if level:
+        raise BadFrame("nested too deep")
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------------
