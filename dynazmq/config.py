@@ -85,6 +85,10 @@ class Timing:
     handoff_batch: int = 64
     """Hints under way to one target at a time: small enough that foreground requests fit between two batches."""
 
+    anti_entropy_interval_ms: int = 1000
+    """Trees are compared with one peer after the other this often (§4.7); at once again while something differs. 0: never, and
+    no trees are kept."""
+
     forward_timeout_ms: int = 300
     """A forwarded put that was not answered after this long goes to the next primary as a retry."""
 

@@ -141,7 +141,8 @@ def wait_for(
 ) -> Work:
     """Wait until it is ready, or has converged.
 
-    ready: every node is up and sees the others. converged: also no hint pends. hints=N: no more than N hints pend.
+    ready: every node is up and sees the others. converged: also no hint pends and all replicas are equal. hints=N: no more
+    than N hints pend.
     Exit code 6 when that takes too long.
 
     \b

@@ -32,6 +32,10 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         oldest = max((node.hints_oldest_s.get(target, 0.0) for node in snapshot.nodes), default=0.0)
         waits = "waits" if count == 1 else "wait"
         lines.append(f"{many(count, 'hint')} {waits} for {target}, the oldest for {span(oldest)}")
+    for node in snapshot.nodes:
+        if node.ranges_differing:
+            ranges = "range differs" if node.ranges_differing == 1 else "ranges differ"
+            lines.append(f"{node.name} mends its copies with a peer: {node.ranges_differing:,} {ranges}")
     lines.append(_served(snapshot))
     return lines + advice(snapshot, facts, at)
 

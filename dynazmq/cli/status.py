@@ -88,6 +88,8 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "keys": node.keys,
         "hints_pending": node.hints_pending,
         "hints_for": node.hints_for,
+        "compares_with": node.compares_with,
+        "ranges_differing": node.ranges_differing,
         "uptime_s": node.uptime_s,
         "rss_bytes": node.rss_bytes,
         "process": node.process,
@@ -147,5 +149,8 @@ def _met(snapshot: Snapshot, target: str, limit: int) -> tuple[bool, str]:
     if target == "ready":
         return judgement.ready(snapshot), ", ".join(not_up) or "the nodes do not see each other yet"
     if target == "converged":
-        return snapshot.converged, ", ".join(not_up + ([f"{hints:,} hints pend"] if hints else [])) or "rings differ"
+        open_ = [f"{hints:,} hints pend"] if hints else []
+        if comparing := judgement.comparing(snapshot):
+            open_.append(f"{' '.join(node.name for node in comparing)} compare replicas")
+        return snapshot.converged, ", ".join(not_up + open_) or "rings differ"
     return hints <= limit and not silent, f"{hints:,} hints pend" if not silent else f"{' '.join(silent)} silent"

@@ -27,7 +27,7 @@ class Chronicle:
         self._handoff(snapshot, events)
         if snapshot.converged and all(node.state == "up" for node in snapshot.nodes):
             if not self._converged:
-                events.append(Event(snapshot.taken_at, "*", "all up, rings agree, no hint pends", "converged"))
+                events.append(Event(snapshot.taken_at, "*", "all up, rings agree, no hint pends, replicas equal", "converged"))
             self._converged = self._whole_once = True
         else:
             self._converged = False

@@ -130,10 +130,18 @@ def judge(
 
 
 def converged(snapshot: Snapshot) -> bool:
-    """Every up node agrees on the ring and no hint pends; nodes that are away do not count, those on their way do."""
+    """Every up node agrees on the ring, no hint pends, and each two that share partitions have compared their Merkle trees in
+    their present lives and mended what differed. Nodes that are away do not count, those on their way do.
+    """
     states = {node.state for node in snapshot.nodes}
     on_the_way = states & {"starting", "suspect", "joining", "leaving"}
-    return "up" in states and not on_the_way and snapshot.ring_agreed and hints_pending(snapshot) == 0
+    at_rest = hints_pending(snapshot) == 0 and not comparing(snapshot)
+    return "up" in states and not on_the_way and snapshot.ring_agreed and at_rest
+
+
+def comparing(snapshot: Snapshot) -> list[NodeView]:
+    """Nodes that do not know yet whether their peers hold the same."""
+    return [node for node in snapshot.nodes if node.answers and (node.compares_with or not node.surveyed)]
 
 
 def wrong(snapshot: Snapshot) -> bool:
@@ -219,6 +227,10 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.hints_pending = int(status.get("hints_pending", 0))
     view.hints_for = {str(target): int(count) for target, count in answer.section("hints_for").items() if count}
     view.hints_oldest_s = {str(target): float(age) for target, age in answer.section("hints_oldest_s").items()}
+    trees = answer.section("anti_entropy")
+    view.surveyed = not trees.get("on") or trees.get("surveyed") == answer.section("ring").get("partitions")
+    view.compares_with = [str(peer) for peer in trees.get("open_with", ())]
+    view.ranges_differing = int(trees.get("differing", 0))
     view.uptime_s = _number(status, "uptime_s")
     view.rss_bytes = int(status.get("rss_bytes", 0)) or None
     view.ops_per_s = _number(status, "ops_per_s")

@@ -27,6 +27,9 @@ class NodeView:
     hints_pending: int = 0  # hints that this node holds for others
     hints_for: dict[str, int] = field(default_factory=dict)  # target → count
     hints_oldest_s: dict[str, float] = field(default_factory=dict)
+    surveyed: bool = True  # its Merkle trees are complete
+    compares_with: list[str] = field(default_factory=list)  # peers that may hold something else
+    ranges_differing: int = 0  # trees that are being mended
     uptime_s: float | None = None
     rss_bytes: int | None = None
     cpu_percent: float | None = None

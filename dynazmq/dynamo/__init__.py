@@ -10,6 +10,8 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
                      who coordinates a put; retried puts     forward.py   recall.py
     §4.3             a node's own copies                     replica.py
     §4.6             the first N reachable nodes; hints      routing.py   hints.py
+    §4.7             trees; kept equal to the rows           merkle.py   trees.py
+                     comparing them, shipping what differs   anti_entropy.py
     §4.8             gossip, members, policies               membership.py
     §4.8.3           who is reachable                        failure.py
                      names under which dots are issued       identity.py
@@ -17,7 +19,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
                      every message                           messages.py
                      what a technique may touch; its wiring  runtime.py   node.py
 
-Not here yet: §4.7 (anti-entropy by Merkle trees) and the transfer of partitions to a new owner (§4.9): members are fixed.
+Not here yet: the transfer of partitions to a new owner (§4.9): members are fixed.
 
 The path of a put. Whatever stands below a commit leaves the node only after it.
 

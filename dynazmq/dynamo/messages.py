@@ -231,7 +231,7 @@ class WriteReply:
 
 @dataclass(slots=True)
 class Refused:
-    """A replica cannot do what it was asked (Read, Write, Recall, Handoff): its storage failed. Ask somebody else."""
+    """A replica cannot do what it was asked (Read, Write, Recall, Handoff, RowsAsk, Mend): its storage failed, mostly."""
 
     request_id: int
     text: str
@@ -277,6 +277,69 @@ class HandoffReply:
     request_id: int
 
 
+# --- primary ↔ primary (§4.7) ---------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TreeAsk:
+    """What are the hashes of these nodes in your Merkle trees? nodes: partition, n, node number; and so on."""
+
+    request_id: int
+    nodes: list[int]
+
+
+@dataclass(slots=True)
+class TreeTell:
+    """In the order of the question; -1 for a tree that is not known yet."""
+
+    request_id: int
+    hashes: list[int]
+
+
+@dataclass(slots=True)
+class RowsAsk:
+    """Which rows of buckets with this n do you have in this run of leaves, behind `after`?"""
+
+    request_id: int
+    partition: int
+    n: int
+    first_leaf: int
+    last_leaf: int
+    after_place: int
+    after_bucket: str
+    after_key: bytes
+
+
+@dataclass(slots=True)
+class RowsTell:
+    """rows: [bucket, key, hash], in the order of (place, bucket, key). more: there are others behind `next`."""
+
+    request_id: int
+    rows: list[Any]
+    more: bool
+    next_place: int
+    next_bucket: str
+    next_key: bytes
+
+
+@dataclass(slots=True)
+class Mend:
+    """We differ in this key: merge this state (b"" if I have none) into your own copy, and tell me what I lack."""
+
+    request_id: int
+    bucket: str
+    key: bytes
+    state: bytes
+
+
+@dataclass(slots=True)
+class MendReply:
+    """It is durable here. state: my copy after the merge; b"" if it is what you sent."""
+
+    request_id: int
+    state: bytes
+
+
 # --- node ↔ node (§4.8) ---------------------------------------------------------------------------------------------------
 
 
@@ -316,11 +379,11 @@ class GossipDelta:
 MESSAGES: tuple[type, ...] = (
     Get, GetReply, Put, PutReply, Failure, Scan, ScanReply, TopologyRequest, Topology, SetBucket, SetBucketReply,
     StatusRequest, StatusReply, Read, ReadReply, Write, WriteReply, Refused, Recall, RecallReply, Handoff, HandoffReply,
-    Probe, ProbeReply, GossipDigest, GossipDelta,
+    Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply,
 )  # fmt: skip
 
 Message = (
     Get | GetReply | Put | PutReply | Failure | Scan | ScanReply | TopologyRequest | Topology | SetBucket | SetBucketReply
     | StatusRequest | StatusReply | Read | ReadReply | Write | WriteReply | Refused | Recall | RecallReply | Handoff
-    | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta
+    | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta | TreeAsk | TreeTell | RowsAsk | RowsTell | Mend | MendReply
 )  # fmt: skip

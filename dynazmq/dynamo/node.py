@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
+from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
 from dynazmq.dynamo.get import Gets
@@ -35,6 +36,8 @@ from dynazmq.dynamo.messages import (
     GossipDigest,
     Handoff,
     HandoffReply,
+    Mend,
+    MendReply,
     Message,
     Probe,
     ProbeReply,
@@ -45,6 +48,8 @@ from dynazmq.dynamo.messages import (
     Recall,
     RecallReply,
     Refused,
+    RowsAsk,
+    RowsTell,
     Scan,
     SetBucket,
     SetBucketReply,
@@ -52,6 +57,8 @@ from dynazmq.dynamo.messages import (
     StatusRequest,
     Topology,
     TopologyRequest,
+    TreeAsk,
+    TreeTell,
     Write,
     WriteReply,
 )
@@ -61,11 +68,12 @@ from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed
 from dynazmq.dynamo.stats import Latency
+from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import MalformedVersion
 
 _REQUESTS = (Get, Put, Scan, SetBucket)  # a client's: answered with Failure
-_ASKS = (Read, Write, Recall, Handoff)  # a peer's: answered with Refused
-_VOUCHING = (Write, WriteReply, HandoffReply, PutReply)  # they say, or rest on it, that something is stored
+_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend)  # a peer's: answered with Refused
+_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, PutReply)  # they say, or rest on it, that something is stored
 
 
 class Node:
@@ -79,7 +87,9 @@ class Node:
         self.routes = Routes(runtime, self.membership, self.failure)
         self.latency = Latency(config.timing, now)
         self.hints = Hints(runtime, self.identity, self.failure)
-        self.replica = Replica(runtime, self.identity, self.membership, self.routes, self.hints)
+        self.trees = Trees(runtime, self.membership)
+        self.replica = Replica(runtime, self.identity, self.membership, self.routes, self.hints, self.trees)
+        self.anti_entropy = AntiEntropy(runtime, self.membership, self.failure, self.trees, self.replica)
         self.gets = Gets(runtime, self.membership, self.failure, self.routes, self.replica, self.latency)
         self.puts = Puts(
             runtime, self.identity, self.membership, self.failure, self.routes, self.replica, self.hints, self.latency
@@ -87,6 +97,7 @@ class Node:
         self.recalls = Recalls(runtime, self.replica, self.puts)
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
         self.stopping = False
+        self._compare_at = 0.0
         self._from_anybody: dict[type, Callable[[Address, Any], None]] = {
             Get: self.gets.on_get,
             Put: self.forwards.on_put,
@@ -105,6 +116,12 @@ class Node:
             WriteReply: self.puts.on_write_reply,
             RecallReply: self.recalls.on_reply,
             HandoffReply: self.hints.on_handoff_reply,
+            TreeAsk: self.anti_entropy.on_tree_ask,
+            TreeTell: self.anti_entropy.on_tree_tell,
+            RowsAsk: self.anti_entropy.on_rows_ask,
+            RowsTell: self.anti_entropy.on_rows_tell,
+            Mend: self.anti_entropy.on_mend,
+            MendReply: self.anti_entropy.on_mend_reply,
             PutReply: self.forwards.on_put_reply,
             Failure: self.forwards.on_failure,
             Refused: self._on_refused,
@@ -130,6 +147,10 @@ class Node:
         for peer in self.failure.take_returned():
             self.hints.deliver(peer)
         self.hints.tick()
+        if now >= self._compare_at:
+            self.trees.tick()
+            self.anti_entropy.tick()
+            self._compare_at = min(self.trees.next_deadline(), self.anti_entropy.next_deadline())
         self.latency.tick(now)
         runtime.run_timers()
 
@@ -160,6 +181,7 @@ class Node:
 
     def drain(self) -> dict[Address, list[Message]]:
         """What the turn wants sent, by destination. Call it after the commit."""
+        self.trees.committed()
         self.runtime.aborts.clear()  # what has been committed can no longer fail, though the turn's next round may
         outbox, self.runtime.outbox = self.runtime.outbox, {}
         return outbox
@@ -189,6 +211,8 @@ class Node:
                     continue
                 for request_id in _acknowledged(message):
                     runtime.send(to, Refused(request_id, f"{runtime.name} could not store it"))
+        self.trees.rolled_back()
+        self._compare_at = 0.0
         self.identity.reload()
         self.hints.reload()
         self.replica.keys = runtime.store.key_count()
@@ -198,7 +222,12 @@ class Node:
     def next_deadline(self) -> float:
         """When tick must be called at the latest, on the driver's clock."""
         timer = self.runtime.next_timer()
-        deadline = min(self.failure.next_deadline(), self.membership.next_deadline(), self.hints.next_deadline())
+        deadline = min(
+            self.failure.next_deadline(),
+            self.membership.next_deadline(),
+            self.hints.next_deadline(),
+            self._compare_at,
+        )
         return deadline if timer is None else min(deadline, timer)
 
     @property
@@ -213,7 +242,7 @@ class Node:
         self._refused(sender, message.request_id)
 
     def _refused(self, peer: str, request_id: int) -> None:
-        for technique in (self.puts, self.gets, self.recalls, self.hints):
+        for technique in (self.puts, self.gets, self.recalls, self.hints, self.anti_entropy):
             if technique.on_refused(peer, request_id):
                 return
 
@@ -286,6 +315,12 @@ class Node:
             "hints_pending": sum(self.hints.pending.values()),
             "hints_for": dict(self.hints.pending),
             "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in self.hints.since.items()},
+            "anti_entropy": {
+                "on": self.trees.on,
+                "surveyed": self.trees.known,
+                "open_with": self.anti_entropy.open_with(),
+                "differing": self.anti_entropy.differing,
+            },
             "sync": runtime.config.sync,
             "in_flight": self.in_flight,
             "counters": dict(sorted(runtime.counters.items())),
@@ -298,4 +333,4 @@ def _acknowledged(message: Message) -> list[int]:
     """The requests of a peer that a message says are stored."""
     if isinstance(message, WriteReply):
         return message.request_ids
-    return [message.request_id] if isinstance(message, HandoffReply) else []
+    return [message.request_id] if isinstance(message, HandoffReply | MendReply) else []

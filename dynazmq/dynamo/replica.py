@@ -35,6 +35,7 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
+from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
 
 _REMEMBERED_MAX = 32_768
@@ -92,8 +93,11 @@ class Overwritten:
 class Replica:
     """This node's copies. `own` is what it holds as a primary; hints are what it holds for others."""
 
-    def __init__(self, runtime: Runtime, identity: Identity, membership: Membership, routes: Routes, hints: Hints) -> None:
+    def __init__(
+        self, runtime: Runtime, identity: Identity, membership: Membership, routes: Routes, hints: Hints, trees: Trees
+    ) -> None:
         self._runtime = runtime
+        self._trees = trees
         self._identity = identity
         self._membership = membership
         self._routes = routes
@@ -105,7 +109,7 @@ class Replica:
 
     def read(self, at: int, bucket: str, key: bytes) -> bytes:
         """All that this node holds of a key: its own copy, and what it keeps for others. Raises StateTooLarge."""
-        own = self._read_own(at, bucket, key)
+        own = self.read_own(at, bucket, key)
         if not self._hints.pending:
             return own
         for kept in self._hints.states_of(at, bucket, key):
@@ -125,14 +129,14 @@ class Replica:
         if stands_for:
             self._hints.keep(stands_for, at, bucket, key, state)
             return True
-        known = self._read_own(at, bucket, key)
+        known = self.read_own(at, bucket, key)
         if known == state:
             return True
         incoming = decode(state)
         if not known:
             self._check_counter(incoming, None)
             self.keys += 1
-            self._runtime.store.write(at, bucket, key, state)
+            self._write_own(at, bucket, key, b"", state)
             return True
         before = decode(known)
         self._check_counter(incoming, before)
@@ -143,7 +147,7 @@ class Replica:
             if after is not incoming:
                 check_size(after, merged)
             self._remember_overwritten(before, after)
-            self._runtime.store.write(at, bucket, key, merged)
+            self._write_own(at, bucket, key, known, merged)
         return after is both
 
     def _without_echoes(self, before: Siblings, after: Siblings) -> Siblings:
@@ -167,11 +171,16 @@ class Replica:
             self._hints.keep(stands_for, at, bucket, key, state)
             return
         # With hints about, the state may rest on one of them alone: then this is the first own row.
-        if new or (self._hints.pending and not self._read_own(at, bucket, key)):
+        own = b"" if new else self.read_own(at, bucket, key)
+        if not own:
             self.keys += 1
-        self._runtime.store.write(at, bucket, key, state)
+        self._write_own(at, bucket, key, own, state)
 
-    def _read_own(self, at: int, bucket: str, key: bytes) -> bytes:
+    def _write_own(self, at: int, bucket: str, key: bytes, old: bytes, new: bytes) -> None:
+        self._runtime.store.write(at, bucket, key, new)
+        self._trees.written(at, bucket, key, old, new)
+
+    def read_own(self, at: int, bucket: str, key: bytes) -> bytes:
         try:
             return self._runtime.store.read(at, bucket, key)
         except DamagedRow:
@@ -180,6 +189,7 @@ class Replica:
             # Gone for good, in the same turn as the new epoch: what replaces it comes from the peers. And what it had overwritten
             # may have been overwritten by what is lost with it.
             self._runtime.store.write(at, bucket, key, b"")
+            self._trees.forget(at)
             self.overwritten.clear(self._runtime.now)
             self.keys -= 1
             return b""
@@ -255,7 +265,7 @@ class Replica:
         """Repair what a primary holds that has sent us an echo."""
         primaries = self._routes.copies(self._routes.partition_of(at), self._membership.policy(bucket).n).primaries
         if sender in primaries:
-            self._runtime.send(sender, Write(0, bucket, key, self._read_own(at, bucket, key), "", BUDGET_MS_MAX))
+            self._runtime.send(sender, Write(0, bucket, key, self.read_own(at, bucket, key), "", BUDGET_MS_MAX))
 
     def on_recall(self, sender: Address, message: Recall) -> None:
         if message.budget_ms <= 0:

@@ -36,6 +36,13 @@ class DamagedRow(Exception):
     """A row's checksum does not match: it counts as missing (S7)."""
 
 
+Row = tuple[int, str, bytes]
+"""(place, bucket, key): rows are ordered by it."""
+
+OwnRow = tuple[int, str, bytes, bytes | None]
+"""(place, bucket, key, state)."""
+
+
 class Store(Protocol):
     """What the core asks of storage. Writes are seen by later reads at once and are durable after the driver's commit.
 
@@ -67,6 +74,12 @@ class Store(Protocol):
         """(place, key, state) of a bucket's rows and hints between two places, behind `after`.
 
         Looks at no more than `limit` rows; the second result says where to go on, or None at the end.
+        """
+
+    def rows(self, first: int, last: int, after: Row, limit: int) -> tuple[list[OwnRow], Row | None]:
+        """This node's own rows between two places and behind `after`, in order; the state of a damaged one is None.
+
+        No more than `limit`. The second result says where to go on, or None at the end.
         """
 
     def key_count(self) -> int:

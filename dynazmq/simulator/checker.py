@@ -4,13 +4,14 @@ What is checked of a run that has ended, its faults over and the cluster settled
 
     I1  durability    each acknowledged write is on all its primaries, or something there covers it: a write whose writer was
                       shown it, directly or by what it was shown. So is each that any read has shown, acknowledged or not (C9)
-    I2  convergence   all primaries of a key hold the same bytes. There is no anti-entropy yet, so this is asked for after every
-                      key was read at R = all; before that, hints alone must have made them equal unless a node crashed or a disk
-                      failed (a coordinator that dies has nobody else to bring the rest of its copies)
+    I2  convergence   all primaries of a key hold the same bytes. With anti-entropy, without a read. In runs without it this is
+                      asked for after every key was read at R = all; before that, hints alone must have made them equal unless a
+                      node crashed or a disk failed (a coordinator that dies has nobody else to bring the rest of its copies)
     I4  no revival    what an effective write covers is gone
     I5  antichain     no read shows a value beside one that covers it
     I6  no invention  reads show what was put, and nothing that was reported as not attempted
     I7  freshness     with R + W > N and no fault at all, a read shows what was acknowledged before it, or what covers that
+    I10 trees         each Merkle tree says what is on its node's disk
     I9  hints drain   and nothing stays under way at any node
     I12 dots          no dot names two writes (history.py sees that at each commit)
     I14 liveness      after the faults every read and write succeeds
@@ -25,6 +26,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
 from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.errors import DynazmqError
 from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
@@ -43,7 +45,7 @@ class Checker:
         self.figures: Counter[str] = Counter()
         self._shown: set[bytes] = set()
 
-    def judge(self, *, calm: bool, hints_suffice: bool, all_reads_fresh: bool = False) -> None:
+    def judge(self, *, calm: bool, hints_suffice: bool, anti_entropy: bool = False, all_reads_fresh: bool = False) -> None:
         """After the faults. calm: there were none. hints_suffice: no process died and no disk failed."""
         keys = sorted({op.key.decode() for op in self._history.ops})
         try:
@@ -51,8 +53,12 @@ class Checker:
         except Unsettled as unsettled:
             self.broken.append(f"I9/I14: {unsettled}")
             return
-        self._stale_before_reads(keys, hints_suffice)
+        if anti_entropy:
+            self._exchange(keys)
+        self._stale_before_reads(keys, hints_suffice or anti_entropy)
         self._converge(keys)
+        if anti_entropy:
+            self._trees()
         self._at_rest()
         self._reads(calm, all_reads_fresh)
         for key in keys:
@@ -64,6 +70,30 @@ class Checker:
 
     # --- convergence ------------------------------------------------------------------------------------------------------
 
+    def _exchange(self, keys: list[str]) -> None:
+        """Nobody reads, and all become equal (promise 5)."""
+        cluster = self._cluster
+        self.figures["healed_by_exchange"] += sum(not cluster.equal(key) for key in keys)
+        try:
+            cluster.wait(lambda: all(cluster.equal(key) for key in keys), "anti-entropy has made all replicas equal")
+        except Unsettled as unsettled:
+            self.broken.append(f"I2: {unsettled}")
+
+    def _trees(self) -> None:
+        """Each tree says what is on the disk: never equal roots over unequal data, nor the reverse."""
+        for node in self._cluster.nodes:
+            core = node.process.node
+            partitions = core.membership.ring.partitions
+            true: dict[int, Tree] = {}
+            assert not core.membership.policies, "runs have no buckets with an N of their own"
+            for (at, _, _), state in node.process.disk.committed().items():
+                tree = true.setdefault(core.membership.ring.partition_of(at), Tree())
+                tree.change(leaf_of(at, partitions), row_hash(at, state))
+            for partition in range(partitions):
+                kept = core.trees.of(partition, core.membership.default_policy.n)
+                if kept is not None and kept != true.get(partition, Tree()):
+                    self.broken.append(f"I10: {node}'s tree of partition {partition} differs from its rows")
+
     def _stale_before_reads(self, keys: list[str], hints_suffice: bool) -> None:
         stale = [key for key in keys if not self._cluster.equal(key)]
         self.figures["healed_by_reads"] += len(stale)
@@ -71,7 +101,7 @@ class Checker:
             self.broken.append(f"I2: hints alone did not make the primaries of {stale} equal")
 
     def _converge(self, keys: list[str]) -> None:
-        """Read every key at R = all until nothing differs: what anti-entropy will do without being asked."""
+        """Read every key at R = all until nothing differs: what anti-entropy does without being asked."""
         client = self._cluster.client("checker")
         for _ in range(_ROUNDS):
             for key in keys:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from dynazmq.dynamo.runtime import StoreFailed
+from dynazmq.dynamo.runtime import OwnRow, StoreFailed
 from dynazmq.dynamo.versions import decode
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.memory import MemoryStorage
@@ -49,6 +49,10 @@ class Disk(MemoryStorage):
     def hint_counts(self) -> dict[str, int]:
         self._check_readable()
         return super().hint_counts()
+
+    def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
+        self._check_readable()
+        return super().rows(first, last, after, limit)
 
     def key_count(self) -> int:
         self._check_readable()

@@ -46,6 +46,7 @@ class Plan:
     every_s: float = 0.7
     lasting_s: float = 0.8
     one_clock: bool = True
+    anti_entropy_ms: int = 0  # 0: off, so that what the other techniques fail to bring is seen
     load: Load = field(default_factory=Load)
 
     @classmethod
@@ -129,7 +130,7 @@ def run(plan: Plan, log: bool = False) -> Report:
     """Play it."""
     cluster = Cluster(
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
-        sync="normal" if POWER in plan.faults else "full",
+        sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
     )  # fmt: skip
     workload = Workload(cluster, plan.load)
     nemesis = Nemesis(cluster, plan.faults, workload.keys, plan.every_s, plan.lasting_s)
@@ -143,6 +144,7 @@ def run(plan: Plan, log: bool = False) -> Report:
     checker.judge(
         calm=calm,
         hints_suffice=not _DISTURBS_HINTS & set(plan.faults),
+        anti_entropy=plan.anti_entropy_ms > 0,
         all_reads_fresh=plan.r + plan.w > plan.n and plan.load.get_levels == ({},) == plan.load.put_levels,
     )
     return Report(

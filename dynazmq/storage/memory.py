@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 
-from dynazmq.dynamo.runtime import DamagedRow, StoreFailed
+from dynazmq.dynamo.runtime import DamagedRow, OwnRow, StoreFailed
 from dynazmq.storage.base import RowKey
 
 _HintKey = tuple[str, int, str, bytes]
@@ -46,9 +46,15 @@ class MemoryStorage:
         merged = {**self._rows, **self._new_rows}
         return sum(1 for state in merged.values() if state)
 
-    def rows(self) -> dict[RowKey, bytes]:
+    def committed(self) -> dict[RowKey, bytes]:
         """All committed rows, for checkers."""
         return dict(self._rows)
+
+    def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
+        all_rows = {row: state for row, state in {**self._rows, **self._new_rows}.items() if state}
+        found = sorted(row for row in all_rows if first <= row[0] <= last and row > after)
+        page = [(*row, None if row in self._damaged and row not in self._new_rows else all_rows[row]) for row in found[:limit]]
+        return page, found[limit - 1] if len(found) > limit else None
 
     def scan(
         self, bucket: str, first: int, last: int, after: tuple[int, bytes], limit: int

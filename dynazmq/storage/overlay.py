@@ -187,6 +187,14 @@ class Overlay:
                 break
         return found[:limit]
 
+    def between(self, first: int, last: int) -> dict[RowKey, bytes]:
+        """All rows between two places."""
+        found: dict[RowKey, bytes] = {}
+        for cell in range(first >> _SHIFT, (last >> _SHIFT) + 1):
+            for rows in (self.old.cells[cell], self.young.cells[cell]):
+                found.update({row: state for row, state in rows.items() if first <= row[0] <= last})
+        return found
+
     def unfolded(self) -> dict[RowKey, bytes]:
         """What `data` may not show yet."""
         rows = dict(self.old.items()) if self.old.left else {}

@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, StoreFailed
+from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, OwnRow, StoreFailed
 from dynazmq.errors import StorageError
 from dynazmq.storage.base import RowKey, checksum
 from dynazmq.storage.checkpoint import Checkpointer
@@ -41,6 +41,8 @@ from dynazmq.storage.tables import (
     HINTS,
     READ,
     READ_HINT,
+    ROWS,
+    ROWS_FROM,
     SCAN,
     SCAN_HINTS,
     SIGNED,
@@ -154,6 +156,24 @@ class SqliteStorage:
         if len(inside) > limit:
             inside, end = inside[:limit], inside[limit - 1]
         return [(*at, found[at]) for at in inside], end
+
+    def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
+        begin = max(first, after[0])
+        where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:]) if after[0] >= 0 else None
+        stored = self._ask(ROWS, (*where, limit)) if where else self._ask(ROWS_FROM, (begin - SIGNED, last - SIGNED, limit))
+        found: dict[RowKey, bytes | None] = {}
+        for signed, bucket, key, state, check in stored:
+            place = signed + SIGNED
+            found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
+        end = next(reversed(found)) if len(stored) == limit else None
+        # What is newer than the table, up to where the page ends.
+        newer = self._overlay.between(begin, last)
+        newer.update({row: state for row, state in self._rows.items() if begin <= row[0] <= last})
+        found.update({row: state for row, state in newer.items() if row > after and (end is None or row <= end)})
+        page = [(*row, found[row]) for row in sorted(found) if found[row] != b""]
+        if len(page) > limit:
+            page, end = page[:limit], page[limit - 1][:3]
+        return page, end
 
     # --- hints ------------------------------------------------------------------------------------------------------------
 

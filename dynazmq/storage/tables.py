@@ -20,6 +20,12 @@ EXISTS = "SELECT 1 FROM data WHERE place = ? AND bucket = ? AND key = ?"
 SCAN = """SELECT place, bucket, key, state FROM data
           WHERE place BETWEEN ? AND ? AND (place > ? OR key > ?) ORDER BY place, bucket, key LIMIT ?"""
 
+ROWS = """SELECT place, bucket, key, state, checksum FROM data
+          WHERE place BETWEEN ? AND ? AND (place, bucket, key) > (?, ?, ?) ORDER BY place, bucket, key LIMIT ?"""
+
+ROWS_FROM = """SELECT place, bucket, key, state, checksum FROM data
+               WHERE place BETWEEN ? AND ? ORDER BY place, bucket, key LIMIT ?"""
+
 READ_HINT = "SELECT state, checksum FROM hints WHERE target = ? AND place = ? AND bucket = ? AND key = ?"
 HINTS = """SELECT place, bucket, key, state, checksum FROM hints
            WHERE target = ? AND (place, bucket, key) > (?, ?, ?) ORDER BY place, bucket, key LIMIT ?"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any, TypeVar
 
-from dynazmq.config import NodeConfig
+from dynazmq.config import NodeConfig, Timing
 from dynazmq.dynamo.messages import Get, Message, Probe, ProbeReply, Put
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.ring import place
@@ -15,6 +15,7 @@ from dynazmq.simulator.disk import Disk
 
 NAMES = ("a", "b", "c", "d", "e")
 CLIENT = b"a client"
+QUIET = Timing(anti_entropy_interval_ms=0)
 M = TypeVar("M")
 
 
@@ -29,7 +30,7 @@ class LoneNode:
         endpoints = {each: f"ipc://{each}" for each in members}
         self.config = NodeConfig(
             name=name, cluster="t", cluster_id=1, secret=b"s" * 32, data_dir="", endpoint=endpoints[name], members=endpoints,
-            partitions=16, **config,
+            partitions=16, **{"timing": QUIET, **config},
         )  # fmt: skip
         self.node = self.start()
         for _ in range(15):
@@ -55,7 +56,7 @@ class LoneNode:
         return [each for each in self.walk(key) if each != self.name]
 
     def stored(self, key: bytes) -> Siblings:
-        return decode(self.disk.rows().get((place("default", key), "default", key), b""))
+        return decode(self.disk.committed().get((place("default", key), "default", key), b""))
 
     # --- turns ------------------------------------------------------------------------------------------------------------
 

@@ -158,13 +158,13 @@ def test_incarnations_end_somewhere_and_a_node_starts_there_too() -> None:
 def test_status_and_topology_say_what_is_and_change_nothing() -> None:
     lone = LoneNode()
     lone.hear(CLIENT, a_put(lone.key(0)))
-    before = (lone.disk.commits, lone.disk.snapshot().rows(), dict(lone.node.runtime.counters))
+    before = (lone.disk.commits, lone.disk.snapshot().committed(), dict(lone.node.runtime.counters))
     ((_, reply),) = of(StatusReply, lone.hear(CLIENT, StatusRequest(4)))
     document = json.loads(reply.status)
     assert (document["name"], document["keys"], document["in_flight"]) == ("a", 1, 1)
     ((_, topology),) = of(Topology, lone.hear(CLIENT, TopologyRequest(5)))
     assert sorted(row[0] for row in topology.members) == ["a", "b", "c", "d", "e"]
-    assert (lone.disk.commits, lone.disk.snapshot().rows(), dict(lone.node.runtime.counters)) == before
+    assert (lone.disk.commits, lone.disk.snapshot().committed(), dict(lone.node.runtime.counters)) == before
 
 
 def test_an_expired_request_is_dropped_without_an_answer() -> None:

@@ -15,8 +15,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 CORE = sorted((PACKAGE / "dynamo").glob("*.py"))
 
 CORE_MAY_IMPORT = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "enum", "fractions", "functools", "hashlib", "heapq", "hmac",
-    "itertools", "json", "math", "msgpack", "operator", "random", "struct", "types", "typing", "zlib",
+    "__future__", "abc", "array", "bisect", "collections", "dataclasses", "enum", "fractions", "functools", "hashlib", "heapq",
+    "hmac", "itertools", "json", "math", "msgpack", "operator", "random", "struct", "types", "typing", "zlib",
 }  # fmt: skip
 """Pure, all of them: none can tell the time, open a file or socket, start a thread, or draw a number from the system."""
 

@@ -28,7 +28,10 @@ TYPES = {
     "int": "int", "str": "str", "bytes": "bin", "bytes | None": "bin or nil", "bool": "bool", "list[Any]": "array",
     "list[int]": "array of int", "list[str]": "array of str", "list[bytes]": "array of bin",
 }  # fmt: skip
-CONVERSATIONS = {"Get": "client ↔ node", "Read": "node ↔ node: copies", "Probe": "node ↔ node: membership"}
+CONVERSATIONS = {
+    "Get": "client ↔ node", "Read": "node ↔ node: copies", "Probe": "node ↔ node: membership",
+    "TreeAsk": "node ↔ node: anti-entropy",
+}  # fmt: skip
 
 
 def text() -> str:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynazmq.dynamo.runtime import DamagedRow, StoreFailed
+from dynazmq.dynamo.runtime import DamagedRow, OwnRow, StoreFailed
 from dynazmq.errors import StorageError
+from dynazmq.storage.base import RowKey
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.storage.sqlite import SqliteStorage
 
@@ -38,6 +39,17 @@ steps = st.lists(
 )
 
 
+def own_rows(store: MemoryStorage | SqliteStorage, first: int, last: int, limit: int) -> list[OwnRow]:
+    """Page by page; a page may be short, or empty, before the end."""
+    found: list[OwnRow] = []
+    behind: RowKey | None = (-1, "", b"")
+    while behind is not None:
+        page, behind = store.rows(first, last, behind, limit)
+        assert len(page) <= limit
+        found += page
+    return found
+
+
 def everything(store: MemoryStorage | SqliteStorage) -> object:
     """All that a reader can see, through every way of reading."""
     buckets, keys = ("default", "carts", "ünï"), (b"a", b"b", b"\x00\xff")
@@ -48,7 +60,10 @@ def everything(store: MemoryStorage | SqliteStorage) -> object:
         paged.append(store.hints("n1", paged[-1][-1][:3], 2))
     scans = {b: store.scan(b, 0, LAST_PLACE, (-1, b""), 1000) for b in ("default", "carts")}
     meta = [store.get_meta("identity"), store.get_meta("ring")]
-    return rows, hints, paged, scans, meta, store.key_count(), store.hint_counts()
+    own = [own_rows(store, 0, LAST_PLACE, limit) for limit in (1, 2, 1000)]
+    assert own[0] == own[1] == own[2]
+    own += [own_rows(store, 1, 1 << 63, 2)]
+    return rows, hints, paged, scans, own, meta, store.key_count(), store.hint_counts()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

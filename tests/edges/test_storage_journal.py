@@ -128,7 +128,7 @@ def test_at_every_point_of_a_fold_it_shows_what_the_model_shows(
         stored = {(place + (1 << 63), b, k): state for place, b, k, state, _ in database.execute("SELECT * FROM data")}
         (slots,) = database.execute("SELECT count(*) FROM journal").fetchone()
         database.close()
-        assert (stored, slots) == (memory.rows(), 0), "a stopped node's data is complete, and its journal empty"
+        assert (stored, slots) == (memory.committed(), 0), "a stopped node's data is complete, and its journal empty"
     finally:
         sqlite.close()
 
@@ -415,9 +415,9 @@ def test_s3_a_full_disk_fails_turns_whole_and_recovers_by_itself(tmp_path: Path)
     assert failed
     assert stored
     assert store.key_count() == model.key_count()
-    assert all(store.read(*row) == state for row, state in model.rows().items())
+    assert all(store.read(*row) == state for row, state in model.committed().items())
     survivor = killed(store, tmp_path / "copy.db")
-    assert all(survivor.read(*row) == state for row, state in model.rows().items())
+    assert all(survivor.read(*row) == state for row, state in model.committed().items())
     survivor.close()
     store.close()
 

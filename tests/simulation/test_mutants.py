@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
-from dynazmq.dynamo import get, hints, put, recall, replica, versions
+from dynazmq.dynamo import anti_entropy, get, hints, put, recall, replica, versions
+from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.forward import Forwards
 from dynazmq.dynamo.get import GetOp, Gets
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
-from dynazmq.dynamo.messages import Put
+from dynazmq.dynamo.messages import Mend, MendReply, Put
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.put import PutOp, Puts
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import EMPTY, Context, Sibling, Siblings
 from dynazmq.simulator import faults
 from dynazmq.simulator.faults import CRASH, DAMAGE, FULL_DISK, ISOLATE, PAUSE, WIPE
@@ -164,8 +166,28 @@ def forget_who_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gets, "_overdue", lambda *_: None)
 
 
+def leave_writes_out_of_the_trees(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Trees, "written", lambda *_: None)
+
+
+def leave_the_trees_of_a_failed_turn_as_they_are(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Trees, "rolled_back", Trees.committed)
+
+
+def answer_a_mend_and_merge_nothing(patch: pytest.MonkeyPatch) -> None:
+    def on_mend(self: AntiEntropy, sender: Address, message: Mend) -> None:
+        self._runtime.send(sender, MendReply(message.request_id, b""))
+
+    patch.setattr(AntiEntropy, "on_mend", on_mend)
+
+
+def take_what_differs_for_equal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(anti_entropy, "row_hash", lambda *_: 0)
+
+
 LOSSES = Conditions(loss=0.1)
 MANY_KEYS = {"load": Load(clients=3, keys=12, requests=40, think_s=0.05), "every_s": 0.4, "lasting_s": 0.6}
+EXCHANGING = {"anti_entropy_ms": 150}
 BLIND = {"load": Load(clients=3, keys=3, requests=50, think_s=0.05, mix=Mix(put_blind=8)), "every_s": 0.1, "lasting_s": 0.2}
 MUTANTS: dict[str, Mutant] = {
     patch.__name__: Mutant(patch, broken, faults, conditions, plan)
@@ -185,6 +207,10 @@ MUTANTS: dict[str, Mutant] = {
         (ignore_contexts, ("I4", "I5"), (), Conditions(), {}),
         (return_a_context_of_more_than_was_shown, ("I1",), (), Conditions(), {}),
         (repair_nothing_on_reads, ("I2",), (WIPE,), Conditions(), {"load": Load(keys=40, requests=40)}),
+        (leave_writes_out_of_the_trees, ("I10", "I2"), (), Conditions(), EXCHANGING),
+        (leave_the_trees_of_a_failed_turn_as_they_are, ("I10",), (FULL_DISK,), Conditions(), EXCHANGING | {"every_s": 0.2}),
+        (answer_a_mend_and_merge_nothing, ("I2",), (WIPE,), Conditions(), EXCHANGING | {"load": Load(keys=40, requests=40)}),
+        (take_what_differs_for_equal, ("I2",), (WIPE,), Conditions(), EXCHANGING | {"load": Load(keys=40, requests=40)}),
         (forget_who_waits, ("I9", "I14"), (PAUSE,), LOSSES, {}),
     )
 }

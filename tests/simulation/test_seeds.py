@@ -25,6 +25,7 @@ _AT_ONCE = 6
 
 _injected: Counter[str] = Counter()
 _figures: Counter[str] = Counter()
+_exchanged: Counter[str] = Counter()
 
 
 @pytest.mark.parametrize("seeds", [SEEDS[i : i + _AT_ONCE] for i in range(0, len(SEEDS), _AT_ONCE)], ids=str)
@@ -33,6 +34,14 @@ def test_the_promises_hold(seeds: range) -> None:
         report = run_seed(seed)
         _injected.update(report.injected)
         _figures.update(report.figures)
+        assert report.ok, f"\n{report}"
+
+
+@pytest.mark.parametrize("seeds", [range(i, i + _AT_ONCE) for i in range(201, 237, _AT_ONCE)], ids=str)
+def test_the_promises_hold_with_anti_entropy_and_nobody_has_to_read(seeds: range) -> None:
+    for seed in seeds:
+        report = run_seed(seed, anti_entropy_ms=150)
+        _exchanged.update(report.figures)
         assert report.ok, f"\n{report}"
 
 
@@ -50,6 +59,12 @@ def test_the_seeds_have_seen_what_can_happen() -> None:
         "store_failures", "expired",
     ):  # fmt: skip
         assert _figures[what] > 0, what
+
+
+def test_exchanges_have_found_something_to_mend() -> None:
+    if _exchanged:
+        assert _exchanged["exchanges"] > 1_000
+        assert _exchanged["keys_exchanged"] > 0
 
 
 def test_the_same_seed_does_the_same() -> None:

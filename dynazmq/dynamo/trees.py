@@ -1,0 +1,191 @@
+"""§4.7 This node's Merkle trees, kept equal to its rows.
+
+There is a tree for each partition and each N that buckets of it have: keys of an N=2 bucket are on two of the partition's three
+primaries, so they may not be in the tree that all three compare.
+
+    written     each write of an own row changes its tree in the same turn; a turn that fails is undone with its rows
+    surveyed    trees live in memory. A node that starts builds them from its rows, partition by partition, a slice of rows in
+                each turn, while it serves. A partition that is not surveyed yet is compared with nobody
+    surveyed    for ever: each ten minutes all rows are read again into new trees. A tree that differs from its rows,
+    again       by whatever cause, is replaced and counted; rows whose checksum fails are found on the way (S7, S14)
+
+While a partition is surveyed, a write behind the cursor changes the new tree, one before it will be met.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
+from dynazmq.dynamo.runtime import Row, Runtime, StoreFailed
+
+_SLICE_ROWS = 256
+_PARTITIONS_PER_SLICE = 16
+_AGAIN_S = 600.0
+_AGAIN_SLICE_S = 0.05
+_RETRY_S = 1.0
+
+
+class Trees:
+    """`of(partition, n)` for whoever compares; `written` for whoever writes."""
+
+    def __init__(self, runtime: Runtime, membership: Membership) -> None:
+        self._runtime = runtime
+        self._membership = membership
+        self.on = runtime.config.timing.anti_entropy_interval_ms > 0
+        self.damaged: list[Row] = []  # rows that a survey could not read; whoever reads them next deals with them
+        self._trees: dict[int, dict[int, Tree]] = {}  # surveyed partitions → n → tree
+        self._todo: deque[int] = deque()
+        self._partition = -1  # under survey
+        self._cursor: Row = (-1, "", b"")
+        self._new: dict[int, Tree] = {}
+        self._next = runtime.now
+        self._in_turn: list[tuple[Tree, int, int]] = []
+        self._surveyed_in_turn: list[int] = []
+        # Buckets with an N of their own; a change of one is noticed in `tick`, and all trees are made anew.
+        self._levels, self._level = self._levels_now(), membership.default_policy.n
+        self._policies = membership.policies
+        self._partitions = membership.ring.partitions
+        self.survey_all()
+
+    def of(self, partition: int, n: int) -> Tree | None:
+        """None while this partition is not surveyed."""
+        trees = self._trees.get(partition)
+        if trees is None:
+            return None
+        tree = trees.get(n)
+        if tree is None:
+            tree = trees[n] = Tree()
+        return tree
+
+    @property
+    def known(self) -> int:
+        """Partitions that can be compared."""
+        return len(self._trees)
+
+    # --- writes -----------------------------------------------------------------------------------------------------------
+
+    def written(self, at: int, bucket: str, key: bytes, old: bytes, new: bytes) -> None:
+        """An own row was `old` and is `new` in this turn; b"" for none."""
+        if not self.on:
+            return
+        partition = at * self._partitions >> 64
+        trees = self._trees.get(partition)
+        delta = row_hash(at, old) ^ row_hash(at, new) if trees is not None or partition == self._partition else 0
+        if trees is not None:
+            self._change(trees, bucket, at, delta)
+        if partition == self._partition and (at, bucket, key) <= self._cursor:
+            self._change(self._new, bucket, at, delta)
+
+    def _change(self, trees: dict[int, Tree], bucket: str, at: int, delta: int) -> None:
+        n = self._levels.get(bucket, self._level)
+        tree = trees.get(n)
+        if tree is None:
+            tree = trees[n] = Tree()
+        leaf = leaf_of(at, self._partitions)
+        tree.change(leaf, delta)
+        tree.changed_at = self._runtime.now
+        self._in_turn.append((tree, leaf, delta))
+
+    def forget(self, at: int) -> None:
+        """The old state of a row is not known any more: survey its partition anew."""
+        partition = self._membership.ring.partition_of(at)
+        if self.on and (self._trees.pop(partition, None) is not None or partition == self._partition):
+            if partition == self._partition:
+                self._partition = -1
+            self._todo.appendleft(partition)
+            self._next = min(self._next, self._runtime.now)
+
+    def committed(self) -> None:
+        self._in_turn.clear()
+        self._surveyed_in_turn.clear()
+
+    def rolled_back(self) -> None:
+        """The turn's rows are as before; what was read of them in this turn is not."""
+        for tree, leaf, delta in self._in_turn:
+            tree.change(leaf, delta)
+        for partition in self._surveyed_in_turn:
+            self._trees.pop(partition, None)
+            self._todo.appendleft(partition)
+        if self._partition >= 0:
+            self._todo.appendleft(self._partition)
+            self._partition = -1
+        if self._todo:
+            self._next = min(self._next, self._runtime.now)
+        self.committed()
+
+    # --- surveys ----------------------------------------------------------------------------------------------------------
+
+    def survey_all(self) -> None:
+        """Read all rows into new trees; the old ones serve until then."""
+        self._todo = deque(range(self._membership.ring.partitions))
+        self._partition = -1
+
+    def tick(self) -> None:
+        now = self._runtime.now
+        if self._membership.policies is not self._policies:
+            self._policies = self._membership.policies
+            if (levels := self._levels_now()) != self._levels:
+                self._levels = levels  # a bucket's N has changed: its keys belong to other trees
+                self._trees.clear()
+                self.survey_all()
+                self._next = now
+        if not self.on or now < self._next:
+            return
+        again = self.known == self._membership.ring.partitions
+        if self._partition < 0 and not self._todo:
+            self.survey_all()
+        try:
+            for _ in range(_PARTITIONS_PER_SLICE):
+                if self._partition < 0 and not self._begin():
+                    break
+                if not self._slice():
+                    break
+        except StoreFailed:
+            self._next = now + _RETRY_S
+            return
+        if self._partition < 0 and not self._todo:
+            self._next = now + _AGAIN_S
+        elif again:
+            self._next = now + _AGAIN_SLICE_S
+
+    def _levels_now(self) -> dict[str, int]:
+        default = self._membership.default_policy.n
+        return {bucket: policy.n for bucket, policy in self._membership.policies.items() if policy.n != default}
+
+    def _begin(self) -> bool:
+        if not self._todo:
+            return False
+        self._partition = self._todo.popleft()
+        self._cursor = (-1, "", b"")
+        self._new = {}
+        return True
+
+    def _slice(self) -> bool:
+        """Read some rows of the partition under survey. Whether that was the end of it, and so there is time for the next."""
+        ring = self._membership.ring
+        first, last = ring.places_of(self._partition)
+        rows, behind = self._runtime.store.rows(first, last, self._cursor, _SLICE_ROWS)
+        for at, bucket, key, state in rows:
+            if state is None:
+                self.damaged.append((at, bucket, key))
+                continue
+            n = self._levels.get(bucket, self._level)
+            tree = self._new.get(n)
+            if tree is None:
+                tree = self._new[n] = Tree()
+            tree.change(leaf_of(at, ring.partitions), row_hash(at, state))
+        if behind is not None:
+            self._cursor = behind
+            return False
+        before = self._trees.get(self._partition)
+        if before is not None and any(self._new.get(n, Tree()) != tree for n, tree in before.items()):
+            self._runtime.counters["trees_mended"] += 1
+        self._trees[self._partition] = self._new
+        self._surveyed_in_turn.append(self._partition)
+        self._partition = -1
+        return not rows
+
+    def next_deadline(self) -> float:
+        return self._next if self.on else float("inf")

@@ -1,0 +1,190 @@
+"""§4.7 One node's part in an exchange: what it asks, what it answers, what it refuses (W17)."""
+
+from __future__ import annotations
+
+import pytest
+from lone_node import CLIENT, LoneNode, bytes_of, of, written
+
+from dynazmq.config import Timing
+from dynazmq.dynamo.merkle import FANOUT, NODES, leaf_of, row_hash
+from dynazmq.dynamo.messages import Mend, MendReply, Message, Refused, RowsAsk, RowsTell, TreeAsk, TreeTell
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.versions import decode, encode
+
+STATE = bytes_of(("b", b"1"))
+LEAF = FANOUT + 1
+
+
+def a_node() -> LoneNode:
+    return LoneNode(timing=Timing(anti_entropy_interval_ms=1000))
+
+
+def asked(lone: LoneNode) -> tuple[str, TreeAsk]:
+    """The next exchange that it begins."""
+    for _ in range(1_000):  # the one that it has begun is given up first
+        for to, message in of(TreeAsk, lone.turn(0.01)):
+            assert isinstance(to, str)
+            return to, message
+    raise AssertionError("it compares with nobody")
+
+
+def where(lone: LoneNode, key: bytes) -> tuple[int, int, int]:
+    at = place("default", key)
+    return at, lone.node.membership.ring.partition_of(at), leaf_of(at, 16)
+
+
+def test_it_asks_for_the_roots_of_what_both_have_and_is_content_when_they_are_equal() -> None:
+    lone = a_node()
+    peer, roots = asked(lone)
+    assert set(roots.nodes[2::3]) == {0}, "roots"
+    ring = lone.node.membership.ring
+    for partition, n in zip(roots.nodes[::3], roots.nodes[1::3], strict=True):
+        walk = ring.walk(partition)[:n]
+        assert walk.index(lone.name) < walk.index(peer), "of two primaries the first one asks"
+    assert peer in lone.node.anti_entropy.open_with()
+    assert lone.hear(peer, TreeTell(roots.request_id, [0] * (len(roots.nodes) // 3))) == []
+    assert peer not in lone.node.anti_entropy.open_with()
+
+
+def test_it_descends_to_the_key_that_differs_and_ships_that_one_alone() -> None:
+    lone = a_node()
+    keys = [b"key %d" % i for i in range(200)]
+    peer, roots = asked(lone)
+    mine = [key for key in keys if where(lone, key)[1] in roots.nodes[::3]][:5]
+    for key in mine:
+        lone.node.replica.merge("", place("default", key), "default", key, STATE)
+    lone.flush()
+    differing, (at, partition, leaf) = mine[0], where(lone, mine[0])
+
+    def told(nodes: list[int]) -> list[int]:
+        """The peer has everything but one key."""
+        hashes = []
+        for of_partition, n, node in zip(*[iter(nodes)] * 3, strict=True):
+            tree = lone.node.trees.of(of_partition, n)
+            assert tree is not None
+            above = of_partition == partition and node in (0, (leaf - 1) // FANOUT, leaf)
+            hashes.append(tree.hashes[node] ^ (row_hash(at, STATE) if above else 0))
+        return hashes
+
+    said: list[tuple[object, Message]] = [(peer, roots)]
+    asks = 0
+    while isinstance(said[0][1], TreeAsk):
+        asks += 1
+        said = list(lone.hear(peer, TreeTell(said[0][1].request_id, told(said[0][1].nodes))))
+    assert asks == 3, "the roots, the branches, the leaves"
+    ((_, page),) = said
+    assert isinstance(page, RowsAsk)
+    assert (page.partition, page.first_leaf, page.last_leaf) == (partition, leaf, leaf)
+    in_leaf = [key for key in mine[1:] if where(lone, key)[1:] == (partition, leaf)]
+    same = [["default", key, row_hash(place("default", key), STATE)] for key in in_leaf]
+    ((_, mend),) = lone.hear(peer, RowsTell(page.request_id, same, False, -1, "", b""))
+    assert mend == Mend(mend.request_id, "default", differing, STATE)
+    newer = bytes_of(("b", b"1"), ("c", b"2"), covering=True)
+    lone.hear(peer, MendReply(mend.request_id, newer))
+    assert lone.stored(differing) == decode(newer), "what the peer had beyond it is merged"
+
+
+def test_what_it_lacks_is_asked_for_with_an_empty_state() -> None:
+    lone = a_node()
+    key = lone.key(1)
+    at = place("default", key)
+    (_, reply), *_ = lone.hear("b", Mend(7, "default", key, STATE))
+    assert reply == MendReply(7, b""), "the same on both sides now"
+    (_, reply), *_ = lone.hear("b", Mend(8, "default", key, b""))
+    assert reply == MendReply(8, STATE)
+    assert lone.disk.committed()[at, "default", key] == STATE
+
+
+def test_two_states_are_merged_and_the_asker_is_told_the_whole() -> None:
+    lone = a_node()
+    key = lone.key(0)
+    lone.hear("b", Mend(7, "default", key, STATE))
+    (_, reply), *_ = lone.hear("c", Mend(8, "default", key, bytes_of(("c", b"2"))))
+    assert isinstance(reply, MendReply)
+    assert sorted(decode(reply.state).values) == [b"1", b"2"]
+    assert decode(reply.state) == lone.stored(key)
+
+
+def test_a_young_key_is_left_to_the_next_exchange() -> None:
+    lone = a_node()
+    key = lone.key(0)
+    at, partition, _ = where(lone, key)
+    peer, roots = asked(lone)
+    while partition not in roots.nodes[::3]:
+        lone.hear(peer, TreeTell(roots.request_id, [0] * (len(roots.nodes) // 3)))
+        peer, roots = asked(lone)
+    state = written(("a", b"1"))
+    young = state._replace(live=(state.live[0]._replace(wall_ms=lone.node.runtime.wall_ms),))
+    lone.node.replica.merge("", at, "default", key, encode(young))
+    lone.flush()
+    said: list[tuple[object, Message]] = [(peer, roots)]
+    while said and isinstance(said[0][1], TreeAsk):
+        said = list(lone.hear(peer, TreeTell(said[0][1].request_id, [0] * (len(said[0][1].nodes) // 3))))
+    if said:
+        ((_, page),) = said
+        assert isinstance(page, RowsAsk)
+        assert of(Mend, lone.hear(peer, RowsTell(page.request_id, [], False, -1, "", b""))) == []
+    assert lone.node.runtime.counters["keys_exchanged"] == 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        TreeAsk(1, [0, 3]),
+        TreeAsk(1, [0, 3, NODES]),
+        TreeAsk(1, [16, 3, 0]),
+        TreeAsk(1, [0, 3, -1]),
+        TreeAsk(1, [0, 3, 0] * 2000),
+        RowsAsk(1, 0, 3, 0, LEAF, -1, "", b""),
+        RowsAsk(1, 0, 3, LEAF, NODES, -1, "", b""),
+        RowsAsk(1, 0, 3, LEAF + 1, LEAF, -1, "", b""),
+        RowsAsk(1, 99, 3, LEAF, LEAF, -1, "", b""),
+        Mend(1, "default", b"", STATE),
+        Mend(1, "default", b"key 1", b"\x93\x90\x90\x90"),
+    ],
+    ids=str,
+)
+def test_w17_questions_of_a_wrong_depth_or_range_are_refused(message: Message) -> None:
+    lone = a_node()
+    if isinstance(message, Mend) and message.key:
+        message.key = lone.key(0)
+    ((_, refused),) = lone.hear("b", message)
+    assert isinstance(refused, Refused)
+    assert lone.node.runtime.counters["messages_refused"] == 1
+
+
+def test_w17_a_tree_of_an_n_that_no_bucket_has_is_not_made() -> None:
+    lone = a_node()
+    ((_, told),) = of(TreeTell, lone.hear("b", TreeAsk(1, [0, 9, 0, 0, 3, 0])))
+    assert told.hashes == [-1, 0]
+
+
+def test_w17_an_answer_that_does_not_fit_the_question_ends_the_exchange_and_changes_nothing() -> None:
+    lone = a_node()
+    peer, roots = asked(lone)
+    lone.hear(peer, TreeTell(roots.request_id, [0] * 1_000_000))
+    assert lone.node.runtime.counters["messages_refused"] == 1
+    assert peer in lone.node.anti_entropy.open_with()
+    assert lone.disk.committed() == {}
+
+
+def test_w18_a_key_that_is_not_ours_is_refused() -> None:
+    lone = a_node()
+    ((_, refused),) = lone.hear("b", Mend(7, "default", lone.key(3), STATE))
+    assert isinstance(refused, Refused)
+    assert lone.disk.committed() == {}
+
+
+def test_clients_may_not_take_part() -> None:
+    lone = a_node()
+    for message in (TreeAsk(1, [0, 3, 0]), Mend(1, "default", lone.key(0), STATE)):
+        assert lone.hear(CLIENT, message) == []
+    assert lone.disk.committed() == {}
+
+
+def test_a_peer_that_never_answers_is_given_up() -> None:
+    lone = a_node()
+    asked(lone)
+    lone.pass_time(8.0)
+    assert lone.node.runtime.counters["exchanges_abandoned"] >= 1
+    assert lone.node.runtime.counters["exchanges"] >= 2, "and the next one is asked"

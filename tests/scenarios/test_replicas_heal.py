@@ -1,0 +1,156 @@
+"""§4.7 Replicas find their own differences: nobody reads, and all become equal."""
+
+from __future__ import annotations
+
+from dynazmq.dynamo.anti_entropy import AntiEntropy
+from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
+from dynazmq.simulator.cluster import Cluster, NodeHandle
+
+KEYS = [f"k{i}" for i in range(60)]
+OFTEN_MS = 100
+
+
+def a_cluster(seed: int, **options: int) -> Cluster:
+    cluster = Cluster(seed, anti_entropy_ms=OFTEN_MS, **options)
+    client = cluster.client()
+    for key in KEYS:
+        client.put(key, f"value of {key}")
+    cluster.settle()
+    return cluster
+
+
+def exchange_until_equal(cluster: Cluster, seconds: float = 20.0) -> None:
+    cluster.wait(lambda: all(cluster.equal(key) for key in KEYS), "all primaries hold the same", seconds)
+    cluster.wait(lambda: not any(open_with(node) for node in cluster.nodes), "everybody knows it", seconds)
+
+
+def open_with(node: NodeHandle) -> list[str]:
+    return exchanges(node).open_with()
+
+
+def exchanges(node: NodeHandle) -> AntiEntropy:
+    return node.process.node.anti_entropy
+
+
+def trees_are_true(node: NodeHandle) -> bool:
+    """Whether the node's trees say what is on its disk."""
+    core = node.process.node
+    partitions = core.membership.ring.partitions
+    true: dict[int, Tree] = {}
+    for (at, _, _), state in node.process.disk.committed().items():
+        tree = true.setdefault(core.membership.ring.partition_of(at), Tree())
+        tree.change(leaf_of(at, partitions), row_hash(at, state))
+    return all(core.trees.of(partition, 3) == true.get(partition, Tree()) for partition in range(partitions))
+
+
+def test_a_node_that_lost_its_disk_is_rebuilt_although_nobody_reads() -> None:
+    cluster = a_cluster(1)
+    cluster.node("n3").wipe()
+    cluster.node("n3").come_back()
+    exchange_until_equal(cluster)
+    assert all(trees_are_true(node) for node in cluster.nodes)
+    assert cluster.history.broken == []
+
+
+def test_what_a_lost_hint_should_have_brought_arrives_all_the_same() -> None:
+    """C11, C12: the holder's disk dies while the target is away."""
+    cluster = a_cluster(2)
+    client = cluster.client()
+    away = cluster.node("n2")
+    away.crash()
+    cluster.run(2.0)
+    for key in KEYS:
+        client.put(key, "newer", client.get(key).context)
+    holders = [node for node in cluster.nodes if node is not away and node.hints(away)]
+    assert holders
+    for node in cluster.nodes:
+        node.process.disk._hints.clear()
+    for node in holders:
+        node.restart()
+    away.come_back()
+    exchange_until_equal(cluster)
+    assert all(cluster.node("n2").holds(key) == ["newer"] for key in KEYS if away in cluster.primaries(key))
+
+
+def test_s7_a_row_that_rots_is_found_by_a_survey_and_brought_back() -> None:
+    cluster = a_cluster(3)
+    damaged = cluster.primaries(KEYS[0])[0]
+    damaged.damage(KEYS[0])
+    assert not damaged.counters["rows_damaged"]
+    damaged.process.node.trees.survey_all()
+    damaged.process.node.trees._next = 0.0
+    cluster.wait(lambda: damaged.counters["rows_damaged"] == 1, "the damage is noticed without a read")
+    exchange_until_equal(cluster)
+    assert damaged.holds(KEYS[0]) == [f"value of {KEYS[0]}"]
+
+
+def test_s14_a_tree_that_differs_from_its_rows_is_replaced_by_the_next_survey() -> None:
+    cluster = a_cluster(4)
+    node = cluster.primaries(KEYS[0])[1]
+    trees = node.process.node.trees
+    partition = node.process.node.membership.ring.partition_of(2**63)
+    tree = trees.of(partition, 3)
+    assert tree is not None
+    tree.change(leaf_of(2**63, 120), 12345)
+    trees.survey_all()
+    trees._next = 0.0
+    cluster.wait(lambda: node.counters["trees_mended"] == 1, "the wrong tree is found")
+    assert trees_are_true(node)
+
+
+def test_s14_crashes_and_failed_commits_leave_trees_that_are_true() -> None:
+    cluster = a_cluster(5)
+    client = cluster.client()
+    for round in range(6):
+        node = cluster.nodes[round % 5]
+        node.process.disk.fail_commits = True
+        for key in KEYS[round::6]:
+            client.put(key, f"round {round}", client.get(key).context)
+        node.process.disk.fail_commits = False
+        cluster.nodes[(round + 2) % 5].restart()
+    cluster.settle()
+    exchange_until_equal(cluster)
+    cluster.run(1.0)
+    assert all(trees_are_true(node) for node in cluster.nodes)
+
+
+def test_replicas_that_hold_the_same_ship_nothing() -> None:
+    cluster = a_cluster(6)
+    exchange_until_equal(cluster)
+    cluster.run(2.0)
+    before = sum(node.counters["keys_exchanged"] for node in cluster.nodes)
+    cluster.run(5.0)
+    assert sum(node.counters["exchanges"] for node in cluster.nodes) > 40
+    assert sum(node.counters["keys_exchanged"] for node in cluster.nodes) == before
+
+
+def test_of_two_sides_that_both_have_something_new_both_get_it() -> None:
+    """Each side's coordinators die before they bring the rest of their copies: no hint, no read."""
+    cluster = Cluster(7, 3, anti_entropy_ms=OFTEN_MS)
+    left, right = cluster.client("left", beside="n1"), cluster.client("right", beside="n2")
+    cluster.partition(["n1"], ["n2"], ["n3"])
+    cluster.run(2.0)
+    left.put("k", "of n1", w=1)
+    right.put("k", "of n2", w=1)
+    for node in cluster.nodes:
+        node.process.disk._hints.clear()
+        node.restart()
+    cluster.settle()
+    cluster.wait(lambda: cluster.equal("k"), "all three hold both")
+    assert sorted(cluster.node("n3").holds("k")) == ["of n1", "of n2"]
+
+
+def test_keys_of_a_bucket_with_fewer_copies_are_compared_by_those_who_have_them() -> None:
+    cluster = Cluster(8, anti_entropy_ms=OFTEN_MS)
+    client = cluster.client()
+    cluster.node("n1").process.node.membership.set_policy("pairs", 2, 1, 1)
+    cluster.run(5.0)
+    for key in KEYS:
+        client.put(key, "v", bucket="pairs")
+    cluster.settle()
+    cluster.node("n4").wipe()
+    cluster.node("n4").come_back()
+    cluster.wait(lambda: all(cluster.equal(key, "pairs") for key in KEYS), "both copies are there again")
+    cluster.run(3.0)
+    held = [sum(bool(node.holds(key, "pairs")) for node in cluster.nodes) for key in KEYS]
+    assert held == [2] * len(KEYS), "and nobody else was given any"
