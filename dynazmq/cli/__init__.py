@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sys
 
-OK, FAILED, USAGE, ABSENT, SIBLINGS, UNAVAILABLE, TIMED_OUT, NOT_RUNNING, DEGRADED, NO_QUORUM = range(10)
+OK, FAILED, USAGE, ABSENT, SIBLINGS, UNAVAILABLE, TIMED_OUT, NOT_RUNNING, DEGRADED, NO_QUORUM, CHECK_FAILED = range(11)
 """Exit codes; 130 when interrupted."""
 
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""Commands that look: ring, logs, tui, bench, version."""
+"""Commands that look: ring, logs, tui, bench, simulate, version."""
 
 from __future__ import annotations
 
@@ -96,6 +96,30 @@ def bench(
         from dynazmq.cli.clusters import run_bench
 
         return run_bench(at(directory), ops or ["put,get"], in_flight or ["1,64"], value_bytes, duration, as_json)
+
+    return work
+
+
+@command(app)
+def simulate(
+    seeds: Annotated[int | None, option("--seeds", help="How many (200).", metavar="N")] = None,
+    seed: Annotated[int | None, option("--seed", help="The first one (1); without --seeds this one alone.", metavar="S")] = None,
+    log: Annotated[bool, typer.Option("--log", help="Print every event.")] = False,
+    as_json: Json = False,
+) -> Work:
+    """Play clusters in virtual time while things go wrong, and check the promises.
+
+    Each seed is one cluster: its nodes, clients and troubles are drawn from it, and it plays the same each time.
+    Needs no running cluster and touches none. Exit code 10 when a promise was broken.
+
+    \b
+    Example:  dynazmq simulate --seeds 200
+    """
+
+    def work() -> int:
+        from dynazmq.cli.simulate import run
+
+        return run(seeds, seed, log=log, as_json=as_json)
 
     return work
 

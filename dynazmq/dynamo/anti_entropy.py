@@ -237,12 +237,9 @@ class AntiEntropy:
         exchange = self._awaited(sender, message.request_id)
         if exchange is None:
             return
-        theirs: dict[Row, int] = {}
-        for bucket, key, hashed in message.rows:
-            check_key(bucket, key)
-            theirs[place(bucket, key), bucket, key] = hashed
         partition, n = exchange.todo[-1]
         bounds = places_of_leaves(partition, self._membership.ring.partitions, *exchange.runs[-1])
+        theirs = self._told(message, bounds, n)
         own, behind = self._rows(bounds, n, exchange.after)
         their_end = (message.next_place, message.next_bucket, message.next_key) if message.more else None
         end = min((each for each in (behind, their_end) if each is not None), default=None)
@@ -261,6 +258,20 @@ class AntiEntropy:
         exchange.after = end or _START
         if not exchange.mends:
             self._next_page(exchange)
+
+    def _told(self, message: RowsTell, bounds: tuple[int, int], n: int) -> dict[Row, int]:
+        """row → hash. Raises BadMessage for rows that were not asked for: we would take copies of what is not ours."""
+        theirs: dict[Row, int] = {}
+        for bucket, key, hashed in message.rows:
+            if type(bucket) is not str or type(key) is not bytes or type(hashed) is not int:
+                raise BadMessage("a row is told as bucket, key and hash")
+            check_key(bucket, key)
+            at = place(bucket, key)
+            if not bounds[0] <= at <= bounds[1]:
+                raise BadMessage("a row of other leaves than those that were asked for")
+            if self._membership.policy(bucket).n == n:  # they may know of another one than we, for a moment
+                theirs[at, bucket, key] = hashed
+        return theirs
 
     def _rows(self, bounds: tuple[int, int], n: int, after: Row) -> tuple[list[OwnRow], Row | None]:
         """A page of own rows, those of buckets with another n left out. Raises StoreFailed."""

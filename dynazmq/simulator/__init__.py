@@ -12,5 +12,5 @@
     faults.py      what goes wrong, drawn from the seed
     simulation.py  one seed from beginning to end
 
-`python -m dynazmq.simulator SEED` runs one seed again and tells what happened.
+`dynazmq simulate --seed SEED` runs one seed again and tells what happened.
 """

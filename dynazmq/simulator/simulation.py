@@ -54,6 +54,7 @@ class Plan:
         random = Random(f"plan {seed}")
         nodes = random.choice((3, 4, 5, 5, 6))
         plan = cls(seed=seed, nodes=nodes, one_clock=random.random() < 0.8, load=_load(random))
+        plan.anti_entropy_ms = 150 if Random(f"anti-entropy {seed}").random() < 0.5 else 0
         if random.random() < 0.2:
             return plan
         plan.conditions = _weather(random)
@@ -71,6 +72,7 @@ class Plan:
 
     def __str__(self) -> str:
         said = f"{self.nodes} nodes, n={self.n} r={self.r} w={self.w}, {self.load.clients} clients, {self.load.keys} keys"
+        said += ", anti-entropy" if self.anti_entropy_ms else ""
         return f"{said}; faults: {', '.join(self.faults) or 'none'}; {self.conditions}"
 
 
@@ -122,7 +124,7 @@ class Report:
         lines = [f"seed {self.plan.seed}: {self.plan}", f"injected: {self.injected}"]
         lines += [f"  broken  {text}" for text in self.broken]
         if self.broken:
-            lines.append(f"replay with: python -m dynazmq.simulator {self.plan.seed}")
+            lines.append(f"replay with: dynazmq simulate --seed {self.plan.seed}")
         return "\n".join(lines)
 
 

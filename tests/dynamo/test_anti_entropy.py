@@ -168,6 +168,43 @@ def test_w17_an_answer_that_does_not_fit_the_question_ends_the_exchange_and_chan
     assert lone.disk.committed() == {}
 
 
+def down_to_the_rows(lone: LoneNode) -> tuple[str, RowsAsk]:
+    """A peer says that all its trees are other ones; what is then asked of its rows."""
+    peer, message = asked(lone)
+    said: list[tuple[object, Message]] = [(peer, message)]
+    while isinstance(said[0][1], TreeAsk):
+        said = list(lone.hear(peer, TreeTell(said[0][1].request_id, [1] * (len(said[0][1].nodes) // 3))))
+    ((_, page),) = said
+    assert isinstance(page, RowsAsk)
+    return peer, page
+
+
+def test_w17_rows_that_were_not_asked_for_are_not_taken() -> None:
+    lone = a_node()
+    peer, page = down_to_the_rows(lone)
+    foreign = next(key for i in range(1000) if where(lone, key := b"key %d" % i)[1] != page.partition)
+    told = RowsTell(page.request_id, [["default", foreign, 1]], False, -1, "", b"")
+    assert of(Mend, lone.hear(peer, told)) == []
+    assert lone.node.runtime.counters["messages_refused"] == 1
+
+
+@pytest.mark.parametrize(
+    "row", [[b"default", b"k", 1], ["default", "k", 1], ["default", b"k", 1.5], ["default", b"k"], 7, []], ids=str
+)
+def test_w9_rows_of_wrong_types_are_refused_and_the_node_goes_on(row: object) -> None:
+    lone = a_node()
+    peer, page = down_to_the_rows(lone)
+    assert lone.hear(peer, RowsTell(page.request_id, [row], False, -1, "", b"")) == []
+    assert lone.node.runtime.counters["messages_refused"] == 1
+
+
+def test_a_page_that_does_not_go_forward_ends_the_exchange() -> None:
+    lone = a_node()
+    peer, page = down_to_the_rows(lone)
+    assert lone.hear(peer, RowsTell(page.request_id, [], True, -1, "", b"")) == []
+    assert lone.node.runtime.counters["messages_refused"] == 1
+
+
 def test_w18_a_key_that_is_not_ours_is_refused() -> None:
     lone = a_node()
     ((_, refused),) = lone.hear("b", Mend(7, "default", lone.key(3), STATE))
