@@ -30,7 +30,7 @@ from dynazmq.paths import load_node_config
 from dynazmq.storage.base import Storage
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import BadFrame
-from dynazmq.wire.exchange import Exchange
+from dynazmq.wire.gate import Gate
 from dynazmq.wire.sockets import Sockets, peer_name
 
 _FRAMES_PER_TURN_MAX = 128
@@ -50,7 +50,7 @@ class Server:
         self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms(), boot_id)
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.driver_status = self._status  # type: ignore[method-assign]
-        self._exchange = Exchange(self.node, config.cluster_id, peer_name)
+        self._gate = Gate(self.node, config.cluster_id, peer_name)
         self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
         for peer in self.node.failure.peers:
             self._sockets.connect(peer)
@@ -89,7 +89,7 @@ class Server:
             if not outbox:
                 break
             # What cannot be sent gives the core new work (a hint, another replica): that is committed before it is spoken of.
-            self._exchange.speak(outbox, int(time.monotonic() * 1000), self._send)
+            self._gate.speak(outbox, int(time.monotonic() * 1000), self._send)
         self._meter.tick(self.node.runtime.now)
         if self.node.runtime.notes:
             self._log_notes()
@@ -121,7 +121,7 @@ class Server:
     def _accept(self, identity: bytes, frame: bytes) -> int:
         """How many messages there were in it. A bad frame counts as one: it took as long to check."""
         try:
-            return self._exchange.hear(identity, frame)
+            return self._gate.hear(identity, frame)
         except BadFrame as error:
             self._log.rarely("WARN", "wire", f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}")
             return 1

@@ -26,7 +26,7 @@ from dynazmq.simulator.disk import Disk
 from dynazmq.simulator.network import Network
 from dynazmq.simulator.world import World
 from dynazmq.wire.codec import BadFrame
-from dynazmq.wire.exchange import Exchange
+from dynazmq.wire.gate import Gate
 
 CLIENT = "client:"
 """Ports that begin so are clients'."""
@@ -59,7 +59,7 @@ class Process:
         self.name = config.name
         self.disk = Disk()
         self.node: Node
-        self._exchange: Exchange
+        self._gate: Gate
         self.state = "down"  # up | paused | down
         self.boot_id = "boot-1"
         self.wall_offset_ms = 0
@@ -103,7 +103,7 @@ class Process:
             self.disk.rollback()
             self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
             return
-        self._exchange = Exchange(self.node, self.config.cluster_id, _peer_of)
+        self._gate = Gate(self.node, self.config.cluster_id, _peer_of)
         self.state = "up"
         self._network.attach(self.name, self)
         self.world.record("start", self.name, self.node.identity.epoch)
@@ -226,14 +226,14 @@ class Process:
 
     def _send(self, outbox: dict[Address, list[Message]], destinations_max: int) -> None:
         some = dict(islice(outbox.items(), destinations_max))
-        self._exchange.speak(some, int(self._now * 1000), self._send_frame)
+        self._gate.speak(some, int(self._now * 1000), self._send_frame)
 
     def _send_frame(self, to: Address, frame: bytes) -> bool:
         return self._network.send(self.name, to if isinstance(to, str) else to.decode(), frame)
 
     def _accept(self, source: str, frame: bytes) -> None:
         try:
-            self._exchange.hear(source.encode(), frame)
+            self._gate.hear(source.encode(), frame)
         except BadFrame:
             return  # counted; the server logs it as well
 

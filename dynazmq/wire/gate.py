@@ -43,7 +43,7 @@ _ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
 _FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
 
 
-class Exchange:
+class Gate:
     """One node's."""
 
     def __init__(self, node: Node, cluster_id: int, peer_of: Callable[[bytes], str | None]) -> None:
