@@ -54,10 +54,7 @@ class Trees:
         trees = self._trees.get(partition)
         if trees is None:
             return None
-        tree = trees.get(n)
-        if tree is None:
-            tree = trees[n] = Tree()
-        return tree
+        return _tree(trees, n)
 
     @property
     def known(self) -> int:
@@ -79,10 +76,7 @@ class Trees:
             self._change(self._new, bucket, at, delta)
 
     def _change(self, trees: dict[int, Tree], bucket: str, at: int, delta: int) -> None:
-        n = self._levels.get(bucket, self._level)
-        tree = trees.get(n)
-        if tree is None:
-            tree = trees[n] = Tree()
+        tree = _tree(trees, self._levels.get(bucket, self._level))
         leaf = leaf_of(at, self._partitions)
         tree.change(leaf, delta)
         tree.changed_at = self._runtime.now
@@ -171,10 +165,7 @@ class Trees:
             if state is None:
                 self.damaged.append((at, bucket, key))
                 continue
-            n = self._levels.get(bucket, self._level)
-            tree = self._new.get(n)
-            if tree is None:
-                tree = self._new[n] = Tree()
+            tree = _tree(self._new, self._levels.get(bucket, self._level))
             tree.change(leaf_of(at, ring.partitions), row_hash(at, state))
         if behind is not None:
             self._cursor = behind
@@ -189,3 +180,11 @@ class Trees:
 
     def next_deadline(self) -> float:
         return self._next if self.on else float("inf")
+
+
+def _tree(trees: dict[int, Tree], n: int) -> Tree:
+    """Made when it is first asked for."""
+    tree = trees.get(n)
+    if tree is None:
+        tree = trees[n] = Tree()
+    return tree

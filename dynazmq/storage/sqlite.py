@@ -42,7 +42,6 @@ from dynazmq.storage.tables import (
     READ,
     READ_HINT,
     ROWS,
-    ROWS_FROM,
     SCAN,
     SCAN_HINTS,
     SIGNED,
@@ -159,8 +158,7 @@ class SqliteStorage:
 
     def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         begin = max(first, after[0])
-        where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:]) if after[0] >= 0 else None
-        stored = self._ask(ROWS, (*where, limit)) if where else self._ask(ROWS_FROM, (begin - SIGNED, last - SIGNED, limit))
+        stored = self._ask(ROWS, (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit))
         found: dict[RowKey, bytes | None] = {}
         for signed, bucket, key, state, check in stored:
             place = signed + SIGNED

@@ -23,9 +23,6 @@ SCAN = """SELECT place, bucket, key, state FROM data
 ROWS = """SELECT place, bucket, key, state, checksum FROM data
           WHERE place BETWEEN ? AND ? AND (place, bucket, key) > (?, ?, ?) ORDER BY place, bucket, key LIMIT ?"""
 
-ROWS_FROM = """SELECT place, bucket, key, state, checksum FROM data
-               WHERE place BETWEEN ? AND ? ORDER BY place, bucket, key LIMIT ?"""
-
 READ_HINT = "SELECT state, checksum FROM hints WHERE target = ? AND place = ? AND bucket = ? AND key = ?"
 HINTS = """SELECT place, bucket, key, state, checksum FROM hints
            WHERE target = ? AND (place, bucket, key) > (?, ?, ?) ORDER BY place, bucket, key LIMIT ?"""
