@@ -10,7 +10,8 @@ die at any moment and the next exchange begins anew. Both sides merge (`versions
 harm: the worst that a wrong tree causes is work. A node that lost its disk is rebuilt this way, by each of its peers.
 
 **Budget.** A node asks one peer at a time, one question at a time, and mends no more than `_MENDS` keys or `_MEND_BYTES` before
-it waits for their replies: a busy peer answers late, and is then asked less. So nothing is throttled by guesswork.
+it waits for their replies; a RowsTell says how long they will be. A busy peer answers late, and is then asked less: nothing is
+throttled by guesswork.
 
 **Under load** a key that was written a moment ago differs because its copies are still under way. So a tree that is being written
 is looked into once in `_BUSY_S`, and in it a young key is left to the next exchange. Clocks of different hosts may disagree about
@@ -28,7 +29,7 @@ from dynazmq.dynamo.merkle import FANOUT, LEAVES, NODES, Tree, children, places_
 from dynazmq.dynamo.messages import Mend, MendReply, Refused, RowsAsk, RowsTell, TreeAsk, TreeTell
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.runtime import Address, OwnRow, Row, Runtime
+from dynazmq.dynamo.runtime import Address, OwnRow, Row, Runtime, StoreFailed
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import decode
 
@@ -91,7 +92,10 @@ class AntiEntropy:
     def tick(self) -> None:
         damaged, self._trees.damaged = self._trees.damaged, []
         for at, bucket, key in damaged:
-            self._replica.read(at, bucket, key)  # which finds the damage, and clears the row for its peers to fill
+            try:
+                self._replica.read_own(at, bucket, key)  # which finds the damage, and clears the row for its peers to fill
+            except StoreFailed:
+                self._trees.damaged.append((at, bucket, key))  # tried again; a disk that cannot be read ends no node
         exchange, now = self._exchange, self._runtime.now
         if exchange is not None and (now - exchange.asked_at > _PATIENCE_S or not self._failure.reachable(exchange.peer)):
             self._runtime.counters["exchanges_abandoned"] += 1
@@ -121,7 +125,7 @@ class AntiEntropy:
         ring, me = self._membership.ring, self._runtime.name
         if peer == me:
             return
-        levels = sorted({self._membership.default_policy.n, *(policy.n for policy in self._membership.policies.values())})
+        levels = self._membership.replica_counts()
         for partition in range(ring.partitions):
             walk = ring.walk(partition)
             if me not in walk or peer not in walk:
@@ -251,7 +255,7 @@ class AntiEntropy:
                 end = done
                 break
             if differing is not None:
-                sent += self._mend(exchange, row, differing)
+                sent += self._mend(exchange, row, differing, theirs[row][1] if row in theirs else 0)
             done = row
         if end is None:
             exchange.runs.pop()
@@ -259,18 +263,18 @@ class AntiEntropy:
         if not exchange.mends:
             self._next_page(exchange)
 
-    def _told(self, message: RowsTell, bounds: tuple[int, int], n: int) -> dict[Row, int]:
-        """row → hash. Raises BadMessage for rows that were not asked for: we would take copies of what is not ours."""
-        theirs: dict[Row, int] = {}
-        for bucket, key, hashed in message.rows:
-            if type(bucket) is not str or type(key) is not bytes or type(hashed) is not int:
-                raise BadMessage("a row is told as bucket, key and hash")
+    def _told(self, message: RowsTell, bounds: tuple[int, int], n: int) -> dict[Row, tuple[int, int]]:
+        """row → hash, bytes. Raises BadMessage for rows that were not asked for: we would take copies of what is not ours."""
+        theirs: dict[Row, tuple[int, int]] = {}
+        for bucket, key, hashed, size in message.rows:
+            if (type(bucket), type(key), type(hashed), type(size)) != (str, bytes, int, int) or size < 0:
+                raise BadMessage("a row is told as bucket, key, hash and bytes")
             check_key(bucket, key)
             at = place(bucket, key)
             if not bounds[0] <= at <= bounds[1]:
                 raise BadMessage("a row of other leaves than those that were asked for")
             if self._membership.policy(bucket).n == n:  # they may know of another one than we, for a moment
-                theirs[at, bucket, key] = hashed
+                theirs[at, bucket, key] = hashed, size
         return theirs
 
     def _rows(self, bounds: tuple[int, int], n: int, after: Row) -> tuple[list[OwnRow], Row | None]:
@@ -278,25 +282,28 @@ class AntiEntropy:
         rows, behind = self._runtime.store.rows(*bounds, after, _ROWS_PER_PAGE)
         return [row for row in rows if self._membership.policy(row[1]).n == n], behind
 
-    def _differences(self, own: list[OwnRow], theirs: dict[Row, int], end: Row | None) -> Iterator[tuple[Row, bytes | None]]:
+    def _differences(
+        self, own: list[OwnRow], theirs: dict[Row, tuple[int, int]], end: Row | None
+    ) -> Iterator[tuple[Row, bytes | None]]:
         """Each row of either side up to `end`, in order, with our state if it differs and None if it does not."""
         mine = {(at, bucket, key): state or b"" for at, bucket, key, state in own}
         for row in sorted({*mine, *theirs}):
             if end is not None and row > end:
                 return
             state = mine.get(row, b"")
-            yield row, None if row_hash(row[0], state) == theirs.get(row, 0) else state
+            yield row, None if row_hash(row[0], state) == theirs.get(row, (0, 0))[0] else state
 
-    def _mend(self, exchange: Exchange, row: Row, state: bytes) -> int:
+    def _mend(self, exchange: Exchange, row: Row, state: bytes, their_bytes: int) -> int:
         """Ship one key, unless it is young. How many were shipped, large ones counted more."""
-        if state and self._runtime.wall_ms - max((s.wall_ms for s in decode(state).live), default=0) < _YOUNG_MS:
+        written_ms = max((sibling.wall_ms for sibling in decode(state).live), default=0)
+        if 0 <= self._runtime.wall_ms - written_ms < _YOUNG_MS:  # written by a clock that is ahead: of unknown age
             return 0
         request_id = next(self._runtime.request_ids)
         exchange.mends[request_id] = row, state
         exchange.asked_at = self._runtime.now
         self._runtime.counters["keys_exchanged"] += 1
         self._runtime.send(exchange.peer, Mend(request_id, row[1], row[2], state))
-        return 1 + len(state) * _MENDS // _MEND_BYTES
+        return 1 + (len(state) + their_bytes) * _MENDS // _MEND_BYTES
 
     def on_mend_reply(self, sender: Address, message: MendReply) -> None:
         exchange = self._exchange
@@ -331,17 +338,14 @@ class AntiEntropy:
         if len(message.nodes) % 3 or len(message.nodes) > 3 * _NODES_PER_QUESTION:
             raise BadMessage(f"{len(message.nodes):,} numbers: three for each of at most {_NODES_PER_QUESTION:,} nodes")
         hashes = []
+        used = self._membership.replica_counts()
         numbers = iter(message.nodes)
         for partition, n, node in zip(numbers, numbers, numbers, strict=True):
             if not 0 <= partition < self._membership.ring.partitions or not 0 <= node < NODES:
                 raise BadMessage(f"node {node} of partition {partition}: there are {NODES:,} nodes in a tree")
-            tree = self._trees.of(partition, n) if self._n_is_used(n) else None
+            tree = self._trees.of(partition, n) if n in used else None  # one is made when it is asked for
             hashes.append(-1 if tree is None else tree.hashes[node])
         self._runtime.send(sender, TreeTell(message.request_id, hashes))
-
-    def _n_is_used(self, n: int) -> bool:
-        """A tree is made when it is asked for: only for an N that some bucket has."""
-        return n == self._membership.default_policy.n or any(policy.n == n for policy in self._membership.policies.values())
 
     def on_rows_ask(self, sender: Address, message: RowsAsk) -> None:
         ring = self._membership.ring
@@ -350,7 +354,7 @@ class AntiEntropy:
             raise BadMessage(f"leaves {first} to {last} of partition {message.partition}: leaves are {FANOUT + 1} to {NODES - 1}")
         after = (message.after_place, message.after_bucket, message.after_key)
         rows, behind = self._rows(places_of_leaves(message.partition, ring.partitions, first, last), message.n, after)
-        told = [[bucket, key, row_hash(at, state or b"")] for at, bucket, key, state in rows]
+        told = [[bucket, key, row_hash(at, state or b""), len(state or b"")] for at, bucket, key, state in rows]
         self._runtime.send(sender, RowsTell(message.request_id, told, behind is not None, *(behind or _START)))
 
     def on_mend(self, sender: Address, message: Mend) -> None:

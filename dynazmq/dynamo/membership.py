@@ -81,6 +81,10 @@ class Membership:
     def policy(self, bucket: str) -> Policy:
         return self.policies.get(bucket, self.default_policy)
 
+    def replica_counts(self) -> list[int]:
+        """Each N that some bucket has, ascending."""
+        return sorted({self.default_policy.n, *(policy.n for policy in self.policies.values())})
+
     def incarnation_of(self, name: str) -> int:
         """The newest life of a peer that is known here; 0 when none is."""
         member = self.members.get(name)

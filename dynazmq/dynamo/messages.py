@@ -312,7 +312,7 @@ class RowsAsk:
 
 @dataclass(slots=True)
 class RowsTell:
-    """rows: [bucket, key, hash], in the order of (place, bucket, key). more: there are others behind `next`."""
+    """rows: [bucket, key, hash, bytes of the state], in the order of (place, bucket, key). more: others are behind `next`."""
 
     request_id: int
     rows: list[Any]

@@ -76,7 +76,7 @@ def test_it_descends_to_the_key_that_differs_and_ships_that_one_alone() -> None:
     assert isinstance(page, RowsAsk)
     assert (page.partition, page.first_leaf, page.last_leaf) == (partition, leaf, leaf)
     in_leaf = [key for key in mine[1:] if where(lone, key)[1:] == (partition, leaf)]
-    same = [["default", key, row_hash(place("default", key), STATE)] for key in in_leaf]
+    same = [["default", key, row_hash(place("default", key), STATE), len(STATE)] for key in in_leaf]
     ((_, mend),) = lone.hear(peer, RowsTell(page.request_id, same, False, -1, "", b""))
     assert mend == Mend(mend.request_id, "default", differing, STATE)
     newer = bytes_of(("b", b"1"), ("c", b"2"), covering=True)
@@ -183,19 +183,35 @@ def test_w17_rows_that_were_not_asked_for_are_not_taken() -> None:
     lone = a_node()
     peer, page = down_to_the_rows(lone)
     foreign = next(key for i in range(1000) if where(lone, key := b"key %d" % i)[1] != page.partition)
-    told = RowsTell(page.request_id, [["default", foreign, 1]], False, -1, "", b"")
+    told = RowsTell(page.request_id, [["default", foreign, 1, 1]], False, -1, "", b"")
     assert of(Mend, lone.hear(peer, told)) == []
     assert lone.node.runtime.counters["messages_refused"] == 1
 
 
 @pytest.mark.parametrize(
-    "row", [[b"default", b"k", 1], ["default", "k", 1], ["default", b"k", 1.5], ["default", b"k"], 7, []], ids=str
+    "row",
+    [[b"default", b"k", 1, 1], ["default", "k", 1, 1], ["default", b"k", 1.5, 1], ["default", b"k", 1, -1], ["default"], 7, []],
+    ids=str,
 )
 def test_w9_rows_of_wrong_types_are_refused_and_the_node_goes_on(row: object) -> None:
     lone = a_node()
     peer, page = down_to_the_rows(lone)
     assert lone.hear(peer, RowsTell(page.request_id, [row], False, -1, "", b"")) == []
     assert lone.node.runtime.counters["messages_refused"] == 1
+
+
+def test_no_more_is_asked_for_than_a_turn_should_carry() -> None:
+    """Promise 7: the states that a peer would answer with are not here to be counted, so it says how long they are."""
+    lone = a_node()
+    peer, page = down_to_the_rows(lone)
+    keys = [key for i in range(20_000) if where(lone, key := b"key %d" % i)[1] == page.partition][:100]
+    keys.sort(key=lambda key: place("default", key))
+    leaf = where(lone, keys[0])[2]
+    if not page.first_leaf <= leaf <= page.last_leaf:
+        raise AssertionError("a peer whose trees are all other ones is asked for all leaves")
+    told = [["default", key, 1, 256 << 10] for key in keys]
+    asked_for = of(Mend, lone.hear(peer, RowsTell(page.request_id, told, False, -1, "", b"")))
+    assert [mend.key for _, mend in asked_for] == keys[:2]
 
 
 def test_a_page_that_does_not_go_forward_ends_the_exchange() -> None:

@@ -154,3 +154,32 @@ def test_keys_of_a_bucket_with_fewer_copies_are_compared_by_those_who_have_them(
     cluster.run(3.0)
     held = [sum(bool(node.holds(key, "pairs")) for node in cluster.nodes) for key in KEYS]
     assert held == [2] * len(KEYS), "and nobody else was given any"
+
+
+def test_c20_rows_written_by_a_clock_that_is_a_year_ahead_are_mended_as_well() -> None:
+    """They look as if they were written in a year: that is no reason to wait for it."""
+    cluster = Cluster(9, anti_entropy_ms=OFTEN_MS)
+    for node in cluster.nodes:
+        node.process.wall_offset_ms = 31_536_000_000
+    client = cluster.client()
+    for key in KEYS:
+        client.put(key, "v")
+    cluster.settle()  # the clocks are set right again
+    cluster.node("n3").wipe()
+    cluster.node("n3").come_back()
+    exchange_until_equal(cluster)
+
+
+def test_s6_a_survey_that_meets_a_damaged_row_on_an_unreadable_disk_ends_no_node() -> None:
+    cluster = a_cluster(10)
+    damaged = cluster.primaries(KEYS[0])[0]
+    disk, core = damaged.process.disk, damaged.process.node
+    damaged.damage(KEYS[0])
+    core.trees.damaged.append(next(row for row in disk.committed() if row[2] == KEYS[0].encode()))
+    disk.fail_reads = True
+    cluster.run(3.0)
+    assert damaged.process.alive
+    assert not damaged.counters["rows_damaged"]
+    disk.fail_reads = False
+    cluster.wait(lambda: damaged.counters["rows_damaged"] == 1, "it is dealt with when the disk can be read")
+    exchange_until_equal(cluster)
