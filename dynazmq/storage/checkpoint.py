@@ -6,8 +6,8 @@ Python's lock meanwhile.
 
 A log can begin anew only at a moment when all of it is copied, and the writer of a busy node goes on while that is done. So when
 the log has become long, the writer is held up for that moment: after most was copied beside it, and only for the little that
-came meanwhile, a few milliseconds. The file keeps its length: to overwrite it costs two thirds of appending, where each commit
-is synced.
+came meanwhile, a few milliseconds. The file keeps its length: overwriting it costs two thirds of appending where each commit is
+synced, and elsewhere leaves 7 % more for puts, since the file system has no new blocks to find and to clear.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _PAGE_BYTES = 4096 + 24
 _BEGIN_BYTES = 4 << 20
 """A file longer than this is copied."""
 
-_RESTART_BYTES = 64 << 20
-"""A log longer than this begins anew."""
+_RESTART_BYTES = 12 << 20
+"""A log longer than this begins anew: seldom enough, and soon enough that most of its life it is overwritten."""
 
 _LITTLE_BYTES = 256 << 10
 _ROUNDS_MAX = 6

@@ -30,7 +30,7 @@ def open_database(path: Path, sync: str) -> sqlite3.Connection:
             "wal_autocheckpoint = 0",  # the checkpointer's business: in a commit it would stall the loop
             f"cache_size = -{_CACHE_KIB}",
             "temp_store = MEMORY",
-            "journal_size_limit = 67108864",  # bytes that the log's file keeps when it begins anew
+            "journal_size_limit = 33554432",  # bytes that the log's file keeps when it begins anew
             "trusted_schema = OFF",
         ):
             connection.execute(f"PRAGMA {pragma}")
