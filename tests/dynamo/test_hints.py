@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from lone_node import CLIENT, LoneNode, a_put, of, written
 
 from dynazmq.dynamo.messages import Handoff, HandoffReply, Refused, Write
 from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.runtime import DamagedRow
 from dynazmq.dynamo.versions import Siblings, decode, encode
 
 
@@ -130,3 +132,22 @@ def test_a_dot_given_as_a_stand_in_is_never_given_again_after_its_hint_went_home
         assert lone.node.hints.pending == {}
     assert len(actors) == 3
     assert lone.disk.read(place("default", key), "default", key) == b""
+
+
+def test_s7_a_damaged_hint_is_forgotten_and_does_not_hold_up_the_others_or_pend_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lone, target = keeping(3)
+    hints, read = lone.disk.hints, lone.disk.read_hint
+
+    def read_hint(to: str, at: int, bucket: str, key: bytes) -> bytes:
+        if key == b"k1" and read(to, at, bucket, key):
+            raise DamagedRow("k1")
+        return read(to, at, bucket, key)
+
+    monkeypatch.setattr(lone.disk, "hints", lambda *page: [(*r[:3], None if r[2] == b"k1" else r[3]) for r in hints(*page)])
+    monkeypatch.setattr(lone.disk, "read_hint", read_hint)
+    handoffs = come_back(lone, target)
+    assert sorted(message.key for _, message in handoffs) == [b"k0", b"k2"]
+    for to, message in handoffs:
+        lone.hear(to, HandoffReply(message.request_id))
+    assert lone.node.hints.pending == {}
+    assert lone.node.runtime.counters["rows_damaged"] == 1
