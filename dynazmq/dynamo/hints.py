@@ -13,7 +13,8 @@ from __future__ import annotations
 from dynazmq.config import MERGED_BYTES_MAX, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import Identity
-from dynazmq.dynamo.messages import Handoff, HandoffReply
+from dynazmq.dynamo.merkle import row_hash
+from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Siblings, decode, encode, sync
 
@@ -21,6 +22,7 @@ Row = tuple[int, str, bytes]  # place, bucket, key
 _START: Row = (-1, "", b"")
 _BATCH_TIMEOUT_S = 2.0
 _BATCH_BYTES = 512 << 10
+_ROWS_PER_PAGE = 512
 
 
 class StateTooLarge(ValueError):
@@ -102,6 +104,16 @@ class Hints:
             self._identity.new_epoch("a damaged hint was found")
             self._forget(target, place, bucket, key)
             return b""
+
+    def on_hints_ask(self, sender: Address, message: HintsAsk) -> None:
+        """Somebody looks at what is kept. A damaged hint is told as one of no hash and no bytes."""
+        after = (message.after_place, message.after_bucket, message.after_key)
+        rows = self._runtime.store.hints(message.target, after, _ROWS_PER_PAGE) if message.target in self.pending else []
+        told = [row for row in rows if row[0] <= message.last_place]
+        more = len(rows) == len(told) == _ROWS_PER_PAGE
+        behind = told[-1][:3] if more else _START
+        told_rows = [[bucket, key, row_hash(place, state or b""), len(state or b"")] for place, bucket, key, state in told]
+        self._runtime.send(sender, HintsTell(message.request_id, told_rows, more, *behind))
 
     # --- bringing home ----------------------------------------------------------------------------------------------------
 

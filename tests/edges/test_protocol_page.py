@@ -30,7 +30,7 @@ TYPES = {
 }  # fmt: skip
 CONVERSATIONS = {
     "Get": "client ↔ node", "Read": "node ↔ node: copies", "Probe": "node ↔ node: membership",
-    "TreeAsk": "node ↔ node: anti-entropy",
+    "TreeAsk": "node ↔ node: anti-entropy", "HintsAsk": "client ↔ node: looking closely",
 }  # fmt: skip
 
 
