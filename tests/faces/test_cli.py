@@ -33,10 +33,10 @@ COMMANDS = [
     *("cluster up", "cluster down", "cluster restart", "cluster status", "cluster wait", "cluster list", "cluster endpoints"),
     *("node kill", "node stop", "node start", "node restart", "node pause", "node resume", "node wipe", "node show"),
     *("aae status", "aae pause", "aae resume"),
-    *("put", "get", "delete", "exists", "keys", "ring", "logs", "tui", "bench", "simulate", "version"),
+    *("put", "get", "delete", "exists", "keys", "ring", "logs", "tui", "bench", "verify", "simulate", "version"),
     *("up", "down", "status", "kill", "pause", "resume"),
 ]
-NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|faults?|partition|events|repair|trace|verify|chaos)\b|--replace")
+NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|faults?|partition|events|repair|trace|chaos)\b|--replace")
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_what_cannot_be_meant_is_refused_with_code_2_and_one_line(
     "command",
     [
         *("status", "get k", "put k v", "delete k", "exists k", "keys", "ring", "kill n1", "logs", "cluster restart", "down"),
-        *("aae status", "aae pause", "aae resume"),
+        *("aae status", "aae pause", "aae resume", "verify", "verify --deep"),
     ],
 )
 def test_where_no_cluster_is_the_code_is_7_and_the_directory_is_named(
@@ -158,7 +158,8 @@ def test_where_no_cluster_is_the_code_is_7_and_the_directory_is_named(
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "get k", "put k v", "ring", "kill n1", "bench", "aae pause", "cluster wait --for ready --timeout 0"]
+    "command",
+    ["status", "get k", "put k v", "ring", "kill n1", "bench", "verify", "aae pause", "cluster wait --for ready --timeout 0"],
 )
 def test_a_cluster_that_does_not_run_is_said_to_and_how_to_start_it(
     command: str, nowhere: Path, capsys: pytest.CaptureFixture[str]
