@@ -125,6 +125,7 @@ def test_little_is_loaded_before_it_is_needed(command: str) -> None:
         ("bench --seconds 0", "--seconds is more than 0, not '0'"),
         ("--color sometimes status", "--color is auto, always or never"),
         ("up --foreground --tui", "choose one"),
+        ("up --anti-entropy perhaps", "--anti-entropy is on or off, not 'perhaps'"),
         ("up -n 5 --sync normal", "-n is 4 and not 5, --sync is full and not normal"),
     ],
 )

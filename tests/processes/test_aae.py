@@ -56,3 +56,22 @@ def test_a_node_that_is_away_is_not_told_and_the_command_says_so(cluster: Cluste
     assert (paused.code, paused.out) == (5, "paused on n1 n3\n")
     assert "n2 was not told: it does not answer" in paused.err
     assert "next  dynazmq aae pause n2" in paused.err
+
+
+def test_switched_off_at_the_start_nothing_is_compared_status_says_so_and_a_later_start_switches_it_on(cluster: Cluster) -> None:
+    cluster.up("-n", "3", "--sync", "normal", "--anti-entropy", "off")
+    assert cluster.run("put", "k", "v").code == 0
+    document = cluster.status()
+    assert (document["converged"], document["anti_entropy"]) == (False, {"paused": [], "off": NAMES})
+    assert "anti-entropy is off on n1 n2 n3: replicas are not compared" in cluster.run("status").out
+    assert "anti-entropy off" in cluster.run("bench", "-t", "put", "-c", "1", "-s", "100ms").out.splitlines()[0]
+    refused = cluster.run("up", "--anti-entropy", "on")
+    assert (refused.code, "dynazmq down" in refused.err) == (2, True)
+    assert cluster.run("verify").code == 5
+    assert cluster.run("verify", "--deep").code == 0
+    cluster.down()
+    cluster.up()
+    assert cluster.status()["anti_entropy"]["off"] == NAMES, "it is remembered"
+    cluster.down()
+    cluster.up("--anti-entropy", "on")
+    assert cluster.run("cluster", "wait", "--for", "converged", "--timeout", "20s").code == 0
