@@ -22,7 +22,7 @@ Row = tuple[int, str, bytes]  # place, bucket, key
 _START: Row = (-1, "", b"")
 _BATCH_TIMEOUT_S = 2.0
 _BATCH_BYTES = 512 << 10
-_ROWS_PER_PAGE = 512
+_ROWS_PER_PAGE = 64  # shown to who looks: as many as are delivered at a time
 
 
 class StateTooLarge(ValueError):

@@ -79,7 +79,7 @@ class Store(Protocol):
     def rows(self, first: int, last: int, after: Row, limit: int) -> tuple[list[OwnRow], Row | None]:
         """This node's own rows between two places and behind `after`, in order; the state of a damaged one is None.
 
-        No more than `limit`. The second result says where to go on, or None at the end.
+        No more than `limit`, and fewer where they are large. The second result says where to go on, or None at the end.
         """
 
     def key_count(self) -> int:

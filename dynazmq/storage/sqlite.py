@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,7 @@ from dynazmq.storage.tables import (
 _NUDGE_ROWS = 2_000
 _FOLD_RETRY_S = 1.0
 _BUSY_PAUSE_S = 0.0003
+_PAGE_BYTES = 4 << 20  # a page of rows ends with the one that passes this, so that large values make no turn long
 
 
 class SqliteStorage:
@@ -158,12 +160,16 @@ class SqliteStorage:
 
     def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         begin = max(first, after[0])
-        stored = self._ask(ROWS, (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit))
+        where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit)
         found: dict[RowKey, bytes | None] = {}
-        for signed, bucket, key, state, check in stored:
+        room = _PAGE_BYTES
+        for signed, bucket, key, state, check in self._each(ROWS, where):
             place = signed + SIGNED
             found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
-        end = next(reversed(found)) if len(stored) == limit else None
+            room -= len(state)
+            if room < 0:
+                break
+        end = next(reversed(found)) if room < 0 or len(found) == limit else None
         # What is newer than the table, up to where the page ends.
         newer = self._overlay.between(begin, last)
         newer.update({row: state for row, state in self._rows.items() if begin <= row[0] <= last})
@@ -395,9 +401,14 @@ class SqliteStorage:
         self._connection.close()
 
     def _ask(self, sql: str, arguments: Iterable[Any]) -> list[Any]:
+        return list(self._each(sql, arguments))
+
+    def _each(self, sql: str, arguments: Iterable[Any]) -> Iterator[Any]:
+        """Row by row: who has enough reads no further."""
         try:
             if not self._connection.in_transaction:
                 self._execute("BEGIN")
-            return self._execute(sql, tuple(arguments)).fetchall()
+            with closing(self._execute(sql, tuple(arguments))) as cursor:
+                yield from cursor
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None

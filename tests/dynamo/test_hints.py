@@ -139,7 +139,7 @@ LAST_PLACE = (1 << 64) - 1
 
 
 def test_who_looks_is_shown_the_hints_for_a_target_page_by_page_and_they_stay() -> None:
-    lone, target = keeping(1200)
+    lone, target = keeping(150)
     seen, after, pages = [], (-1, "", b""), 0
     while True:
         ((_, told),) = of(HintsTell, lone.hear(CLIENT, HintsAsk(9, target, LAST_PLACE, *after)))
@@ -150,9 +150,9 @@ def test_who_looks_is_shown_the_hints_for_a_target_page_by_page_and_they_stay() 
             break
     assert pages == 3
     state = encode(written(("b", b"v")))
-    kept = sorted((place("default", key), key) for key in (b"k%d" % i for i in range(1200)))
+    kept = sorted((place("default", key), key) for key in (b"k%d" % i for i in range(150)))
     assert seen == [["default", key, row_hash(at, state), len(state)] for at, key in kept]
-    assert lone.node.hints.pending == {target: 1200}
+    assert lone.node.hints.pending == {target: 150}
     ((_, told),) = of(HintsTell, lone.hear(CLIENT, HintsAsk(9, target, kept[3][0], -1, "", b"")))
     assert ([row[1] for row in told.rows], told.more) == ([key for _, key in kept[:4]], False), "up to a place"
     ((_, told),) = of(HintsTell, lone.hear(CLIENT, HintsAsk(9, "nobody", LAST_PLACE, -1, "", b"")))
