@@ -24,7 +24,7 @@ def up(
     partitions: Annotated[int | None, option("--partitions", "-q", help="Parts of the ring, for ever (120).")] = None,
     sync: Annotated[str | None, option(help="full: survives loss of power; normal: any crash (full).", metavar="MODE")] = None,
     transport: Annotated[str | None, option(help="ipc or tcp on 127.0.0.1 (ipc).", metavar="KIND")] = None,
-    anti_entropy: Annotated[str | None, option(help="on, or off: no trees, nothing is compared (on).", metavar="WHETHER")] = None,
+    anti_entropy: Annotated[str | None, option(help="on; off: no trees, nothing is compared (on).", metavar="on|off")] = None,
     restart: Annotated[str | None, option(help="Nodes that die: on-failure or never (on-failure).", metavar="WHEN")] = None,
     restart_after: Annotated[str | None, option(help="Outage before such a restart; it doubles (10s).", metavar="TIME")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay attached; Ctrl-C ends the cluster.")] = False,
