@@ -7,6 +7,7 @@
     nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
     data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives
     logs.py clusters.py         logs; list, endpoints
+    aae.py verify.py            anti-entropy: status, pause, resume; whether replicas hold the same
     terminal.py words.py        colours, questions, JSON; durations, sizes, lists of nodes
 
 Data goes to standard output; errors, questions and "next" hints to standard error.

@@ -125,7 +125,7 @@ def keys(access: Access, prefix: str, limit: int | None) -> int:
             if access.as_json:
                 found.append(raw)
             else:
-                say(_printable(raw))
+                say(printable(raw))
             if count == limit:
                 break
     if access.as_json:
@@ -175,7 +175,7 @@ def _texts(raw: Sequence[bytes]) -> tuple[list[str], str]:
         return [base64.b64encode(each).decode() for each in raw], "base64"
 
 
-def _printable(raw: bytes) -> str:
+def printable(raw: bytes) -> str:
     """For a line of a terminal or a list: control characters and what is no UTF-8 as escapes."""
     text = raw.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else json.dumps(text, ensure_ascii=False)[1:-1]
@@ -188,7 +188,7 @@ def _absent(verb: str, access: Access, key: str) -> int:
     if access.as_json:
         emit(verb, {"found": False})
     else:
-        note(f"no value for {_printable(os.fsencode(key))}")
+        note(f"no value for {printable(os.fsencode(key))}")
     return ABSENT
 
 
@@ -217,7 +217,7 @@ def _say_siblings(access: Access, key: str, result: Result) -> None:
     for index, origin in enumerate(sorted(result.siblings, key=lambda sibling: sibling.written_at)):
         value = origin.value
         at = time.strftime("%H:%M:%S", time.localtime(origin.written_at)) + f".{int(origin.written_at * 1000) % 1000:03d}"
-        text = _printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
+        text = printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
         note(f"  [{index + 1}]  {text}     {paint(f'{origin.node}:{origin.counter}    {at}', DIM, out=sys.stderr)}")
     bucket = "" if access.bucket == "default" else f" --bucket {access.bucket}"
     at_ = where(access.directory)

@@ -191,6 +191,12 @@ def show(directory: Path, patterns: Sequence[str], *, all_: bool, as_json: bool)
     return OK if any(node.pid for node in snapshot.nodes) else NOT_RUNNING
 
 
+def _compared(node: NodeView) -> str:
+    if node.anti_entropy != "on":
+        return f"anti-entropy is {node.anti_entropy}"
+    return f"{node.trees_shared - node.trees_left:,} of {node.trees_shared:,} trees equal to its peers'"
+
+
 def _show(node: NodeView, observer: Observer, directory: Path) -> None:
     fact = observer.last_facts.nodes.get(node.name)
     say(f"{node.name}  {node.state} for {span(node.since_s)}   {node.endpoint}")
@@ -203,6 +209,7 @@ def _show(node: NodeView, observer: Observer, directory: Path) -> None:
             ("up for", span(node.uptime_s)),
             ("owns", f"{node.partitions} partitions, {node.keys or 0:,} keys"),
             ("hints", "  ".join(f"{n:,} for {target}" for target, n in sorted(node.hints_for.items())) or "none"),
+            ("replicas", _compared(node)),
             ("speed", f"{node.ops_per_s or 0:,.0f} op/s, p50 {node.p50_ms or 0:.1f} ms, p99 {node.p99_ms or 0:.1f} ms"),
             ("commits", f"{node.commit_ms or 0:.1f} ms, {node.rows_per_commit or 0:.1f} rows each"),
             ("memory", size(node.rss_bytes)),

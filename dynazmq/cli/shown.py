@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
 from dynazmq.cli.words import brief, many, short, span
-from dynazmq.cluster.judgement import Facts, hints_by_target, quorum_met
+from dynazmq.cluster.judgement import Facts, hints_by_target, not_comparing, quorum_met, rebuilding
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 
 _GLYPHS = {
@@ -32,12 +32,20 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         oldest = max((node.hints_oldest_s.get(target, 0.0) for node in snapshot.nodes), default=0.0)
         waits = "waits" if count == 1 else "wait"
         lines.append(f"{many(count, 'hint')} {waits} for {target}, the oldest for {span(oldest)}")
-    for node in snapshot.nodes:
-        if node.ranges_differing:
-            ranges = "range differs" if node.ranges_differing == 1 else "ranges differ"
-            lines.append(f"{node.name} mends its copies with a peer: {node.ranges_differing:,} {ranges}")
+    lines += _compared(snapshot)
     lines.append(_served(snapshot))
     return lines + advice(snapshot, facts, at)
+
+
+def _compared(snapshot: Snapshot) -> list[str]:
+    """Whether replicas are known to be equal, and how far those are that are not."""
+    held = not_comparing(snapshot)
+    lines = [f"anti-entropy is {word} on {brief(names)}: replicas are not compared" for word, names in held.items() if names]
+    for node in rebuilding(snapshot) if not lines else []:
+        equal = node.trees_shared - node.trees_left
+        keys = "1 key" if node.keys == 1 else f"{short(node.keys)} keys"
+        lines.append(f"{node.name} compares with its peers: {equal:,} of {node.trees_shared:,} trees equal, {keys} here")
+    return lines
 
 
 def _header(snapshot: Snapshot, facts: Facts) -> str:
@@ -153,6 +161,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(f"next  dynazmq node start {','.join(away)}{at}")
     if paused:
         lines.append(f"next  dynazmq node resume {','.join(paused)}{at}")
+    if held := not_comparing(snapshot)["paused"]:
+        lines.append(f"next  dynazmq aae resume{'' if len(held) == len(snapshot.nodes) else ' ' + ','.join(held)}{at}")
     if silent:
         lines.append(f"{brief(silent)} runs and does not answer    look  dynazmq logs {silent[0]}{at}")
     return lines

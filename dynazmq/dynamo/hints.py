@@ -15,7 +15,8 @@ from collections import OrderedDict
 from dynazmq.config import MERGED_BYTES_MAX, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import Identity
-from dynazmq.dynamo.messages import Handoff, HandoffReply
+from dynazmq.dynamo.merkle import row_hash
+from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Siblings, decode, encode, sync
 
@@ -24,6 +25,7 @@ _START: Row = (-1, "", b"")
 _BATCH_TIMEOUT_S = 2.0
 _BATCH_BYTES = 512 << 10
 _GONE_MAX = 32_768
+_ROWS_PER_PAGE = 64  # shown to who looks: as many as are delivered at a time
 
 
 class StateTooLarge(ValueError):
@@ -115,6 +117,16 @@ class Hints:
             self._forget(target, place, bucket, key)
             return b""
 
+    def on_hints_ask(self, sender: Address, message: HintsAsk) -> None:
+        """Somebody looks at what is kept. A damaged hint is told as one of no hash and no bytes."""
+        after = (message.after_place, message.after_bucket, message.after_key)
+        rows = self._runtime.store.hints(message.target, after, _ROWS_PER_PAGE) if message.target in self.pending else []
+        told = [row for row in rows if row[0] <= message.last_place]
+        more = len(rows) == len(told) == _ROWS_PER_PAGE
+        behind = told[-1][:3] if more else _START
+        told_rows = [[bucket, key, row_hash(place, state or b""), len(state or b"")] for place, bucket, key, state in told]
+        self._runtime.send(sender, HintsTell(message.request_id, told_rows, more, *behind))
+
     # --- bringing home ----------------------------------------------------------------------------------------------------
 
     def deliver(self, target: str) -> None:
@@ -129,11 +141,16 @@ class Hints:
             if not rows and delivery.cursor != _START:
                 delivery.cursor = _START  # those that were not acknowledged at first
                 rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+            for place, bucket, key, state in rows:
+                if state is None:
+                    self._read(target, place, bucket, key)  # which finds the damage, and forgets the hint
         except StoreFailed:
             self._runtime.counters["store_failures"] += 1  # the timer looks again
             return
         size = 0
         for place, bucket, key, state in rows:
+            if state is None:
+                continue
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
             delivery.cursor = (place, bucket, key)

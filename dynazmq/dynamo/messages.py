@@ -231,7 +231,10 @@ class WriteReply:
 
 @dataclass(slots=True)
 class Refused:
-    """A replica cannot do what it was asked (Read, Write, Recall, Handoff, RowsAsk, Mend): its storage failed, mostly."""
+    """A node does not do what it was asked (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend, HintsAsk).
+
+    Its storage failed, mostly; or a peer wants to compare and anti-entropy is paused here.
+    """
 
     request_id: int
     text: str
@@ -367,6 +370,50 @@ class Retire:
     rows: list[Any]
 
 
+# --- client ↔ node: looking closely, and holding anti-entropy (§4.6, §4.7). TreeAsk and RowsAsk are clients' as well. ---------
+
+
+@dataclass(slots=True)
+class HintsAsk:
+    """Which hints do you keep for this target, behind `after` and up to a place? Changes nothing."""
+
+    request_id: int
+    target: str
+    last_place: int
+    after_place: int
+    after_bucket: str
+    after_key: bytes
+
+
+@dataclass(slots=True)
+class HintsTell:
+    """rows: as those of RowsTell. more: others are behind `next`."""
+
+    request_id: int
+    rows: list[Any]
+    more: bool
+    next_place: int
+    next_bucket: str
+    next_key: bytes
+
+
+@dataclass(slots=True)
+class SetAntiEntropy:
+    """Hold this node's exchanges with its peers, or let them go on. The node keeps it in mind when it starts again."""
+
+    request_id: int
+    paused: bool
+
+
+@dataclass(slots=True)
+class SetAntiEntropyReply:
+    """It is so now. on: whether this node keeps trees at all."""
+
+    request_id: int
+    paused: bool
+    on: bool
+
+
 # --- node ↔ node (§4.8) ---------------------------------------------------------------------------------------------------
 
 
@@ -407,7 +454,7 @@ MESSAGES: tuple[type, ...] = (
     Get, GetReply, Put, PutReply, Failure, Scan, ScanReply, TopologyRequest, Topology, SetBucket, SetBucketReply,
     StatusRequest, StatusReply, Read, ReadReply, Write, WriteReply, Refused, Recall, RecallReply, Handoff, HandoffReply,
     Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply, RetireAsk,
-    RetireTell, Retire,
+    RetireTell, Retire, HintsAsk, HintsTell, SetAntiEntropy, SetAntiEntropyReply,
 )  # fmt: skip
 
 Message = (
@@ -415,4 +462,5 @@ Message = (
     | StatusRequest | StatusReply | Read | ReadReply | Write | WriteReply | Refused | Recall | RecallReply | Handoff
     | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta | TreeAsk | TreeTell | RowsAsk | RowsTell | Mend | MendReply
     | RetireAsk | RetireTell | Retire
+    | HintsAsk | HintsTell | SetAntiEntropy | SetAntiEntropyReply
 )  # fmt: skip

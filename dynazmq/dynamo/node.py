@@ -36,6 +36,7 @@ from dynazmq.dynamo.messages import (
     GossipDigest,
     Handoff,
     HandoffReply,
+    HintsAsk,
     Mend,
     MendReply,
     Message,
@@ -54,6 +55,8 @@ from dynazmq.dynamo.messages import (
     RowsAsk,
     RowsTell,
     Scan,
+    SetAntiEntropy,
+    SetAntiEntropyReply,
     SetBucket,
     SetBucketReply,
     StatusReply,
@@ -76,10 +79,11 @@ from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import MalformedVersion
 
-_REQUESTS = (Get, Put, Scan, SetBucket)  # a client's: answered with Failure
-_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend, RetireAsk)  # a peer's: answered with Refused
-# They say, or rest on it, that something is stored.
-_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply)
+_REQUESTS = (Get, Put, Scan, SetBucket, SetAntiEntropy)  # a client's: answered with Failure
+# A peer's, some a client's: answered with Refused.
+_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, HintsAsk, Mend, RetireAsk)
+# These say, or rest on it, that something is stored.
+_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply, SetAntiEntropyReply)
 
 
 class Node:
@@ -116,6 +120,10 @@ class Node:
             TopologyRequest: self._on_topology_request,
             StatusRequest: self._on_status_request,
             SetBucket: self._on_set_bucket,
+            SetAntiEntropy: self.anti_entropy.on_set,
+            TreeAsk: self.anti_entropy.on_tree_ask,
+            RowsAsk: self.anti_entropy.on_rows_ask,
+            HintsAsk: self.hints.on_hints_ask,
         }
         self._from_peers: dict[type, Callable[[Address, Any], None]] = {
             **self._from_anybody,
@@ -127,9 +135,7 @@ class Node:
             WriteReply: self.puts.on_write_reply,
             RecallReply: self.recalls.on_reply,
             HandoffReply: self.hints.on_handoff_reply,
-            TreeAsk: self.anti_entropy.on_tree_ask,
             TreeTell: self.anti_entropy.on_tree_tell,
-            RowsAsk: self.anti_entropy.on_rows_ask,
             RowsTell: self.anti_entropy.on_rows_tell,
             Mend: self.anti_entropy.on_mend,
             MendReply: self.anti_entropy.on_mend_reply,
@@ -334,9 +340,11 @@ class Node:
             "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in self.hints.since.items()},
             "anti_entropy": {
                 "on": self.trees.on,
+                "paused": self.anti_entropy.paused,
                 "surveyed": self.trees.known,
                 "open_with": self.anti_entropy.open_with(),
                 "differing": self.anti_entropy.differing,
+                "peers": {n: {"trees": trees, "left": left} for n, (trees, left) in self.anti_entropy.progress().items()},
             },
             "to_forget": len(self.retirement),
             "sync": runtime.config.sync,

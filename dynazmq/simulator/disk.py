@@ -42,7 +42,7 @@ class Disk(MemoryStorage):
         self._check_readable()
         return super().read_hint(target, place, bucket, key)
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         self._check_readable()
         return super().hints(target, after, limit)
 

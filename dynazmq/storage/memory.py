@@ -81,7 +81,7 @@ class MemoryStorage:
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
         self._new_hints[target, place, bucket, key] = b""
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         all_hints = self._all_hints()
         keys = sorted((place, bucket, key) for t, place, bucket, key in all_hints if t == target)
         keys = keys[bisect_right(keys, after) :][:limit]

@@ -25,7 +25,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,7 @@ from dynazmq.storage.tables import (
 _NUDGE_ROWS = 2_000
 _FOLD_RETRY_S = 1.0
 _BUSY_PAUSE_S = 0.0003
+_PAGE_BYTES = 4 << 20  # a page of rows ends with the one that passes this, so that large values make no turn long
 
 
 class SqliteStorage:
@@ -161,12 +163,16 @@ class SqliteStorage:
 
     def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         begin = max(first, after[0])
-        stored = self._ask(ROWS, (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit))
+        where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit)
         found: dict[RowKey, bytes | None] = {}
-        for signed, bucket, key, state, check in stored:
+        room = _PAGE_BYTES
+        for signed, bucket, key, state, check in self._each(ROWS, where):
             place = signed + SIGNED
             found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
-        end = next(reversed(found)) if len(stored) == limit else None
+            room -= len(state)
+            if room < 0:
+                break
+        end = next(reversed(found)) if room < 0 or len(found) == limit else None
         # What is newer than the table, up to where the page ends.
         newer = self._overlay.between(begin, last)
         newer.update({row: state for row, state in self._rows.items() if begin <= row[0] <= last})
@@ -196,17 +202,16 @@ class SqliteStorage:
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
         self._hints[target, place, bucket, key] = b""
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         new = {at[1:]: state for at, state in self._hints.items() if at[0] == target and at[1:] > after}
         # As many more as the turn may have deleted, so that the page is full all the same.
         stored = self._ask(HINTS, (target, max(after[0], 0) - SIGNED, after[1], after[2], limit + len(new)))
-        found: dict[RowKey, bytes] = {}
+        found: dict[RowKey, bytes | None] = {}
         for signed, bucket, key, state, check in stored:
             place = signed + SIGNED
-            if check == checksum(place, bucket, key, state):
-                found[place, bucket, key] = state
+            found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
         found.update(new)
-        return [(*at, found[at]) for at in sorted(found) if found[at]][:limit]
+        return [(*at, found[at]) for at in sorted(found) if found[at] != b""][:limit]
 
     def hint_counts(self) -> dict[str, int]:
         counts: dict[str, int] = dict(self._ask("SELECT target, count(*) FROM hints GROUP BY target", ()))
@@ -414,9 +419,14 @@ class SqliteStorage:
         self._connection.close()
 
     def _ask(self, sql: str, arguments: Iterable[Any]) -> list[Any]:
+        return list(self._each(sql, arguments))
+
+    def _each(self, sql: str, arguments: Iterable[Any]) -> Iterator[Any]:
+        """Row by row: who has enough reads no further."""
         try:
             if not self._connection.in_transaction:
                 self._execute("BEGIN")
-            return self._execute(sql, tuple(arguments)).fetchall()
+            with closing(self._execute(sql, tuple(arguments))) as cursor:
+                yield from cursor
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None

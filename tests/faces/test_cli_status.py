@@ -8,7 +8,7 @@ import pytest
 
 from dynazmq.cli import words
 from dynazmq.cli.shown import report
-from dynazmq.cli.status import code
+from dynazmq.cli.status import _met, code, document
 from dynazmq.cluster.judgement import Answer, Facts, NodeFact, judge
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.errors import InvalidRequest
@@ -94,6 +94,49 @@ def test_a_killed_node_is_shown_from_three_sides_with_its_hints_and_the_next_com
     assert max(map(len, lines)) <= 80
     assert code(seen.snapshot, check=False) == 0
     assert code(seen.snapshot, check=True) == 8
+
+
+def test_a_node_that_is_rebuilt_says_how_far_it_is() -> None:
+    """Each pair is known to one of the two; who lost its disk has trees left with all of them."""
+    seen = Seen()
+    for name in NAMES:
+        peers = {peer: {"trees": 12, "left": 0} for peer in NAMES if peer > name}
+        seen.said[name]["anti_entropy"] = {"on": True, "surveyed": 120, "peers": peers}
+    seen.said["n1"]["anti_entropy"]["peers"]["n3"]["left"] = 12  # type: ignore[index]
+    seen.said["n2"]["anti_entropy"]["peers"]["n3"]["left"] = 5  # type: ignore[index]
+    seen.said["n3"]["anti_entropy"]["peers"]["n4"]["left"] = 1  # type: ignore[index]
+    seen.said["n3"]["keys"] = 1200
+    assert [line for line in seen.lines if "trees" in line] == [
+        "n3 compares with its peers: 30 of 48 trees equal, 1.2k keys here"
+    ]
+    nodes = {node["name"]: node for node in document(seen.snapshot)["nodes"]}
+    assert {name: (node["trees_shared"], node["trees_left"]) for name, node in nodes.items()} == {
+        "n1": (48, 12), "n2": (48, 5), "n3": (48, 18), "n4": (48, 1), "n5": (48, 0)
+    }  # fmt: skip
+    seen.gone("n1", 3.0)
+    assert document(seen.snapshot)["nodes"][2]["trees_shared"] == 36, "who does not answer does not count"
+
+
+def test_paused_and_switched_off_are_said_plainly_and_are_not_converged() -> None:
+    seen = Seen()
+    for name in NAMES:
+        peers = {peer: {"trees": 12, "left": 0} for peer in NAMES if peer > name}
+        seen.said[name]["ring"] = {"version": 5, "digest": "d", "partitions": 120}
+        seen.said[name]["anti_entropy"] = {"on": True, "paused": False, "surveyed": 120, "open_with": [], "peers": peers}
+    assert seen.snapshot.converged
+    seen.said["n2"]["anti_entropy"]["paused"] = True  # type: ignore[index]
+    assert not seen.snapshot.converged
+    assert "anti-entropy is paused on n2: replicas are not compared" in seen.lines
+    assert seen.lines[-1] == "next  dynazmq aae resume n2"
+    assert document(seen.snapshot)["anti_entropy"] == {"paused": ["n2"], "off": []}
+    assert _met(seen.snapshot, "converged", 0) == (False, "anti-entropy is paused on n2")
+    for said in seen.said.values():
+        said["anti_entropy"]["paused"] = True  # type: ignore[index]
+    assert seen.lines[-1] == "next  dynazmq aae resume"
+    for said in seen.said.values():
+        said["anti_entropy"] |= {"on": False, "paused": False, "surveyed": 0}  # type: ignore[operator]
+    assert not seen.snapshot.converged
+    assert "anti-entropy is off on n1 n2 n3 n4 n5: replicas are not compared" in seen.lines
 
 
 def test_a_countdown_is_shown_instead_of_a_command() -> None:
