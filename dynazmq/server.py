@@ -44,10 +44,10 @@ _LOG_INTERVAL_S = 10.0
 class Server:
     """One node, its storage and its sockets. `run` returns when it was asked to stop."""
 
-    def __init__(self, config: NodeConfig, store: Storage, boot_id: str = "") -> None:
+    def __init__(self, config: NodeConfig, store: Storage) -> None:
         self._config = config
         self._store = store
-        self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms(), boot_id)
+        self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms())
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.driver_status = self._status  # type: ignore[method-assign]
         self._gate = Gate(self.node, config.cluster_id, peer_name)
@@ -213,7 +213,7 @@ def main(arguments: list[str]) -> int:
         _check_endpoint(config.endpoint)
         lock = _lock(Path(config.data_dir))
         store = SqliteStorage(Path(config.data_dir) / "data.db", cast(Literal["full", "normal"], config.sync))
-        server = Server(config, store, _boot_id())
+        server = Server(config, store)
     except DynazmqError as error:
         return _failed(str(error))
     except StoreFailed as error:
@@ -276,14 +276,6 @@ def _check_endpoint(endpoint: str) -> None:
     if endpoint.startswith(("ipc://", "tcp://127.", "tcp://[::1]:", "tcp://localhost:")):
         return
     raise StorageError(f"{endpoint} is not on loopback: without encryption a node listens on 127.0.0.0/8 or ipc:// only")
-
-
-def _boot_id() -> str:
-    """Names this uptime of the machine; "" where the system has no such thing."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _rss_bytes() -> int:
