@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import shlex
 import signal
 import sys
 import time
@@ -25,9 +26,10 @@ import zmq
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
-from dynazmq.errors import DynazmqError, StorageError
-from dynazmq.paths import load_node_config
+from dynazmq.errors import DynazmqError, StorageError, UnusableDisk
+from dynazmq.paths import cluster_dir, load_node_config
 from dynazmq.storage.base import Storage
+from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import BadFrame
 from dynazmq.wire.gate import Gate
@@ -203,7 +205,10 @@ class Log:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT (finish what is under way, exit 0); a second one ends it at once."""
+    """Serve until SIGTERM or SIGINT (finish what is under way, exit 0); a second one ends it at once.
+
+    Exit codes of a node that cannot serve: 2 for a wrong call, 65 for a disk that it refuses (UnusableDisk), else 1.
+    """
     if len(arguments) != 1:
         print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
         return 2
@@ -212,8 +217,11 @@ def main(arguments: list[str]) -> int:
         config = load_node_config(Path(arguments[0]))
         _check_endpoint(config.endpoint)
         lock = _lock(Path(config.data_dir))
-        store = SqliteStorage(Path(config.data_dir) / "data.db", cast(Literal["full", "normal"], config.sync))
+        sync = cast(Literal["full", "normal"], config.sync)
+        store = SqliteStorage(Path(config.data_dir) / "data.db", sync, owner=owner_of(config.name, config.cluster_id))
         server = Server(config, store)
+    except UnusableDisk as error:
+        return _failed(f"{error}; to start empty and be filled by the peers: {_rebuild(config)}", error.exit_code)
     except DynazmqError as error:
         return _failed(str(error))
     except StoreFailed as error:
@@ -241,9 +249,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _failed(text: str) -> int:
+def _failed(text: str, code: int = 1) -> int:
     print(f"error: {text}", file=sys.stderr, flush=True)
-    return 1
+    return code
+
+
+def _rebuild(config: NodeConfig) -> str:
+    """The command that gives this node an empty disk; never another cluster's node of the same name."""
+    directory = Path(config.data_dir).parent.parent
+    at = "" if directory == cluster_dir() else f" --dir {shlex.quote(str(directory))}"
+    return f"dynazmq node start {config.name} --rebuild{at}"
 
 
 def _lock(data_dir: Path) -> int:

@@ -7,7 +7,7 @@ commit is undone by forgetting the dicts: overlay and caches change only when SQ
 
     read     the turn's dict → recent → young → old → SELECT
     commit   BEGIN IMMEDIATE; a slice of old into data; the turn's rows into the journal; hints; meta; COMMIT
-    open     replay the journal, all of it into data
+    open     look at the files (condition.py); replay the journal, all of it into data; count, which looks at every page of data
     close    fold everything; the journal is empty
 
 All SELECTs of a turn share one read transaction, which its commit ends: without it each would lock and unlock the file.
@@ -22,6 +22,7 @@ commit with fsync 300 µs.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -29,10 +30,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, OwnRow, StoreFailed
-from dynazmq.errors import StorageError
 from dynazmq.storage.base import RowKey, checksum
 from dynazmq.storage.checkpoint import Checkpointer
-from dynazmq.storage.database import BUSY_S, open_database
+from dynazmq.storage.database import BUSY_S, cannot_open, open_database
 from dynazmq.storage.journal import WRITE_SLOT, Journal, replay
 from dynazmq.storage.overlay import Bounds, Overlay
 from dynazmq.storage.recent import Recent
@@ -59,8 +59,13 @@ _BUSY_PAUSE_S = 0.0003
 class SqliteStorage:
     """One node's database. Used from one thread."""
 
-    def __init__(self, path: Path, sync: Literal["full", "normal"] = "full", bounds: Bounds | None = None) -> None:
-        """Open or make the database. Raises StorageError when that cannot be: a node without storage does not start."""
+    def __init__(
+        self, path: Path, sync: Literal["full", "normal"] = "full", bounds: Bounds | None = None, owner: str = ""
+    ) -> None:
+        """Open or make the database. owner: whose it must be (`schema.owner_of`).
+
+        Raises StorageError when that cannot be: a node without storage does not start. UnusableDisk when it never will be.
+        """
         self.path = path
         self._bounds = bounds or Bounds()
         self._rows: dict[RowKey, bytes] = {}
@@ -71,7 +76,9 @@ class SqliteStorage:
         self._recent = Recent()
         self._since_nudge = 0
         self._stored_keys: int | None = None
-        self._connection = open_database(path, sync)
+        self._connection = open_database(path, sync, owner)
+        self._file = _file_id(path)
+        self._gone = ""
         self._execute = self._connection.execute
         self._executemany = self._connection.executemany
         self._recover()
@@ -250,8 +257,18 @@ class SqliteStorage:
         except sqlite3.Error as error:
             self._abandon()
             raise StoreFailed(f"cannot commit: {error}") from None
+        self._check_file()
         self._committed(entry, long, folded)
         return count
+
+    def _check_file(self) -> None:
+        """What is committed into a file that has lost its name is lost with this process: it is not stored (S9).
+
+        Looked at after the commit and before anybody hears of it; 1.5 µs. No read succeeds any more, so the process ends.
+        """
+        if _file_id(self.path) != self._file:
+            self._gone = f"{self.path} was removed or replaced while this process served it"
+            raise StoreFailed(self._gone)
 
     def _store(self, entry: list[tuple[Any, ...]], long: dict[RowKey, bytes], due: int) -> int:
         """The turn's transaction, from its begin to its end. How many rows of the overlay are folded by it."""
@@ -360,16 +377,24 @@ class SqliteStorage:
         """Bring what the last life has left in the journal into `data`, and note what cannot be brought."""
         try:
             left = replay(self._connection)
+            if left.slots:
+                if left.lost:
+                    self._meta[ROWS_LOST] = left.lost.encode()
+                self._journal = Journal(left.turn, max(left.slots))
+                self._overlay.adopt(left.rows, left.slots, left.turn)
+                self._fold_all()
+            self._look_through()
         except sqlite3.Error as error:
             self._connection.close()
-            raise StorageError(f"cannot open {self.path}: {error}") from None
-        if not left.slots:
-            return
-        if left.lost:
-            self._meta[ROWS_LOST] = left.lost.encode()
-        self._journal = Journal(left.turn, max(left.slots))
-        self._overlay.adopt(left.rows, left.slots, left.turn)
-        self._fold_all()
+            raise cannot_open(self.path, error) from None
+
+    def _look_through(self) -> None:
+        """Each page of `data` and `hints` is looked at once, where a damaged one ends no request. Raises sqlite3.Error."""
+        self._stored_keys = self._execute("SELECT count(*) FROM data").fetchone()[0]
+        for row, state in self._overlay.unfolded().items():
+            at = (row[0] - SIGNED, *row[1:])
+            self._stored_keys += bool(state) - bool(self._execute(EXISTS, at).fetchone())
+        self._execute("SELECT count(*) FROM hints").fetchone()
 
     def _fold_all(self) -> None:
         """Bring everything that is committed into `data` and empty the journal."""
@@ -396,9 +421,20 @@ class SqliteStorage:
         self._connection.close()
 
     def _ask(self, sql: str, arguments: Iterable[Any]) -> list[Any]:
+        if self._gone:
+            raise StoreFailed(self._gone)
         try:
             if not self._connection.in_transaction:
                 self._execute("BEGIN")
             return self._execute(sql, tuple(arguments)).fetchall()
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    """Names the file that has this path now; (0, 0) when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
