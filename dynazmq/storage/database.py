@@ -79,9 +79,12 @@ def _open(path: Path, sync: str, owner: str) -> sqlite3.Connection:
 
 
 def _copy_log(connection: sqlite3.Connection, path: Path) -> None:
-    """What a killed process has left in the log goes into the file, which then is as long as it must be."""
-    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if not busy:
+    """What a killed process has left in the log goes into the file, which then is as long as it must be. Raises UnusableDisk."""
+    try:
+        busy, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.OperationalError:
+        return  # a full disk, perhaps: the log is as good as the file
+    if not busy and pages == copied:
         (pages,), (page_bytes,) = (connection.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "page_size"))
         check_length(path, pages * page_bytes)
 
