@@ -146,6 +146,8 @@ def test_s8_a_cluster_that_does_not_come_up_over_a_bad_disk_names_the_way_out(cl
     rebuilt = cluster.run(*advice[:-2])  # without --dir, which is given anyhow
     assert rebuilt.code == 0, rebuilt
     assert f"next  dynazmq up --dir {cluster.directory}" in rebuilt.out
+    (again,) = cluster.run("node", "start", "n3", "--rebuild", "--json").document["nodes"]
+    assert (again["text"], again["state"], again["set_aside"]) == ("there was no database", "down", str(asides(cluster)[0]))
     cluster.up("--restart-after", "100ms")
     eventually(cluster.whole, "n3 is filled again", 20.0)
     assert holds_everything(cluster, "n3")
