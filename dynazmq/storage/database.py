@@ -53,6 +53,7 @@ def _open(path: Path, sync: str, owner: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, cached_statements=64)
     except sqlite3.Error as error:
         raise StorageError(f"cannot open {path}: {error}") from None
+    connection.text_factory = _text
     try:
         os.chmod(path, 0o600)
         for pragma in (
@@ -87,6 +88,11 @@ def _copy_log(connection: sqlite3.Connection, path: Path) -> None:
     if not busy and pages == copied:
         (pages,), (page_bytes,) = (connection.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "page_size"))
         check_length(path, pages * page_bytes)
+
+
+def _text(raw: bytes) -> str:
+    """Damaged text is other text, and its row's checksum fails: an error would fail all rows that are read with it."""
+    return raw.decode("utf-8", "replace")
 
 
 def cannot_open(path: Path, error: Exception) -> StorageError:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, OwnRow, StoreFailed
-from dynazmq.storage.base import RowKey, checksum
+from dynazmq.storage.base import RowKey
 from dynazmq.storage.checkpoint import Checkpointer
 from dynazmq.storage.database import BUSY_S, cannot_open, open_database
 from dynazmq.storage.journal import WRITE_SLOT, Journal, replay
@@ -47,6 +47,8 @@ from dynazmq.storage.tables import (
     SIGNED,
     WRITE_META,
     HintKey,
+    intact,
+    position,
     put_hints,
     put_rows,
 )
@@ -103,9 +105,9 @@ class SqliteStorage:
             raise StoreFailed(f"cannot read: {error}") from None
         if found is None:
             return b""
-        state: bytes = found[0]
-        if found[1] != checksum(place, bucket, key, state):
+        if not intact(row, *found):
             raise DamagedRow(f"{bucket}/{key!r}")
+        state: bytes = found[0]
         self._recent.add(row, state)
         return state
 
@@ -144,9 +146,11 @@ class SqliteStorage:
         # Hints first, the own copies last: those count where there are both. "" is no node's name.
         for target in (*self.hint_counts(), ""):
             page = self._ask(SCAN_HINTS, (target, *where)) if target else self._ask(SCAN, where)
-            if len(page) == limit:
-                ends.append((page[-1][0] + SIGNED, page[-1][2]))
-            kept.update(((target, place + SIGNED, key), state) for place, b, key, state in page if b == bucket)
+            placed = [(at, row[3:]) for row in page if (at := position(row)) is not None]
+            if len(page) == limit and placed:
+                (place, _, key), _ = placed[-1]
+                ends.append((place, key))
+            kept.update(((target, at[0], at[2]), found[0]) for at, found in placed if at[1] == bucket and intact(at, *found))
         # Then what is newer than the tables.
         committed = self._overlay.page(begin, last, after, limit)
         if len(committed) == limit:
@@ -158,6 +162,8 @@ class SqliteStorage:
         hinted = sorted((at, state) for at, state in kept.items() if state and at[0])  # of many for a key the last target's
         found = {(place, key): state for (_, place, key), state in hinted} | own
         end = min(ends) if ends else None
+        if end is not None and end <= after:
+            end = None  # a row out of its order: the reader must not go round in circles
         inside = [at for at in sorted(found) if begin <= at[0] <= last and at > after and (end is None or at <= end)]
         if len(inside) > limit:
             inside, end = inside[:limit], inside[limit - 1]
@@ -167,10 +173,12 @@ class SqliteStorage:
         begin = max(first, after[0])
         stored = self._ask(ROWS, (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit))
         found: dict[RowKey, bytes | None] = {}
-        for signed, bucket, key, state, check in stored:
-            place = signed + SIGNED
-            found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
-        end = next(reversed(found)) if len(stored) == limit else None
+        for row in stored:
+            if (at := position(row)) is not None:
+                found[at] = row[3] if intact(at, row[3], row[4]) else None
+        end = next(reversed(found)) if found and len(stored) == limit else None
+        if end is not None and end <= after:
+            end = None  # a row out of its order: the reader must not go round in circles
         # What is newer than the table, up to where the page ends.
         newer = self._overlay.between(begin, last)
         newer.update({row: state for row, state in self._rows.items() if begin <= row[0] <= last})
@@ -189,9 +197,9 @@ class SqliteStorage:
         found = self._ask(READ_HINT, (target, place - SIGNED, bucket, key))
         if not found:
             return b""
-        state: bytes = found[0][0]
-        if found[0][1] != checksum(place, bucket, key, state):
+        if not intact((place, bucket, key), *found[0]):
             raise DamagedRow(f"hint for {target}: {bucket}/{key!r}")
+        state: bytes = found[0][0]
         return state
 
     def write_hint(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
@@ -205,10 +213,9 @@ class SqliteStorage:
         # As many more as the turn may have deleted, so that the page is full all the same.
         stored = self._ask(HINTS, (target, max(after[0], 0) - SIGNED, after[1], after[2], limit + len(new)))
         found: dict[RowKey, bytes] = {}
-        for signed, bucket, key, state, check in stored:
-            place = signed + SIGNED
-            if check == checksum(place, bucket, key, state):
-                found[place, bucket, key] = state
+        for row in stored:
+            if (at := position(row)) is not None and intact(at, row[3], row[4]):
+                found[at] = row[3]
         found.update(new)
         return [(*at, found[at]) for at in sorted(found) if found[at]][:limit]
 

@@ -356,3 +356,85 @@ def test_an_error_that_may_pass_is_not_taken_for_a_bad_disk(tmp_path: Path, monk
     assert not isinstance(refused.value, UnusableDisk)
     other.close()
     SqliteStorage(path, "full", owner=N3).close()
+
+
+# --- damage that changes what a column is ----------------------------------------------------------------------------------
+
+ODD_TYPES = [
+    f"UPDATE {table} SET {column} = {value} WHERE key = x'6b3230'"  # k20
+    for table in ("data", "hints")
+    for column, value in (
+        ("state", "'text'"),
+        ("state", "7"),
+        ("state", "CAST(x'ff80' AS TEXT)"),
+        ("bucket", "x'62'"),
+        ("bucket", "CAST(x'ff80' AS TEXT)"),
+        ("key", "'k20'"),
+        ("key", "20"),
+        ("place", "x'01'"),
+        ("place", "'text'"),
+        ("place", "1.5"),
+        ("place", "-9223372036854775808"),
+        ("place", "9223372036854775807"),
+        ("checksum", "'text'"),
+        ("checksum", "x'00'"),
+        ("checksum", "1.5"),
+    )
+]
+
+
+@pytest.mark.parametrize("damage", ODD_TYPES)
+def test_s7_a_column_of_another_type_hits_its_own_row_and_no_other(tmp_path: Path, damage: str) -> None:
+    """One flipped bit in a record's header does it. A row whose position is not known counts as missing."""
+    path = filled(tmp_path)
+    run_sql(path, damage)
+    store = SqliteStorage(path, "full", owner=N3)
+    others = {(n << 55, "b", b"k%d" % n): state_of(n) for n in range(KEYS) if n != 20}
+    assert all(store.read(*at) == state for at, state in others.items())
+    if "data" in damage:
+        with_it = (store.read(20 << 55, "b", b"k20"),) if "state" not in damage and "checksum" not in damage else ()
+        assert with_it in ((), (b"",))
+    own: dict[object, bytes | None] = {}
+    behind: tuple[int, str, bytes] | None = (-1, "", b"")
+    while behind is not None:
+        page, behind = store.rows(0, (1 << 64) - 1, behind, 50)
+        own.update({tuple(at): state for *at, state in page})
+    assert {at: state for at, state in own.items() if state is not None and at != (20 << 55, "b", b"k20")} == others
+    found: set[bytes] = set()
+    after: tuple[int, bytes] | None = (-1, b"")
+    while after is not None:
+        rows, after = store.scan("b", 0, (1 << 64) - 1, after, 50)
+        found |= {key for _, key, _ in rows}
+    assert found >= {key for _, _, key in others}
+    assert found <= {b"k%d" % n for n in range(KEYS)}, "no key that there never was"
+    hints = [key for _, _, key, state in store.hints("n1", (-1, "", b""), 1000) if state is not None]
+    assert set(hints) >= {b"k%d" % n for n in range(0, KEYS, 20) if n != 20}
+    assert set(hints) <= {b"k%d" % n for n in range(0, KEYS, 20)}
+    store.write(20 << 55, "b", b"k20", b"mended")
+    store.commit()
+    assert store.read(20 << 55, "b", b"k20") == b"mended"
+    store.close()
+
+
+def test_s7_a_row_out_of_its_order_sends_no_reader_round_in_circles(tmp_path: Path) -> None:
+    """The place in its record was 20 << 55 and is 0 now; nothing else has moved."""
+    path = filled(tmp_path)
+    record = ((20 << 55) - (1 << 63)).to_bytes(8, "big", signed=True) + b"b" + b"k20"
+    raw = path.read_bytes()
+    assert record in raw
+    path.write_bytes(raw.replace(record, (-(1 << 63)).to_bytes(8, "big", signed=True) + b"b" + b"k20"))
+    store = SqliteStorage(path, "full", owner=N3)
+    for limit in range(1, 40):
+        after: tuple[int, str, bytes] | None = (-1, "", b"")
+        pages = 0
+        while after is not None:
+            _, after = store.rows(0, (1 << 64) - 1, after, limit)
+            pages += 1
+            assert pages <= KEYS + 1
+        behind: tuple[int, bytes] | None = (-1, b"")
+        while behind is not None:
+            _, behind = store.scan("b", 0, (1 << 64) - 1, behind, limit)
+            pages += 1
+            assert pages <= 2 * KEYS + 2
+    assert store.read(20 << 55, "b", b"k20") in (b"", state_of(20))
+    store.close()
