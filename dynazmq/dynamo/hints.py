@@ -117,14 +117,19 @@ class Hints:
             if not rows and delivery.cursor != _START:
                 delivery.cursor = _START  # those that were not acknowledged at first
                 rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+            for place, bucket, key, state in rows:
+                if state is None:
+                    self._read(target, place, bucket, key)  # which finds the damage, and gives it up for anti-entropy to mend
         except StoreFailed:
             self._runtime.counters["store_failures"] += 1  # the timer looks again
             return
         size = 0
         for place, bucket, key, state in rows:
+            delivery.cursor = (place, bucket, key)
+            if state is None:
+                continue
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
-            delivery.cursor = (place, bucket, key)
             self._runtime.send(target, Handoff(request_id, bucket, key, state))
             size += len(state)
             if size > _BATCH_BYTES:

@@ -42,7 +42,7 @@ class Disk(MemoryStorage):
         self._check_readable()
         return super().read_hint(target, place, bucket, key)
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         self._check_readable()
         return super().hints(target, after, limit)
 
@@ -101,7 +101,7 @@ class Disk(MemoryStorage):
     def restore(self, backup: Backup) -> None:
         """An operator puts back an old copy (S10)."""
         self.rollback()
-        self._damaged = set()
+        self._damaged, self._damaged_hints = set(), set()
         self._rows, self._hints, self._meta = (dict(part) for part in backup)  # type: ignore[assignment]
 
     def watch_power(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dynazmq.dynamo.runtime import StoreFailed
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 
 KEYS = [f"k{i}" for i in range(30)]
@@ -76,3 +77,49 @@ def test_s4_when_no_disk_has_room_for_a_hint_the_put_is_acknowledged_by_the_rest
     cluster.wait(lambda: cluster.equal("k"), "it has come to the third as well")
     assert away.holds("k") == ["v"]
     assert cluster.history.broken == []
+
+
+def test_s7_hints_that_rot_before_they_go_home_are_given_up_and_exchanged_instead() -> None:
+    """They were left out of every batch, and counted as pending for ever."""
+    cluster = Cluster(24, anti_entropy_ms=100)
+    client = cluster.client()
+    away = cluster.primaries("k")[2]
+    away.crash()
+    cluster.run(3.0)
+    for key in KEYS:
+        client.put(key, "v")
+    cluster.run(1.0)
+    rotten = max(cluster.nodes, key=lambda node: node.hints(away))
+    count = rotten.hints(away)
+    rotten.process.disk.damage_hints(away.name)
+    assert count > 1
+    cluster.settle()
+    cluster.wait(lambda: all(cluster.equal(key) for key in KEYS), "all are equal")
+    assert rotten.counters["rows_damaged"] == count
+    assert rotten.process.node.hints.pending == {}
+    assert cluster.history.broken == []
+
+
+def test_s6_hints_that_rot_on_a_disk_that_cannot_be_read_end_no_node() -> None:
+    cluster = Cluster(25)
+    client = cluster.client()
+    away = cluster.primaries("k")[2]
+    away.crash()
+    cluster.run(3.0)
+    client.put("k", "v")
+    cluster.run(1.0)
+    (rotten,) = [node for node in cluster.nodes if node.hints(away)]
+    disk = rotten.process.disk
+    disk.damage_hints(away.name)
+    read_hint = disk.read_hint
+
+    def unreadable(*at: object) -> bytes:
+        raise StoreFailed("disk I/O error")
+
+    disk.read_hint = unreadable  # type: ignore[method-assign]
+    away.revive()
+    cluster.run(3.0)
+    assert rotten.process.crashes == 0
+    disk.read_hint = read_hint  # type: ignore[method-assign]
+    cluster.settle()
+    assert rotten.process.crashes == 0
