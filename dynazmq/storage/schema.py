@@ -3,7 +3,7 @@
     data    this node's own copies: (place, bucket, key) → state, checksum. `place` is the key's position on the ring less 2^63:
             SQLite's integers are signed, and the order must stay the ring's.
     hints   what it keeps for primaries that are away: (target, place, bucket, key) → state, checksum
-    meta    identity, ring, members, policies: name → value. "owner" says whose directory it is: the node and the cluster
+    meta    identity, ring, members, policies: name → value, checksum. "owner" says whose directory it is: node and cluster
     journal what was committed lately and is not in `data` yet (journal.py); empty after a clean stop
 
 The first three are WITHOUT ROWID: rows lie in the order of the ring, so a partition is one run of neighbouring pages.
@@ -16,9 +16,10 @@ import sqlite3
 from pathlib import Path
 
 from dynazmq.errors import UnusableDisk
+from dynazmq.storage.tables import WRITE_META, meta_row
 
 APPLICATION_ID = 0x445A4D51  # "DZMQ", in the file's header: `file data.db` shows it
-VERSION = 2
+VERSION = 3
 
 
 _OWNER = "owner"
@@ -53,7 +54,9 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path, owner: str = ""
     if application != APPLICATION_ID or version != VERSION:
         _migrate(connection)
     if owner:  # earlier releases did not write it
-        connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", (_OWNER, owner.encode()))
+        connection.execute(
+            "INSERT OR IGNORE INTO meta (name, value, checksum) VALUES (?, ?, ?)", meta_row(_OWNER, owner.encode())
+        )
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -84,6 +87,13 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 folded INTEGER NOT NULL, bytes INTEGER NOT NULL, rows BLOB NOT NULL, checksum INTEGER NOT NULL)"""
         )
         db.execute("PRAGMA user_version = 2")
+
+    @migrations()
+    def v3_meta_checksum(db: Database) -> None:
+        db.execute("ALTER TABLE meta ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
+        for name, value in list(db.execute("SELECT name, value FROM meta")):
+            db.execute(WRITE_META, meta_row(name, value))
+        db.execute("PRAGMA user_version = 3")
 
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")  # first: what comes next may be cut off
     migrations.apply(Database(connection, execute_plugins=False))

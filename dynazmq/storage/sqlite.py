@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, OwnRow, StoreFailed
+from dynazmq.errors import UnusableDisk
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.checkpoint import Checkpointer
 from dynazmq.storage.database import BUSY_S, cannot_open, open_database
@@ -40,7 +41,9 @@ from dynazmq.storage.tables import (
     EXISTS,
     HINTS,
     READ,
+    READ_ALL_META,
     READ_HINT,
+    READ_META,
     ROWS,
     SCAN,
     SCAN_HINTS,
@@ -48,6 +51,8 @@ from dynazmq.storage.tables import (
     WRITE_META,
     HintKey,
     intact,
+    meta_intact,
+    meta_row,
     position,
     put_hints,
     put_rows,
@@ -231,8 +236,10 @@ class SqliteStorage:
     def get_meta(self, name: str) -> bytes | None:
         if name in self._meta:
             return self._meta[name]
-        found = self._ask("SELECT value FROM meta WHERE name = ?", (name,))
-        return bytes(found[0][0]) if found else None
+        found = self._ask(READ_META, (name,))
+        if found and not meta_intact(*found[0]):
+            raise StoreFailed(f"cannot read: the record of {name!r} is damaged")
+        return found[0][1] if found else None
 
     def set_meta(self, name: str, value: bytes) -> None:
         self._meta[name] = value
@@ -289,7 +296,7 @@ class SqliteStorage:
         if self._hints:
             put_hints(self._executemany, self._hints)
         if self._meta:
-            self._executemany(WRITE_META, self._meta.items())
+            self._executemany(WRITE_META, map(meta_row, self._meta, self._meta.values()))
         self._execute("COMMIT")
         return folded
 
@@ -391,12 +398,21 @@ class SqliteStorage:
                 self._overlay.adopt(left.rows, left.slots, left.turn)
                 self._fold_all()
             self._look_through()
+        except UnusableDisk:
+            self._connection.close()
+            raise
         except sqlite3.Error as error:
             self._connection.close()
             raise cannot_open(self.path, error) from None
 
     def _look_through(self) -> None:
-        """Each page of `data` and `hints` is looked at once, where a damaged one ends no request. Raises sqlite3.Error."""
+        """Each page of `data` and `hints` is looked at once, where a damaged one ends no request, and each record of `meta`.
+
+        Raises sqlite3.Error, UnusableDisk.
+        """
+        for record in self._execute(READ_ALL_META):
+            if not meta_intact(*record):
+                raise UnusableDisk(f"{self.path} is damaged: its record of {record[0]!r} is not what was written")
         self._stored_keys = self._execute("SELECT count(*) FROM data").fetchone()[0]
         for row, state in self._overlay.unfolded().items():
             at = (row[0] - SIGNED, *row[1:])
@@ -409,7 +425,7 @@ class SqliteStorage:
             self._begin(BUSY_S)
             put_rows(self._executemany, dict(sorted(self._overlay.unfolded().items())))
             self._execute("DELETE FROM journal")
-            self._executemany(WRITE_META, self._meta.items())
+            self._executemany(WRITE_META, map(meta_row, self._meta, self._meta.values()))
             self._execute("COMMIT")
         except sqlite3.Error:
             self._abandon()  # a full disk, perhaps. It is folded when there is room, or replayed at the next start

@@ -1,4 +1,4 @@
-"""Rows to and from the tables `data` and `hints`: statements, layout and checksums.
+"""Rows to and from the tables `data`, `hints` and `meta`: statements, layout and checksums.
 
 SQLite's integers are signed, so a place is stored less 2^63; the order stays the ring's.
 
@@ -7,6 +7,7 @@ One flipped bit in the header of a record makes a column of another type. So wha
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,7 +32,9 @@ HINTS = """SELECT place, bucket, key, state, checksum FROM hints
 SCAN_HINTS = """SELECT place, bucket, key, state, checksum FROM hints
                 WHERE target = ? AND place BETWEEN ? AND ? AND (place > ? OR key > ?) ORDER BY place, bucket, key LIMIT ?"""
 
-WRITE_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+READ_META = "SELECT name, value, checksum FROM meta WHERE name = ?"
+READ_ALL_META = "SELECT name, value, checksum FROM meta"
+WRITE_META = "INSERT OR REPLACE INTO meta (name, value, checksum) VALUES (?, ?, ?)"
 
 _COLUMNS = 5
 _TOGETHER = 16
@@ -56,6 +59,15 @@ def position(row: Stored) -> RowKey | None:
 def intact(at: RowKey, state: Any, check: Any) -> bool:
     """Whether a state is the one that was written."""
     return state.__class__ is bytes and check == checksum(*at, state)
+
+
+def meta_row(name: str, value: bytes) -> tuple[str, bytes, int]:
+    """For WRITE_META."""
+    return name, value, zlib.crc32(value, zlib.crc32(name.encode()))
+
+
+def meta_intact(name: Any, value: Any, check: Any) -> bool:
+    return name.__class__ is str and value.__class__ is bytes and check == meta_row(name, value)[2]
 
 
 _ExecuteMany = Callable[[str, Iterable[Any]], Any]

@@ -438,3 +438,61 @@ def test_s7_a_row_out_of_its_order_sends_no_reader_round_in_circles(tmp_path: Pa
             assert pages <= 2 * KEYS + 2
     assert store.read(20 << 55, "b", b"k20") in (b"", state_of(20))
     store.close()
+
+
+# --- meta ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "value = x'93a6'",
+        "value = 'text'",
+        "value = 7",
+        "value = substr(value, 1, 3) || x'00' || substr(value, 5)",
+        "name = 'membershiq'",
+        "name = x'00'",
+    ],
+)
+def test_s8_a_damaged_ring_or_member_is_never_believed_nor_told_to_others(tmp_path: Path, damage: str) -> None:
+    """A flipped bit in the ring would make another ring of the same version, and gossip would carry it to everybody."""
+    path = filled(tmp_path)
+    store = SqliteStorage(path, "full", owner=N3)
+    store.set_meta("membership", b"some hundreds of bytes")
+    store.commit()
+    store.close()
+    run_sql(path, f"UPDATE meta SET {damage} WHERE name = 'membership'")
+    with pytest.raises(UnusableDisk, match=r"data\.db is damaged: its record of .* is not what was written"):
+        SqliteStorage(path, "full", owner=N3)
+
+
+def test_s8_a_record_that_is_damaged_while_it_runs_is_not_read(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    store = SqliteStorage(path, "full", owner=N3)
+    store.set_meta("identity", b"me")
+    store.commit()
+    assert store.get_meta("identity") == b"me"
+    assert store.commit() == 0, "the turn's reads end"
+    run_sql(path, "UPDATE meta SET value = x'6d66' WHERE name = 'identity'")
+    with pytest.raises(StoreFailed, match="identity"):
+        store.get_meta("identity")
+    store.close()
+
+
+def test_a_database_of_schema_2_keeps_its_records_and_gets_checksums(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    run_sql(
+        path,
+        "ALTER TABLE meta DROP COLUMN checksum",
+        "INSERT INTO meta (name, value) VALUES ('identity', x'6d65')",
+        "DELETE FROM _sqlite_migrations WHERE name = 'v3_meta_checksum'",
+        "PRAGMA user_version = 2",
+    )
+    for _ in range(2):
+        store = SqliteStorage(path, "full", owner=N3)
+        assert store.get_meta("identity") == b"me"
+        assert store.key_count() == KEYS
+        store.close()
+    run_sql(path, "UPDATE meta SET value = x'6d66' WHERE name = 'identity'")
+    with pytest.raises(UnusableDisk, match="identity"):
+        SqliteStorage(path, "full", owner=N3)
