@@ -8,6 +8,9 @@ from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, p
 from dynazmq.cli.words import brief, many, short, span
 from dynazmq.cluster.judgement import Facts, hints_by_target, not_comparing, quorum_met, rebuilding
 from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.errors import UnusableDisk
+
+_REFUSED_DISK = f"exited ({UnusableDisk.exit_code})"
 
 _GLYPHS = {
     "up": ("●", GREEN),
@@ -140,18 +143,21 @@ def _served(snapshot: Snapshot) -> str:
 def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     """Every bad state ends with the command to type next."""
     lines = []
+    refused = {name for name, fact in facts.nodes.items() if fact.gave_up and fact.process == _REFUSED_DISK}
     for node in snapshot.nodes:
         fact = facts.nodes.get(node.name)
         if node.restart_in_s is not None:
             lines.append(f"{node.name} died and is started again in {span(node.restart_in_s)}")
         elif node.gave_up:
             reason = f": {fact.reason}" if fact and fact.reason else ""
-            lines.append(f"{node.name} died again and again, nobody starts it any more{reason}")
+            why = "cannot use its disk" if node.name in refused else "died again and again"
+            lines.append(f"{node.name} {why}, nobody starts it any more{reason}")
     if facts.stopping:
         return lines
     if not any(node.pid for node in snapshot.nodes):
         return [*lines, f"next  dynazmq up{at}"]
-    away = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
+    down = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
+    away = [name for name in down if name not in refused]  # its reason ends with what to do
     paused = [node.name for node in snapshot.nodes if node.state == "paused"]
     silent = [node.name for node in snapshot.nodes if node.state == "suspect" and not node.answers]
     if snapshot.supervisor_pid is None:

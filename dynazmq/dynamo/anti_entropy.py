@@ -318,8 +318,8 @@ class AntiEntropy:
         own, behind = self._rows(bounds, n, exchange.after)
         their_end = (message.next_place, message.next_bucket, message.next_key) if message.more else None
         end = min((each for each in (behind, their_end) if each is not None), default=None)
-        if end is not None and end <= exchange.after:
-            raise BadMessage("a page that does not go forward")
+        if end is not None and (end <= exchange.after or end[0] > bounds[1]):
+            raise BadMessage("a page that does not go forward, or beyond what was asked for")
         sent, done = 0, exchange.after
         for row, differing in self._differences(own, theirs, end):
             if sent >= _MENDS:
@@ -336,6 +336,8 @@ class AntiEntropy:
 
     def _told(self, message: RowsTell, bounds: tuple[int, int], n: int) -> dict[Row, tuple[int, int]]:
         """row → hash, bytes. Raises BadMessage for rows that were not asked for: we would take copies of what is not ours."""
+        if len(message.rows) > _ROWS_PER_PAGE:
+            raise BadMessage(f"{len(message.rows):,} rows on a page: there are at most {_ROWS_PER_PAGE}")
         theirs: dict[Row, tuple[int, int]] = {}
         for bucket, key, hashed, size in message.rows:
             if (type(bucket), type(key), type(hashed), type(size)) != (str, bytes, int, int) or size < 0:

@@ -143,17 +143,17 @@ class Hints:
                 rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
             for place, bucket, key, state in rows:
                 if state is None:
-                    self._read(target, place, bucket, key)  # which finds the damage, and forgets the hint
+                    self._read(target, place, bucket, key)  # which finds the damage, and gives it up for anti-entropy to mend
         except StoreFailed:
             self._runtime.counters["store_failures"] += 1  # the timer looks again
             return
         size = 0
         for place, bucket, key, state in rows:
+            delivery.cursor = (place, bucket, key)
             if state is None:
                 continue
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
-            delivery.cursor = (place, bucket, key)
             self._runtime.send(target, Handoff(request_id, bucket, key, state))
             size += len(state)
             if size > _BATCH_BYTES:

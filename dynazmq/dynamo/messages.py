@@ -315,7 +315,8 @@ class RowsAsk:
 
 @dataclass(slots=True)
 class RowsTell:
-    """rows: [bucket, key, hash, bytes of the state], in the order of (place, bucket, key). more: others are behind `next`."""
+    """rows: at most 512 of [bucket, key, hash, bytes of the state], in the order of (place, bucket, key). more: others are behind
+    `next`, which is in that run of leaves."""
 
     request_id: int
     rows: list[Any]

@@ -89,9 +89,9 @@ _VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retir
 class Node:
     """All techniques of one node, wired. `receive`, `tick`, `drain` are its whole life."""
 
-    def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int, boot_id: str = "") -> None:
+    def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int) -> None:
         self.runtime = runtime = Runtime(config, store, random, now, wall_ms)
-        self.identity = Identity(runtime, boot_id)
+        self.identity = Identity(runtime)
         self.failure = FailureDetector(runtime)
         self.membership = Membership(runtime, self.identity, self.failure)
         self.routes = Routes(runtime, self.membership, self.failure)

@@ -97,11 +97,10 @@ class NodeHandle:
         self._cluster.history.disks_lost += 1
 
     def lose_power(self) -> None:
-        """The machine goes down under sync=normal: the newest commits since `watch_power` are gone, and it is booted anew."""
+        """The machine goes down under sync=normal: the newest commits since `watch_power` are gone."""
         process = self.process
         process.crash()
         process.disk.lose_power(self._cluster.world.random(f"power {self.name} {process.crashes}"))
-        process.boot_id = f"boot-{process.crashes + 1}"
         self._cluster.history.disks_lost += 1
 
     def damage(self, key: str, bucket: str = DEFAULT_BUCKET) -> None:

@@ -101,7 +101,7 @@ class Disk(MemoryStorage):
     def restore(self, backup: Backup) -> None:
         """An operator puts back an old copy (S10)."""
         self.rollback()
-        self._damaged = set()
+        self._damaged, self._damaged_hints = set(), set()
         self._rows, self._hints, self._meta = (dict(part) for part in backup)  # type: ignore[assignment]
 
     def harden(self) -> None:

@@ -168,6 +168,17 @@ def test_a_node_that_is_given_up_is_named_with_its_last_words() -> None:
     ]
 
 
+def test_a_node_that_refuses_its_disk_is_not_proposed_to_be_started_on_it_again() -> None:
+    seen = Seen()
+    reason = "n2/data.db is empty (0 bytes); to start empty and be filled by the peers: dynazmq node start n2 --rebuild"
+    seen.gone("n2", 3.0, process="exited (65)", gave_up=True, reason=reason)
+    seen.gone("n3", 3.0)
+    assert seen.lines[-2:] == [
+        f"n2 cannot use its disk, nobody starts it any more: {reason}",
+        "next  dynazmq node start n3",
+    ]
+
+
 def test_without_a_quorum_the_code_is_9() -> None:
     seen = Seen()
     for name in NAMES[1:]:
