@@ -18,6 +18,7 @@ from typing import Any
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
 from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.lww import latest
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     Handoff,
@@ -136,12 +137,15 @@ class Replica:
         if not known:
             self._check_counter(incoming, None)
             self.keys += 1
-            self._write_own(at, bucket, key, b"", state)
+            one = self._resolved(bucket, incoming) if len(incoming.live) > 1 else incoming
+            self._write_own(at, bucket, key, b"", state if one is incoming else encode(one))
             return True
         before = decode(known)
         self._check_counter(incoming, before)
         both = sync(before, incoming)
-        after = self._without_echoes(before, both)
+        if len(both.live) != 1:
+            both = self._resolved(bucket, both, before, incoming)
+        after = self._without_echoes(bucket, before, both)
         merged = state if after is incoming else encode(after)
         if merged != known:
             if after is not incoming:
@@ -150,7 +154,17 @@ class Replica:
             self._write_own(at, bucket, key, known, merged)
         return after is both
 
-    def _without_echoes(self, before: Siblings, after: Siblings) -> Siblings:
+    def _resolved(self, bucket: str, merged: Siblings, *of: Siblings) -> Siblings:
+        """What the bucket's policy leaves of concurrent writes that meet here: all of them, or the last one."""
+        if not self._membership.is_lww(bucket):
+            return merged
+        one, discarded = latest(merged, *of)
+        self._runtime.counters["lww_discarded"] += len(discarded)
+        for sibling in discarded:
+            self.remember(sibling.write_id, sibling.dot)
+        return one
+
+    def _without_echoes(self, bucket: str, before: Siblings, after: Siblings) -> Siblings:
         """Leave out what came under another dot to a node where it had been overwritten already."""
         overwritten = self.overwritten
         for sibling in after.live:
@@ -160,8 +174,8 @@ class Replica:
             return after  # the usual case
         had = {sibling.write_id for sibling in before.live}  # it is back here: what overwrote it was lost
         live = tuple([s for s in after.live if s.write_id in had or s.write_id not in overwritten])
-        if len(live) == len(after.live):
-            return after
+        if len(live) == len(after.live) or self._membership.is_lww(bucket):
+            return after  # with lww, a try that nobody recognised is a later write: without it nothing might be left
         self._runtime.counters["echoes_dropped"] += len(after.live) - len(live)
         return Siblings(live, after.context)
 
