@@ -36,6 +36,8 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         if node.ranges_differing:
             ranges = "range differs" if node.ranges_differing == 1 else "ranges differ"
             lines.append(f"{node.name} mends its copies with a peer: {node.ranges_differing:,} {ranges}")
+    if discarded := sum(node.lww_discarded for node in snapshot.nodes):
+        lines.append(f"{many(discarded, 'concurrent write')} discarded in buckets where the last write wins")
     lines.append(_served(snapshot))
     return lines + advice(snapshot, facts, at)
 

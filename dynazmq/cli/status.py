@@ -90,6 +90,7 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "hints_for": node.hints_for,
         "compares_with": node.compares_with,
         "ranges_differing": node.ranges_differing,
+        "lww_discarded": node.lww_discarded,
         "uptime_s": node.uptime_s,
         "rss_bytes": node.rss_bytes,
         "process": node.process,

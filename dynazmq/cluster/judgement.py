@@ -231,6 +231,7 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.surveyed = not trees.get("on") or trees.get("surveyed") == answer.section("ring").get("partitions")
     view.compares_with = [str(peer) for peer in trees.get("open_with", ())]
     view.ranges_differing = int(trees.get("differing", 0))
+    view.lww_discarded = int(status.get("lww_discarded", 0))
     view.uptime_s = _number(status, "uptime_s")
     view.rss_bytes = int(status.get("rss_bytes", 0)) or None
     view.ops_per_s = _number(status, "ops_per_s")

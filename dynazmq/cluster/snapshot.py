@@ -30,6 +30,7 @@ class NodeView:
     surveyed: bool = True  # its Merkle trees are complete
     compares_with: list[str] = field(default_factory=list)  # peers that may hold something else
     ranges_differing: int = 0  # trees that are being mended
+    lww_discarded: int = 0  # concurrent writes that it let go of in buckets where the last write wins, since its start
     uptime_s: float | None = None
     rss_bytes: int | None = None
     cpu_percent: float | None = None

@@ -28,7 +28,9 @@ put with two dots (versions.py). With them two states may each cover what the ot
 `latest` chooses among what they had: there always is a value, and states with equal contexts that meet become equal.
 
 **What is counted.** `lww_discarded` of a node: the writes that it let go of though no write had seen them, since its start.
-Summed over all nodes this is an upper bound of what was lost: each replica at which the same two writes meet counts one.
+Summed over all nodes this is an upper bound of such writes: each replica at which the same two meet counts one. What a write that
+is let go of had itself replaced is not counted again, though it is nowhere any more: with the third change of a cart the first
+two are lost as well, and one is counted.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 
 from dynazmq.cli import words
 from dynazmq.cli.shown import report
-from dynazmq.cli.status import code
+from dynazmq.cli.status import code, document
 from dynazmq.cluster.judgement import Answer, Facts, NodeFact, judge
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.errors import InvalidRequest
@@ -94,6 +94,16 @@ def test_a_killed_node_is_shown_from_three_sides_with_its_hints_and_the_next_com
     assert max(map(len, lines)) <= 80
     assert code(seen.snapshot, check=False) == 0
     assert code(seen.snapshot, check=True) == 8
+
+
+def test_writes_that_last_write_wins_let_go_of_are_told_in_one_line_and_by_node() -> None:
+    seen = Seen()
+    seen.said["n1"]["lww_discarded"] = 1_181
+    assert "1,181 concurrent writes discarded in buckets where the last write wins" in seen.lines
+    seen.said["n2"]["lww_discarded"] = 1
+    assert [node["lww_discarded"] for node in document(seen.snapshot)["nodes"]] == [1181, 1, 0, 0, 0]
+    assert max(map(len, seen.lines)) <= 80
+    assert code(seen.snapshot, check=True) == 0, "that is what was asked for, and no trouble"
 
 
 def test_a_countdown_is_shown_instead_of_a_command() -> None:
