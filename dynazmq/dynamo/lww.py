@@ -27,6 +27,9 @@ Two things are outside this order: values from before their bucket became an lww
 put with two dots (versions.py). With them two states may each cover what the other holds, and `sync` leaves nothing. Then
 `latest` chooses among what they had: there always is a value, and states with equal contexts that meet become equal.
 
+**Where it is done.** Where something is stored: a put at its coordinator, a merge at a replica, the repair by a get. A hint, and
+what a node reads to answer somebody, is merged with `sync` alone: whoever stores what comes of it chooses, and counts once.
+
 **What is counted.** `lww_discarded` of a node: the writes that it let go of though no write had seen them, since its start.
 Summed over all nodes this is an upper bound of such writes: each replica at which the same two meet counts one. What a write that
 is let go of had itself replaced is not counted again, though it is nowhere any more: with the third change of a cart the first

@@ -1,7 +1,8 @@
 """§4.3 What a node does to its own copies: read, merge, remember.
 
 A replica never decides: it merges what it is given (`versions.sync`), so messages may come twice, late and in any order (N9,
-N10). Coordinators use the same functions on the node's own copy.
+N10). In a bucket where the last write wins it keeps the last of what is left; that has no order either (lww.py). Coordinators use
+the same functions on the node's own copy.
 
 It also remembers for a while the write ids that were overwritten here. A retried put asks for its id first (`Recall`): its first
 try may have been stored, read and overwritten before the retry arrives, and must not come back (promise 6). Ids of live siblings
