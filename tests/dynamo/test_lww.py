@@ -18,6 +18,8 @@ from dynazmq.dynamo.messages import (
     PutReply,
     Read,
     ReadReply,
+    Recall,
+    RecallReply,
     SetBucket,
     SetBucketReply,
     Topology,
@@ -25,7 +27,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
-from dynazmq.dynamo.versions import EMPTY, Context, Sibling, Siblings, decode, encode, put, sync
+from dynazmq.dynamo.versions import EMPTY, Context, Sibling, Siblings, decode, encode, open_context, put, sync
 
 ACTORS = ("a~1", "b~1", "c~1")
 SKEW_MS = (0, -3_600_000, 45)
@@ -216,6 +218,29 @@ def test_a_retry_of_a_write_that_was_discarded_is_recognised() -> None:
     node.hear(CLIENT, a_put(key, b"first", write_id=b"1" * 16, age_ms=500))
     assert node.stored(key).values == [b"second"]
     assert node.node.runtime.counters["retries_recognised"] == 1
+
+
+def test_the_context_of_a_retry_that_was_recognised_carries_the_clock() -> None:
+    """The put that follows it must be later, wherever it is coordinated."""
+    node = a_node_with_lww()
+    key = node.key(0)
+    node.hear(CLIENT, a_put(key))
+    said = node.hear(CLIENT, a_put(key, age_ms=500))
+    ((_, write), *_) = of(Write, said)
+    ((_, reply),) = of(PutReply, node.hear(node.peers(key)[0], WriteReply([write.request_id])))
+    seen = open_context(reply.context, "default", key, node.config.secret)
+    assert clock(seen) == node.stored(key).live[0].wall_ms
+
+
+@pytest.mark.parametrize(("first_ms", "second_ms"), [(5, 7), (7, 5)])
+def test_whichever_of_two_writes_a_replica_let_go_of_it_still_knows_its_dot(first_ms: int, second_ms: int) -> None:
+    node = a_node_with_lww()
+    key = node.key(1)
+    for state in states_of_two(key, first_ms, second_ms):
+        node.hear("b", Write(1, "default", key, state, "", 1000))
+    loser = "b" if first_ms < second_ms else "c"
+    ((_, reply),) = of(RecallReply, node.hear("d", Recall(1, "default", key, loser.encode() * 16, 1, 1000)))
+    assert (reply.sure, reply.actor, reply.counter) == (True, f"{loser}~e", 1)
 
 
 def states_of_two(key: bytes, first_ms: int, second_ms: int) -> tuple[bytes, bytes]:
