@@ -150,6 +150,7 @@ class Cluster:
         sync: str = "full",
         max_in_flight: int = 4096,
         anti_entropy_ms: int = 0,
+        grace_ms: int = 0,
         timing: Timing | None = None,
         conditions: Conditions | None = None,
         one_clock: bool = True,
@@ -158,8 +159,9 @@ class Cluster:
         """one_clock: the nodes' monotonic clocks agree, as on one host.
 
         anti_entropy_ms: 0 leaves it off, since it would hide what the other techniques fail to bring.
+        grace_ms: of retirement (config.Timing), longer than any request's timeout; 0: tombstones stay.
         """
-        timing = timing or Timing(anti_entropy_interval_ms=anti_entropy_ms)
+        timing = timing or Timing(anti_entropy_interval_ms=anti_entropy_ms, retirement_grace_ms=grace_ms)
         self.world = World(seed, log)
         self.network = Network(self.world, conditions or Conditions())
         self.history = History(b"s" * 32)

@@ -104,6 +104,11 @@ class Disk(MemoryStorage):
         self._damaged = set()
         self._rows, self._hints, self._meta = (dict(part) for part in backup)  # type: ignore[assignment]
 
+    def harden(self) -> None:
+        """What is committed is synced with it."""
+        if self._checkpoints is not None:
+            self._checkpoints = [self.backup()]
+
     def watch_power(self) -> None:
         """From now on commits are in the operating system's hands alone."""
         self._checkpoints = [self.backup()]

@@ -8,7 +8,7 @@ import pytest
 
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.dynamo.lww import clock
-from dynazmq.dynamo.versions import Sibling
+from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT, Sibling
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.client import Client
 from dynazmq.simulator.cluster import Cluster, NodeHandle
@@ -250,3 +250,35 @@ def test_a_conflict_policy_that_does_not_exist_is_refused_by_the_node(conflict: 
     with pytest.raises(InvalidRequest, match=f"conflict='{conflict}' is not one of siblings, lww"):
         cluster.client().configure("b", 3, 2, 2, conflict)
     assert not any(node.process.node.membership.policies for node in cluster.nodes)
+
+
+def test_a_delete_that_has_won_is_forgotten_and_what_it_had_beaten_does_not_come_back() -> None:
+    cluster = with_lww(18, grace_ms=4000, anti_entropy_ms=100)
+    client = cluster.client()
+    client.put("k", "old", w="all")
+    seen = client.get("k").context
+    alice, bob = split(cluster)
+    bob.put("k", "news", seen)
+    cluster.run(0.5)
+    alice.delete("k", seen)
+    cluster.settle()
+    cluster.wait(lambda: not any(cluster.rows("k").values()), "the tombstone is forgotten")
+    assert client.get("k", r="all").values == []
+    client.put("k", "again")
+    assert client.get("k", r="all").values == ["again"]
+
+
+def test_a_context_that_is_shortened_keeps_its_clock() -> None:
+    cluster = with_lww(19, grace_ms=4000, anti_entropy_ms=100)
+    client = cluster.client()
+    node = cluster.primaries("k")[0]
+    for life in range(CLOCK_ENTRIES_KEPT + 1):
+        client.put("k", f"of life {life}", client.get("k", r="all").context, at=node.name)
+        node.wipe()
+        node.come_back()
+        cluster.wait(lambda: knows_all(cluster, DEFAULT_BUCKET), "it has heard of the policy again")
+        cluster.run(1.0)
+    cluster.wait(lambda: all(len(each.state("k").context.vector) < 4 for each in cluster.primaries("k")), "all are short")
+    for each in cluster.primaries("k"):
+        assert clock(each.state("k").context) == held(each, "k").wall_ms
+    assert client.get("k", r="all").values == [f"of life {CLOCK_ENTRIES_KEPT}"]
