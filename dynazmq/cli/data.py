@@ -22,7 +22,7 @@ from dynazmq.errors import ClusterUnreachable, InvalidRequest, NoSuchCluster, Va
 from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
-    from dynazmq import Bucket, Context, PutResult, Result
+    from dynazmq import Bucket, Client, Context, PutResult, Result
 
 SHOWN_MAX = 400
 
@@ -44,6 +44,13 @@ class Access:
         """The bucket, whose calls all together take no longer than the timeout."""
         limit_s, r, w = seconds(self.timeout), quorum(self.r), quorum(self.w)
         deadline = time.monotonic() + limit_s
+        with self.connected() as client:
+            left_s = max(0.001, deadline - time.monotonic())
+            yield client.bucket(self.bucket).with_options(r=r, w=w, n=self.n, timeout=left_s)
+
+    @contextmanager
+    def connected(self) -> Iterator[Client]:
+        limit_s = seconds(self.timeout)
         at = where(self.directory)
         cluster = ClusterFile.load(self.directory)  # says what to do when there is none
         if not anybody_runs(self.directory, cluster.members):  # known at once: nobody should wait for the timeout
@@ -52,8 +59,7 @@ class Access:
 
         try:
             with dynazmq.connect(dir=self.directory, timeout=limit_s) as client:
-                left_s = max(0.001, deadline - time.monotonic())
-                yield client.bucket(self.bucket).with_options(r=r, w=w, n=self.n, timeout=left_s)
+                yield client
         except ClusterUnreachable as error:
             raise ClusterUnreachable(f"{error}    look  dynazmq status{at}", error.tried) from None
 

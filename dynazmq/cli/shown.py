@@ -36,6 +36,8 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         waits = "waits" if count == 1 else "wait"
         lines.append(f"{many(count, 'hint')} {waits} for {target}, the oldest for {span(oldest)}")
     lines += _compared(snapshot)
+    if discarded := sum(node.lww_discarded for node in snapshot.nodes):
+        lines.append(f"{many(discarded, 'concurrent write')} discarded in buckets where the last write wins")
     lines.append(_served(snapshot))
     return lines + advice(snapshot, facts, at)
 

@@ -94,6 +94,7 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "anti_entropy": node.anti_entropy,
         "trees_shared": node.trees_shared,
         "trees_left": node.trees_left,
+        "lww_discarded": node.lww_discarded,
         "uptime_s": node.uptime_s,
         "rss_bytes": node.rss_bytes,
         "process": node.process,

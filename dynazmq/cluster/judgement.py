@@ -260,6 +260,7 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.ranges_differing = int(trees.get("differing", 0))
     view.anti_entropy = "off" if trees.get("on") is False else "paused" if trees.get("paused") else "on"
     view.trees_with = {str(peer): (int(each["trees"]), int(each["left"])) for peer, each in trees.get("peers", {}).items()}
+    view.lww_discarded = int(status.get("lww_discarded", 0))
     view.uptime_s = _number(status, "uptime_s")
     view.rss_bytes = int(status.get("rss_bytes", 0)) or None
     view.ops_per_s = _number(status, "ops_per_s")

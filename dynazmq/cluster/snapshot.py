@@ -34,6 +34,7 @@ class NodeView:
     trees_with: dict[str, tuple[int, int]] = field(default_factory=dict)  # peer → trees that it asks it for, of those left
     trees_shared: int = 0  # with all nodes that answer, whoever asks for them
     trees_left: int = 0  # of those, not known to be equal yet
+    lww_discarded: int = 0  # concurrent writes that it let go of in buckets where the last write wins, since its start
     uptime_s: float | None = None
     rss_bytes: int | None = None
     cpu_percent: float | None = None

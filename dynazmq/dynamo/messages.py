@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dynazmq.config import SIBLINGS
+
 # --- codes of a Failure ---------------------------------------------------------------------------------------------------
 
 INVALID = 1  # breaks a rule of the API; nothing was attempted
@@ -140,7 +142,7 @@ class TopologyRequest:
 class Topology:
     """ring: Ring.to_wire(). members: [name, endpoint, incarnation, state as this node sees it: up|suspect|down].
 
-    buckets: [name, n, r, w] of those with a policy of their own.
+    buckets: [name, n, r, w, conflict] of those with a policy of their own.
     """
 
     request_id: int
@@ -158,13 +160,17 @@ class Topology:
 
 @dataclass(slots=True)
 class SetBucket:
-    """Give a bucket a policy of its own; it spreads by gossip."""
+    """Give a bucket a policy of its own; it spreads by gossip.
+
+    n, r, w: 0 stands for the cluster's. conflict: siblings, lww, or "" for siblings.
+    """
 
     request_id: int
     bucket: str
     n: int
     r: int
     w: int
+    conflict: str = SIBLINGS
 
 
 @dataclass(slots=True)
@@ -442,7 +448,8 @@ class GossipDigest:
 class GossipDelta:
     """What I know better than your digest, and the names of which you know better (wanted).
 
-    members: records as membership.py writes them. ring: Ring.to_wire() or []. buckets: [name, n, r, w, version, writer].
+    members: records as membership.py writes them. ring: Ring.to_wire() or []. buckets: [name, n, r, w, version, writer,
+    conflict].
     """
 
     members: list[Any]

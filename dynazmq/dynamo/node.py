@@ -18,7 +18,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
+from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS, NodeConfig
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
@@ -289,7 +289,7 @@ class Node:
             config.name,
             self.membership.ring.to_wire(),
             [[m.name, m.endpoint, m.incarnation, self.failure.state_of(m.name)] for m in members.values()],
-            [[bucket, p.n, p.r, p.w] for bucket, p in self.membership.policies.items()],
+            [[bucket, p.n, p.r, p.w, p.conflict] for bucket, p in self.membership.policies.items()],
             config.n,
             config.r,
             config.w,
@@ -307,9 +307,12 @@ class Node:
         for what, given in (("r", r), ("w", w)):
             if not 1 <= given <= n:
                 raise BadMessage(f"{what}={given} is not in 1..{n} (n={n})")
+        conflict = message.conflict or SIBLINGS
+        if conflict not in CONFLICTS:
+            raise BadMessage(f"conflict={conflict[:20]!r} is not one of {', '.join(CONFLICTS)}")
         if message.bucket not in self.membership.policies and len(self.membership.policies) >= BUCKETS_MAX:
             raise BadMessage(f"there are {BUCKETS_MAX} buckets with a policy already, the limit")
-        policy = self.membership.set_policy(message.bucket, n, r, w)
+        policy = self.membership.set_policy(message.bucket, n, r, w, conflict)
         self.runtime.send(sender, SetBucketReply(message.request_id, policy.version))
 
     def _on_status_request(self, sender: Address, message: StatusRequest) -> None:
@@ -346,6 +349,7 @@ class Node:
                 "differing": self.anti_entropy.differing,
                 "peers": {n: {"trees": trees, "left": left} for n, (trees, left) in self.anti_entropy.progress().items()},
             },
+            "lww_discarded": runtime.counters["lww_discarded"],
             "to_forget": len(self.retirement),
             "sync": runtime.config.sync,
             "in_flight": self.in_flight,

@@ -11,6 +11,7 @@
     workload.py    clients that read and write at random
     faults.py      what goes wrong, drawn from the seed
     simulation.py  one seed from beginning to end
+    contrast.py    the same seeds with siblings and with last write wins: what each loses
 
 `dynazmq simulate --seed SEED` runs one seed again and tells what happened.
 """

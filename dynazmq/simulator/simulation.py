@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
@@ -48,6 +49,7 @@ class Plan:
     one_clock: bool = True
     anti_entropy_ms: int = 0  # 0: off, so that what the other techniques fail to bring is seen
     load: Load = field(default_factory=Load)
+    conflict: str = ""  # a conflict policy for the bucket, set before the load begins; "": the bucket has none of its own
 
     @classmethod
     def drawn(cls, seed: int) -> Plan:
@@ -134,6 +136,9 @@ def run(plan: Plan, log: bool = False) -> Report:
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
     )  # fmt: skip
+    if plan.conflict:
+        cluster.client("operator").configure(DEFAULT_BUCKET, plan.n, plan.r, plan.w, plan.conflict)
+        cluster.wait(lambda: all(DEFAULT_BUCKET in node.process.node.membership.policies for node in cluster.nodes), "the policy")
     workload = Workload(cluster, plan.load)
     nemesis = Nemesis(cluster, plan.faults, workload.keys, plan.every_s, plan.lasting_s)
     checker = Checker(cluster)

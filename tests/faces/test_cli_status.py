@@ -139,6 +139,16 @@ def test_paused_and_switched_off_are_said_plainly_and_are_not_converged() -> Non
     assert "anti-entropy is off on n1 n2 n3 n4 n5: replicas are not compared" in seen.lines
 
 
+def test_writes_that_last_write_wins_let_go_of_are_told_in_one_line_and_by_node() -> None:
+    seen = Seen()
+    seen.said["n1"]["lww_discarded"] = 1_181
+    assert "1,181 concurrent writes discarded in buckets where the last write wins" in seen.lines
+    seen.said["n2"]["lww_discarded"] = 1
+    assert [node["lww_discarded"] for node in document(seen.snapshot)["nodes"]] == [1181, 1, 0, 0, 0]
+    assert max(map(len, seen.lines)) <= 80
+    assert code(seen.snapshot, check=True) == 0, "that is what was asked for, and no trouble"
+
+
 def test_a_countdown_is_shown_instead_of_a_command() -> None:
     seen = Seen()
     seen.gone("n3", 3.0, restart_in_s=7.0)
