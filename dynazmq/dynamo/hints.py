@@ -92,13 +92,15 @@ class Hints:
 
     def states_of(self, place: int, bucket: str, key: bytes) -> list[bytes]:
         """What is kept of a key for anybody: a fallback answers reads with it."""
-        return [state for target in self.pending if (state := self._read(target, place, bucket, key))]
+        # A copy: a damaged hint that is found on the way is given up, and may have been the last for its target.
+        return [state for target in list(self.pending) if (state := self._read(target, place, bucket, key))]
 
     def _read(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
         try:
             return self._runtime.store.read_hint(target, place, bucket, key) if target in self.pending else b""
         except DamagedRow:
             self._runtime.counters["rows_damaged"] += 1
+            self._runtime.counters["hints_dropped"] += 1  # read repair and anti-entropy bring what it held
             self._identity.new_epoch("a damaged hint was found")
             self._forget(target, place, bucket, key)
             return b""
@@ -117,11 +119,16 @@ class Hints:
             if not rows and delivery.cursor != _START:
                 delivery.cursor = _START  # those that were not acknowledged at first
                 rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+            for place, bucket, key, state in rows:
+                if state is None:
+                    self._read(target, place, bucket, key)  # which finds the damage, and gives the hint up
         except StoreFailed:
             self._runtime.counters["store_failures"] += 1  # the timer looks again
             return
         size = 0
         for place, bucket, key, state in rows:
+            if state is None:
+                continue
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
             delivery.cursor = (place, bucket, key)

@@ -62,8 +62,8 @@ class Store(Protocol):
 
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None: ...
 
-    def hints(self, target: str, after: tuple[int, str, bytes], limit: int) -> list[tuple[int, str, bytes, bytes]]:
-        """(place, bucket, key, state) of the hints for a target behind `after`, in order; damaged ones are left out."""
+    def hints(self, target: str, after: Row, limit: int) -> list[OwnRow]:
+        """(place, bucket, key, state) of the hints for a target behind `after`, in order; the state of a damaged one is None."""
 
     def hint_counts(self) -> dict[str, int]:
         """target → number of hints."""
@@ -149,5 +149,3 @@ class Runtime:
 
     def next_timer(self) -> float | None:
         return self._ticks[0] / _TICKS_PER_S if self._ticks else None
-
-

@@ -14,10 +14,11 @@ from dynazmq.client.context import Context
 from dynazmq.client.core import ClientCore
 from dynazmq.client.requests import Options, Request, get_request, get_result, put_request, put_result
 from dynazmq.client.results import PutResult, Result
-from dynazmq.dynamo.messages import SetBucket
+from dynazmq.dynamo.messages import OVERLOADED, Failure, SetBucket
 from dynazmq.simulator.history import History, Op
 from dynazmq.simulator.network import Network
 from dynazmq.simulator.process import CLIENT
+from dynazmq.simulator.watch import Watch
 from dynazmq.simulator.world import World
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode_counted, open_frame
 
@@ -53,14 +54,15 @@ class Call:
 class Client:
     """One client process with one `ClientCore`."""
 
-    def __init__(self, world: World, network: Network, history: History, name: str, nodes: list[str], cluster_id: int) -> None:
+    def __init__(self, world: World, network: Network, watch: Watch, name: str, nodes: list[str], cluster_id: int) -> None:
         self.world = world
         self.name = name
         self.alive = True
         self.waiting = 0
         self.frozen_since = math.inf
         self._network = network
-        self._history = history
+        self._watch = watch
+        self._history: History = watch.history
         self._random = world.random(f"client {name}")
         self.core = ClientCore([SCHEME + node for node in nodes], cluster_id, self._random, world.now)
         self._due = math.inf
@@ -136,6 +138,7 @@ class Client:
         request, op = call.request, call.op
         if op is not None:
             self._history.end(op, request.reply, request.error, request.sent, self.world.now)
+            self._watch.answered(op)
             self.world.record("ended", str(op.index), op.outcome, op.values, op.token)
         if call.then is not None:
             call.then()
@@ -146,6 +149,8 @@ class Client:
             messages = decode_body(body)
         except BadFrame:
             return
+        for message in messages:
+            self._watch.figures["overloaded"] += isinstance(message, Failure) and message.code == OVERLOADED
         self.core.receive(SCHEME + source, messages, self.world.now)
         self._drive()
 

@@ -81,7 +81,7 @@ class MemoryStorage:
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
         self._new_hints[target, place, bucket, key] = b""
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         all_hints = self._all_hints()
         keys = sorted((place, bucket, key) for t, place, bucket, key in all_hints if t == target)
         keys = keys[bisect_right(keys, after) :][:limit]
@@ -102,9 +102,9 @@ class MemoryStorage:
         self._new_meta[name] = value
 
     def commit(self) -> int:
-        if self.fail_commits:
-            raise StoreFailed("database or disk is full")
         written = len(self._new_rows) + len(self._new_hints) + len(self._new_meta)
+        if self.fail_commits and written:
+            raise StoreFailed("database or disk is full")
         self._damaged.difference_update(self._new_rows)
         for stored, new in ((self._rows, self._new_rows), (self._hints, self._new_hints)):
             stored.update(new)  # type: ignore[arg-type]
@@ -133,10 +133,12 @@ class MemoryStorage:
         self.rollback()
         self._rows, self._hints, self._meta, self._damaged = {}, {}, {}, set()
 
-    def damage(self, place: int, bucket: str, key: bytes) -> None:
-        """A bit of this row flips; its checksum will not match."""
-        if (place, bucket, key) in self._rows:
-            self._damaged.add((place, bucket, key))
+    def damage(self, place: int, bucket: str, key: bytes) -> bool:
+        """A bit of this row flips, if there is one; its checksum will not match."""
+        if (place, bucket, key) not in self._rows:
+            return False
+        self._damaged.add((place, bucket, key))
+        return True
 
     def snapshot(self) -> MemoryStorage:
         """A backup: an independent copy of what is committed."""

@@ -193,17 +193,16 @@ class SqliteStorage:
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
         self._hints[target, place, bucket, key] = b""
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[tuple[int, str, bytes, bytes]]:
+    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         new = {at[1:]: state for at, state in self._hints.items() if at[0] == target and at[1:] > after}
         # As many more as the turn may have deleted, so that the page is full all the same.
         stored = self._ask(HINTS, (target, max(after[0], 0) - SIGNED, after[1], after[2], limit + len(new)))
-        found: dict[RowKey, bytes] = {}
+        found: dict[RowKey, bytes | None] = {}
         for signed, bucket, key, state, check in stored:
             place = signed + SIGNED
-            if check == checksum(place, bucket, key, state):
-                found[place, bucket, key] = state
+            found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
         found.update(new)
-        return [(*at, found[at]) for at in sorted(found) if found[at]][:limit]
+        return [(*at, found[at]) for at in sorted(found) if found[at] != b""][:limit]
 
     def hint_counts(self) -> dict[str, int]:
         counts: dict[str, int] = dict(self._ask("SELECT target, count(*) FROM hints GROUP BY target", ()))
