@@ -30,11 +30,9 @@ from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.errors import DynazmqError
 from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
 from dynazmq.simulator.history import FAILED, OK, History, Op
+from dynazmq.simulator.watch import COLLECTED
 
 _ROUNDS = 5
-
-COLLECTED = "tombstones_collected"
-"""What a node counts when it lets a tombstone go."""
 
 
 class Checker:

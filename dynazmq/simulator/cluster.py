@@ -258,7 +258,7 @@ class Cluster:
             return done()
 
         if not self.world.run_until(due, seconds) and not done():
-            raise Unsettled(f"after {seconds:g} s still not so: {what}; {self.unsettled()}")
+            raise Unsettled("; ".join(filter(None, (f"after {seconds:g} s still not so: {what}", self.unsettled()))))
 
     def settle(self, core: Iterable[str] = ()) -> None:
         """All faults end; wait until everybody sees everybody, nothing is under way and no hint pends.

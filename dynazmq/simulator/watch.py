@@ -29,6 +29,9 @@ from dynazmq.simulator.process import Process
 _LOOK_EVERY = 8
 """Turns of a process: gossip and queues change more seldom than data."""
 
+COLLECTED = "tombstones_collected"
+"""What a node counts when it lets a tombstone go (§4.4; design 4.2): nothing covers it then."""
+
 decode = lru_cache(4096)(decode_state)
 """A state is committed by each of its replicas, and is soon the one before the next."""
 
@@ -91,7 +94,7 @@ class Watch:
                 for write in self.history.covered_by.get(sibling.write_id, ())
                 for dot in self.history.dots_of.get(write.write_id, ())
             ]
-            if sibling.value is None and process.counted["tombstones_collected"]:
+            if sibling.value is None and any(each.counted[COLLECTED] for each in self.processes.values()):
                 continue
             if not any(after.context.covers(*dot) for dot in dots):
                 write = self.history.writes.get(sibling.write_id, sibling)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.dynamo.versions import Context, Sibling, Siblings, encode
-from dynazmq.simulator.checker import COLLECTED, Checker
+from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle, row_of
-from dynazmq.simulator.watch import Limits
+from dynazmq.simulator.watch import COLLECTED, Limits
 
 
 def overwrite(node: NodeHandle, key: str, state: Siblings) -> None:
