@@ -89,6 +89,10 @@ class Timing:
     """Trees are compared with one peer after the other this often (§4.7); at once again while something differs. 0: never, and
     no trees are kept."""
 
+    retirement_grace_ms: int = 90_000
+    """A tombstone is collected when all members have said twice, so long apart, that nothing older of its key is left. A message
+    that carries a state dies after two thirds of it, and no request may live longer. 0: nothing is ever forgotten."""
+
     forward_timeout_ms: int = 300
     """A forwarded put that was not answered after this long goes to the next primary as a retry."""
 

@@ -11,6 +11,8 @@ asking everybody would have given, a slow replica that does not make the get slo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import StateTooLarge, fits
@@ -78,6 +80,10 @@ class Gets:
 
     def __len__(self) -> int:
         return len(self._ops)
+
+    def under_way(self) -> Iterator[tuple[str, bytes]]:
+        """(bucket, key) of each."""
+        return ((op.message.bucket, op.message.key) for op in self._ops.values())
 
     # --- 1. a client asks -------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ One batch per target is under way at a time; the target's acknowledgements pace 
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from dynazmq.config import MERGED_BYTES_MAX, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import Identity
@@ -21,6 +23,7 @@ Row = tuple[int, str, bytes]  # place, bucket, key
 _START: Row = (-1, "", b"")
 _BATCH_TIMEOUT_S = 2.0
 _BATCH_BYTES = 512 << 10
+_GONE_MAX = 32_768
 
 
 class StateTooLarge(ValueError):
@@ -62,6 +65,8 @@ class Hints:
         self._deliveries: dict[str, Delivery] = {}
         self.pending: dict[str, int] = {}
         self.since: dict[str, float] = {}  # target → when its oldest hint came, as far as this life of the process knows
+        self._gone: OrderedDict[Row, float] = OrderedDict()  # rows of hints that went lately, and when; the oldest first
+        self._gone_since = runtime.now  # all that went since then are known
         self.reload()
 
     def reload(self) -> None:
@@ -94,6 +99,13 @@ class Hints:
         """What is kept of a key for anybody: a fallback answers reads with it."""
         # A copy: a damaged hint that is found on the way is given up, and may have been the last for its target.
         return [state for target in list(self.pending) if (state := self._read(target, place, bucket, key))]
+
+    def lately(self, row: Row, within_s: float) -> bool:
+        """Whether a hint for this key is here, or may have been during this time."""
+        if any(self._read(target, *row) for target in list(self.pending)):
+            return True
+        begin = self._runtime.now - within_s
+        return self._gone_since > begin or self._gone.get(row, begin) > begin
 
     def _read(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
         try:
@@ -174,6 +186,11 @@ class Hints:
 
     def _forget(self, target: str, place: int, bucket: str, key: bytes) -> None:
         self._runtime.store.delete_hint(target, place, bucket, key)
+        gone = self._gone
+        gone[place, bucket, key] = self._runtime.now
+        gone.move_to_end((place, bucket, key))
+        if len(gone) > _GONE_MAX:
+            _, self._gone_since = gone.popitem(last=False)
         left = self.pending.get(target, 0) - 1
         if left > 0:
             self.pending[target] = left

@@ -3,6 +3,7 @@
     epoch         one life of the data directory: drawn at random for an empty one, kept by restarts
     incarnation   one life of the process: rises with each start, and when a rumour about this node must be refuted (§4.8)
     session       see `stand_in_actor`
+    floor         counters of this actor begin above it: up to there they may have been given to keys that are forgotten
 
 An actor's counters are per key and kept in the key's own row. So whoever may have lost a row may not count on under the same
 name: it would give a dot twice, and one of the two writes would silently vanish. A new epoch is taken when
@@ -34,6 +35,7 @@ class Identity:
         self.epoch = ""
         self.session = 0
         self.incarnation = 0
+        self.floor = 0
         self.reload()
         self.first_incarnation = self.incarnation = min(max(self.incarnation + 1, runtime.wall_ms), INCARNATION_MAX)
         if self.epoch and self._stored_boot_id != boot_id and self._stored_sync != "full":
@@ -50,13 +52,14 @@ class Identity:
         raw = self._runtime.store.get_meta(_META)
         self._stored_boot_id, self._stored_sync = "", "full"
         if raw is not None:
-            self.epoch, self.session, stored, self._stored_boot_id, self._stored_sync = msgpack.unpackb(raw)
+            self.epoch, self.session, stored, self._stored_boot_id, self._stored_sync, *later = msgpack.unpackb(raw)
+            self.floor = later[0] if later else 0
             self.incarnation = max(self.incarnation, stored)
         self._name_actors()
 
     def new_epoch(self, reason: str) -> None:
         self.epoch = self._draw()
-        self.session = 0
+        self.session = self.floor = 0
         self._save()
         self._runtime.counters["epochs_renewed"] += 1
         self._runtime.note(f"new epoch {self.epoch}: {reason}")
@@ -65,6 +68,12 @@ class Identity:
         """A hint that this node itself wrote has gone home, and with it the counter of its key."""
         self.session += 1
         self._save()
+
+    def forget_up_to(self, counter: int) -> None:
+        """A key with a dot of this counter is forgotten (retirement.py): no counter may be given twice."""
+        if counter > self.floor:
+            self.floor = counter
+            self._save()
 
     def refute(self, incarnation: int) -> None:
         """Somebody speaks of this node as of a life that it does not lead: outbid it, by the heartbeat alone at the very top."""
@@ -88,5 +97,5 @@ class Identity:
 
     def _save(self) -> None:
         self._name_actors()
-        packed = msgpack.packb([self.epoch, self.session, self.incarnation, self.boot_id, self._runtime.config.sync])
+        packed = msgpack.packb([self.epoch, self.session, self.incarnation, self.boot_id, self._runtime.config.sync, self.floor])
         self._runtime.store.set_meta(_META, packed)

@@ -340,6 +340,33 @@ class MendReply:
     state: bytes
 
 
+# --- proposer ↔ member (§4.4: forgetting) ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class RetireAsk:
+    """Is anything older of these keys about? rows: [bucket, key, hash of the state that all should hold], at most 256."""
+
+    request_id: int
+    rows: list[Any]
+
+
+@dataclass(slots=True)
+class RetireTell:
+    """unclear: indices of rows of which there may be. actors: the names under which this node may still issue dots."""
+
+    request_id: int
+    unclear: list[int]
+    actors: list[str]
+
+
+@dataclass(slots=True)
+class Retire:
+    """Nothing older is left anywhere. rows: [bucket, key, hash of the state, what remains of it; b"" for nothing]."""
+
+    rows: list[Any]
+
+
 # --- node ↔ node (§4.8) ---------------------------------------------------------------------------------------------------
 
 
@@ -379,11 +406,13 @@ class GossipDelta:
 MESSAGES: tuple[type, ...] = (
     Get, GetReply, Put, PutReply, Failure, Scan, ScanReply, TopologyRequest, Topology, SetBucket, SetBucketReply,
     StatusRequest, StatusReply, Read, ReadReply, Write, WriteReply, Refused, Recall, RecallReply, Handoff, HandoffReply,
-    Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply,
+    Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply, RetireAsk,
+    RetireTell, Retire,
 )  # fmt: skip
 
 Message = (
     Get | GetReply | Put | PutReply | Failure | Scan | ScanReply | TopologyRequest | Topology | SetBucket | SetBucketReply
     | StatusRequest | StatusReply | Read | ReadReply | Write | WriteReply | Refused | Recall | RecallReply | Handoff
     | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta | TreeAsk | TreeTell | RowsAsk | RowsTell | Mend | MendReply
+    | RetireAsk | RetireTell | Retire
 )  # fmt: skip

@@ -48,6 +48,9 @@ from dynazmq.dynamo.messages import (
     Recall,
     RecallReply,
     Refused,
+    Retire,
+    RetireAsk,
+    RetireTell,
     RowsAsk,
     RowsTell,
     Scan,
@@ -65,6 +68,8 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.recall import Recalls
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.retirable import Retirable
+from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed
 from dynazmq.dynamo.stats import Latency
@@ -72,8 +77,9 @@ from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import MalformedVersion
 
 _REQUESTS = (Get, Put, Scan, SetBucket)  # a client's: answered with Failure
-_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend)  # a peer's: answered with Refused
-_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, PutReply)  # they say, or rest on it, that something is stored
+_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend, RetireAsk)  # a peer's: answered with Refused
+# They say, or rest on it, that something is stored.
+_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply)
 
 
 class Node:
@@ -87,8 +93,9 @@ class Node:
         self.routes = Routes(runtime, self.membership, self.failure)
         self.latency = Latency(config.timing, now)
         self.hints = Hints(runtime, self.identity, self.failure)
-        self.trees = Trees(runtime, self.membership)
-        self.replica = Replica(runtime, self.identity, self.membership, self.routes, self.hints, self.trees)
+        retirable = Retirable()
+        self.trees = Trees(runtime, self.membership, retirable)
+        self.replica = Replica(runtime, self.identity, self.membership, self.routes, self.hints, self.trees, retirable)
         self.anti_entropy = AntiEntropy(runtime, self.membership, self.failure, self.trees, self.replica)
         self.gets = Gets(runtime, self.membership, self.failure, self.routes, self.replica, self.latency)
         self.puts = Puts(
@@ -96,6 +103,10 @@ class Node:
         )
         self.recalls = Recalls(runtime, self.replica, self.puts)
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
+        under_way = (self.puts.under_way, self.gets.under_way, self.recalls.under_way)
+        self.retirement = Retirement(
+            runtime, self.identity, self.membership, self.failure, self.hints, self.replica, retirable, under_way
+        )
         self.stopping = False
         self._compare_at = 0.0
         self._from_anybody: dict[type, Callable[[Address, Any], None]] = {
@@ -122,6 +133,9 @@ class Node:
             RowsTell: self.anti_entropy.on_rows_tell,
             Mend: self.anti_entropy.on_mend,
             MendReply: self.anti_entropy.on_mend_reply,
+            RetireAsk: self.retirement.on_retire_ask,
+            RetireTell: self.retirement.on_retire_tell,
+            Retire: self.retirement.on_retire,
             PutReply: self.forwards.on_put_reply,
             Failure: self.forwards.on_failure,
             Refused: self._on_refused,
@@ -150,7 +164,10 @@ class Node:
         if now >= self._compare_at:
             self.trees.tick()
             self.anti_entropy.tick()
-            self._compare_at = min(self.trees.next_deadline(), self.anti_entropy.next_deadline())
+            self.retirement.tick()
+            self._compare_at = min(
+                self.trees.next_deadline(), self.anti_entropy.next_deadline(), self.retirement.next_deadline()
+            )
         self.latency.tick(now)
         runtime.run_timers()
 
@@ -242,7 +259,7 @@ class Node:
         self._refused(sender, message.request_id)
 
     def _refused(self, peer: str, request_id: int) -> None:
-        for technique in (self.puts, self.gets, self.recalls, self.hints, self.anti_entropy):
+        for technique in (self.puts, self.gets, self.recalls, self.hints, self.anti_entropy, self.retirement):
             if technique.on_refused(peer, request_id):
                 return
 
@@ -321,6 +338,7 @@ class Node:
                 "open_with": self.anti_entropy.open_with(),
                 "differing": self.anti_entropy.differing,
             },
+            "to_forget": len(self.retirement),
             "sync": runtime.config.sync,
             "in_flight": self.in_flight,
             "counters": dict(sorted(runtime.counters.items())),
@@ -333,4 +351,4 @@ def _acknowledged(message: Message) -> list[int]:
     """The requests of a peer that a message says are stored."""
     if isinstance(message, WriteReply):
         return message.request_ids
-    return [message.request_id] if isinstance(message, HandoffReply | MendReply) else []
+    return [message.request_id] if isinstance(message, HandoffReply | MendReply | RetireTell) else []

@@ -16,6 +16,8 @@ Steps 2 and 4 together are the sloppy quorum: a put succeeds while W nodes of th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints, StateTooLarge
@@ -99,6 +101,10 @@ class Puts:
     def __len__(self) -> int:
         return len(self._ops)
 
+    def under_way(self) -> Iterator[tuple[str, bytes]]:
+        """(bucket, key) of each."""
+        return ((op.message.bucket, op.message.key) for op in self._ops.values())
+
     # --- a client asks ----------------------------------------------------------------------------------------------------
 
     def admit(self, client: Address, message: Put) -> PutOp | None:
@@ -155,8 +161,8 @@ class Puts:
                 self.complete(op, known, dot)
                 return
             stands_for = dict(op.copies.targets)[name]
-            actor = self._actor(op, known, stands_for)
-            state, new, gone = put(known, op.context, actor, message.value, message.write_id, self._runtime.wall_ms)
+            actor, floor = self._actor(op, known, stands_for)
+            state, new, gone = put(known, op.context, actor, message.value, message.write_id, self._runtime.wall_ms, floor)
             if (refusal := _too_much(known, state, encoded := encode(state))) is not None:
                 self.refuse(op, INVALID, refusal)
                 return
@@ -184,14 +190,17 @@ class Puts:
         held = self._replica.read(op.at, message.bucket, message.key)
         self.replicate(op, held, stands_for, new=False)
 
-    def _actor(self, op: PutOp, known: Siblings, stands_for: str) -> str:
-        """Under which name the dot is given. A caller who has seen more of ours than this store holds: it was set back."""
+    def _actor(self, op: PutOp, known: Siblings, stands_for: str) -> tuple[str, int]:
+        """The name under which the dot is given, and the counter above which it is.
+
+        A caller who has seen more of ours than this store held at any time: it was set back.
+        """
         identity = self._identity
-        actor = identity.stand_in_actor if stands_for else identity.actor
-        if op.context and (seen := op.context.last(actor)) > known.context.last(actor):
+        actor, floor = (identity.stand_in_actor, 0) if stands_for else (identity.actor, identity.floor)
+        if op.context and (seen := op.context.last(actor)) > max(known.context.last(actor), floor):
             identity.new_epoch(f"a client shows write {seen} of {actor}, which is not in this store")
-            actor = identity.stand_in_actor if stands_for else identity.actor
-        return actor
+            return (identity.stand_in_actor if stands_for else identity.actor), 0
+        return actor, floor
 
     # --- 2. replicate -----------------------------------------------------------------------------------------------------
 

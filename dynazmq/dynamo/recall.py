@@ -15,6 +15,8 @@ outcome stays unknown, and that is what the client is told.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
 from dynazmq.dynamo.put import PutOp, Puts
@@ -50,6 +52,10 @@ class Recalls:
 
     def __len__(self) -> int:
         return len(self._ops)
+
+    def under_way(self) -> Iterator[tuple[str, bytes]]:
+        """(bucket, key) of each."""
+        return ((recall.op.message.bucket, recall.op.message.key) for recall in self._ops.values())
 
     def begin(self, op: PutOp) -> None:
         """Ask this node's own memory, then the others'."""

@@ -19,6 +19,7 @@ from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
 from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import (
     Handoff,
     HandoffReply,
@@ -32,6 +33,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
@@ -94,10 +96,18 @@ class Replica:
     """This node's copies. `own` is what it holds as a primary; hints are what it holds for others."""
 
     def __init__(
-        self, runtime: Runtime, identity: Identity, membership: Membership, routes: Routes, hints: Hints, trees: Trees
+        self,
+        runtime: Runtime,
+        identity: Identity,
+        membership: Membership,
+        routes: Routes,
+        hints: Hints,
+        trees: Trees,
+        retirable: Retirable,
     ) -> None:
         self._runtime = runtime
         self._trees = trees
+        self._retirable = retirable
         self._identity = identity
         self._membership = membership
         self._routes = routes
@@ -179,6 +189,21 @@ class Replica:
     def _write_own(self, at: int, bucket: str, key: bytes, old: bytes, new: bytes) -> None:
         self._runtime.store.write(at, bucket, key, new)
         self._trees.written(at, bucket, key, old, new)
+        self._retirable.look(at, bucket, key, new)
+
+    def retire(self, at: int, bucket: str, key: bytes, hashed: int, remains: bytes) -> bool:
+        """Replace exactly the state with this hash by what remains of it: b"" for a tombstone. Whether it was that state."""
+        own = self.read_own(at, bucket, key)
+        if not own or row_hash(at, own) != hashed:
+            return False
+        state = decode(own)
+        if state.values if not remains else decode(remains).live != state.live:
+            raise BadMessage("what remains of a row has all its values")
+        if not remains:
+            self._identity.forget_up_to(state.context.last(self._identity.actor))
+            self.keys -= 1
+        self._write_own(at, bucket, key, own, remains)
+        return True
 
     def read_own(self, at: int, bucket: str, key: bytes) -> bytes:
         try:
@@ -198,7 +223,7 @@ class Replica:
         """A dot of ours that we do not know: this store was set back, and its counters are not to be trusted."""
         actor = self._identity.actor
         issued = incoming.context.last(actor)
-        if issued and (known is None or issued > known.context.last(actor)):
+        if issued > max(known.context.last(actor) if known is not None else 0, self._identity.floor):
             self._identity.new_epoch(f"a peer shows write {issued} of {actor}, which is not in this store")
 
     # --- write ids --------------------------------------------------------------------------------------------------------

@@ -85,6 +85,9 @@ class Store(Protocol):
     def key_count(self) -> int:
         """Rows of this node's own, tombstones included."""
 
+    def harden(self) -> None:
+        """After this turn's commit all earlier ones survive loss of power, however the store is set up."""
+
     def get_meta(self, name: str) -> bytes | None:
         """Identity, ring, members and policies: small values that are committed with the data."""
 

@@ -18,6 +18,7 @@ from collections import deque
 
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
+from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.runtime import Row, Runtime, StoreFailed
 
 _SLICE_ROWS = 256
@@ -30,8 +31,9 @@ _RETRY_S = 1.0
 class Trees:
     """`of(partition, n)` for whoever compares; `written` for whoever writes."""
 
-    def __init__(self, runtime: Runtime, membership: Membership) -> None:
+    def __init__(self, runtime: Runtime, membership: Membership, retirable: Retirable) -> None:
         self._runtime = runtime
+        self._retirable = retirable
         self._membership = membership
         self.on = runtime.config.timing.anti_entropy_interval_ms > 0
         self.damaged: list[Row] = []  # rows that a survey could not read; whoever reads them next deals with them
@@ -167,6 +169,7 @@ class Trees:
                 continue
             tree = _tree(self._new, self._levels.get(bucket, self._level))
             tree.change(leaf_of(at, ring.partitions), row_hash(at, state))
+            self._retirable.look(at, bucket, key, state)
         if behind is not None:
             self._cursor = behind
             return False

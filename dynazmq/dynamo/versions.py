@@ -185,18 +185,44 @@ def _by_dot(sibling: Sibling) -> Dot:
 
 
 def put(
-    state: Siblings, seen: Context, actor: str, value: bytes | None, write_id: bytes, wall_ms: int
+    state: Siblings, seen: Context, actor: str, value: bytes | None, write_id: bytes, wall_ms: int, floor: int = 0
 ) -> tuple[Siblings, Sibling, tuple[Sibling, ...]]:
     """One write at its coordinator (the paper's §4.4 "update"): the new state, the new sibling, and those that it overwrote.
 
-    The counter is above all that the state *or the caller* has seen: a store that was set back must not give a dot twice.
+    The counter is above all that the state *or the caller* has seen: a store that was set back must not give a dot twice. And it
+    is above `floor`, up to which dots of this actor may have been forgotten with their keys (retirement.py). What an actor does
+    not know of its own dots of a key was overwritten and is forgotten: so the vector may cover it.
     """
     context = state.context.join(seen)
-    counter = context.last(actor) + 1
+    counter = max(context.last(actor), floor) + 1
+    vector = {**context.vector, actor: counter}
     new = Sibling(actor, counter, value, write_id, wall_ms)
     kept = [s for s in state.live if not seen.covers(s.actor, s.counter)]
     gone = tuple(s for s in state.live if seen.covers(s.actor, s.counter)) if len(kept) < len(state.live) else ()
-    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), context.add(actor, counter)), new, gone
+    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), Context(*_compact(vector, context.cloud))), new, gone
+
+
+# --- forgetting (retirement.py) -------------------------------------------------------------------------------------------
+
+CLOCK_ENTRIES_KEPT = 8
+"""Contexts of more entries than this are looked through for actors that are gone for good."""
+
+
+def may_retire(raw: bytes) -> bool:
+    """A glance at an encoded state: False if it surely holds a value and few clock entries. 0.15 µs, where decoding takes 4."""
+    # A tombstone's nil is 28 bytes before the end at most, behind it a write id of 16 bytes and a time. 0x90: nothing is live.
+    return b"\xc0" in raw[-28:] or raw[1:2] > _KEPT or raw[-1:] == b"\x90"
+
+
+_KEPT = bytes([0x90 + CLOCK_ENTRIES_KEPT])  # the head of an array of so many
+
+
+def without_actors(state: Siblings, alive: set[str]) -> Siblings:
+    """The state without clock entries of actors that are not in `alive`, unless one of their writes is live."""
+    needed = alive | {sibling.actor for sibling in state.live}
+    context = state.context
+    vector = {actor: counter for actor, counter in context.vector.items() if actor in needed}
+    return Siblings(state.live, Context(vector, frozenset([dot for dot in sorted(context.cloud) if dot[0] in needed])))
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------------

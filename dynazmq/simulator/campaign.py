@@ -19,6 +19,7 @@ SOMETIMES = {
     "hedges": "a slow replica was hedged",
     "siblings_shown": "a read showed siblings",
     "siblings_merged": "a write replaced several siblings",
+    "tombstones_collected": "a deleted key was forgotten",
     "read_repairs": "a read repaired a stale replica",
     "keys_exchanged": "Merkle trees found a difference (§4.7)",
     "retries_recognised": "a retried put was found done",

@@ -13,6 +13,7 @@ What is checked of a run whose faults are over and whose cluster has settled; wa
     I7  freshness     with R + W > N and no fault at all, a read shows what was acknowledged before it, or what covers that
     I10 trees         each Merkle tree says what is on its node's disk
     I9  hints drain   and nothing stays under way at any node
+    I13 bounded       deleted keys are forgotten, where that is on
     I14 liveness      after the faults every read and write succeeds; in some runs first in a core of nodes, the rest being away
     I15 honesty       what failed is on no disk
 
@@ -78,6 +79,8 @@ class Checker:
         if anti_entropy:
             self._trees()
         self._at_rest()
+        if self._cluster.grace_s:
+            self._forgotten(keys)
         self._reads(calm, all_reads_fresh)
         for key in keys:
             self._key(key)
@@ -155,6 +158,25 @@ class Checker:
             counted = node.process.counted
             if refused := counted["messages_refused"] + counted["unsendable"]:
                 self.broken.append(f"{node} refused {refused} messages of its own kind")
+
+    def _forgotten(self, keys: list[str]) -> None:
+        """With everybody there and nothing new, deleted keys are forgotten: two rounds a grace apart, and one that failed."""
+        cluster = self._cluster
+        try:
+            for key in keys[::2]:
+                cluster.client("checker").delete(key)
+        except DynazmqError as error:
+            self.broken.append(f"I14: deleting at rest: {error}")
+        deleted = [key for key in keys if not cluster.primaries(key)[0].holds(key)]
+
+        def done() -> bool:
+            return not any(state for key in deleted for state in cluster.rows(key).values())
+
+        try:
+            cluster.wait(done, "deleted keys are forgotten", 4 * cluster.grace_s + SETTLE_S)
+        except Unsettled as unsettled:
+            left = [key for key in deleted if any(cluster.rows(key).values())]
+            self.broken.append(f"I13: {unsettled}; left of {left}")
 
     # --- what reads showed ------------------------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ class NodeHandle:
     def damage(self, key: str, bucket: str = DEFAULT_BUCKET) -> bool:
         """A bit flips in all that it holds of this key, its own row and its hints. Whether there was anything."""
         at, disk = row_of(key, bucket), self.process.disk
-        hints = disk.damage_hints(*at)
+        hints = disk.damage_hints_of(*at)
         if not disk.damage(*at) and not hints:
             return False
         self._cluster.history.rotted[at[2]] += 1
@@ -156,6 +156,7 @@ class Cluster:
         sync: str = "full",
         max_in_flight: int = 4096,
         anti_entropy_ms: int = 0,
+        grace_ms: int = 0,
         timing: Timing | None = None,
         conditions: Conditions | None = None,
         one_clock: bool = True,
@@ -164,8 +165,10 @@ class Cluster:
         """one_clock: the nodes' monotonic clocks agree, as on one host.
 
         anti_entropy_ms: 0 leaves it off, since it would hide what the other techniques fail to bring.
+        grace_ms: of retirement (config.Timing), longer than any request's timeout; 0: tombstones stay.
         """
-        timing = timing or Timing(anti_entropy_interval_ms=anti_entropy_ms)
+        timing = timing or Timing(anti_entropy_interval_ms=anti_entropy_ms, retirement_grace_ms=grace_ms)
+        self.grace_s = timing.retirement_grace_ms / 1000
         self.world = World(seed, log)
         self.network = Network(self.world, conditions or Conditions())
         self.history = History(b"s" * 32)

@@ -5,7 +5,7 @@ operating system's hands until the next checkpoint, and what a loss of power lea
 SQLite's WAL is a log whose frames are chained by checksums, so the newest are lost first, and one that is torn in the middle
 counts as never written, with all behind it. The disk keeps what it needs to undo them.
 
-Bits rot in rows and in hints (`damage`): what is damaged is found when it is read and is never returned.
+Bits rot in rows and in hints (`damage`, `damage_hints_of`): what is damaged is found when it is read and is never returned.
 """
 
 from __future__ import annotations
@@ -142,6 +142,13 @@ class Disk(MemoryStorage):
         """What has been committed is synced: it outlives a loss of power."""
         self._undo.clear()
 
+    def harden(self) -> None:
+        self.checkpoint()
+
+    def watch_power(self) -> None:
+        """For stories: from here on commits are in the operating system's hands alone."""
+        self.checkpoint()
+
     def lose_power(self, random: Random) -> int:
         """Some number of the newest commits that were not synced are gone; how many."""
         return self.lose_commits(random.randint(0, len(self._undo)))
@@ -159,7 +166,7 @@ class Disk(MemoryStorage):
         self._undo.clear()  # what is left has outlived it
         return count
 
-    def damage_hints(self, place: int, bucket: str, key: bytes) -> bool:
+    def damage_hints_of(self, place: int, bucket: str, key: bytes) -> bool:
         """A bit flips in what is kept here of this key for others, if anything is."""
         found = {hint for hint in self._hints if hint[1:] == (place, bucket, key)}
         self._damaged_hints |= found

@@ -33,7 +33,7 @@ from dynazmq.simulator.faults import (
     Nemesis,
 )
 from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load, Workload
+from dynazmq.simulator.workload import Load, Mix, Workload
 
 _LIMIT_S = 120.0
 _DISTURBS_HINTS = {CRASH, CRASH_ALL, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, DAMAGE}
@@ -58,6 +58,7 @@ class Plan:
     max_in_flight: int = 4096
     one_clock: bool = True
     anti_entropy_ms: int = 0  # 0: off, so that what the other techniques fail to bring is seen
+    grace_ms: int = 0  # of retirement; 0: tombstones stay
     load: Load = field(default_factory=Load)
 
     @classmethod
@@ -66,6 +67,9 @@ class Plan:
         nodes = random.choice((3, 4, 5, 5, 6))
         plan = cls(seed=seed, nodes=nodes, one_clock=random.random() < 0.8, load=_load(random))
         plan.anti_entropy_ms = 150 if Random(f"anti-entropy {seed}").random() < 0.5 else 0
+        if plan.anti_entropy_ms and Random(f"grace {seed}").random() < 0.3:
+            plan.grace_ms = 4500  # more than twice as long as a request lives
+            plan.load.mix = Mix(put_blind=0.3, delete=4.0)
         if random.random() < 0.2:
             return plan
         plan.conditions = _weather(random)
@@ -94,6 +98,7 @@ class Plan:
     def __str__(self) -> str:
         said = f"{self.nodes} nodes, n={self.n} r={self.r} w={self.w}, {self.load.clients} clients, {self.load.keys} keys"
         said += ", anti-entropy" if self.anti_entropy_ms else ""
+        said += f", tombstones go after {self.grace_ms} ms" if self.grace_ms else ""
         said += "" if self.one_clock else ", a clock for each host"
         said += f", at first {self.core} are healed" if self.core else ""
         return f"{said}; faults: {', '.join(self.faults) or 'none'}; {self.conditions}"
@@ -159,7 +164,7 @@ def run(plan: Plan, log: bool = False) -> Report:
     cluster = Cluster(
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
-        max_in_flight=plan.max_in_flight,
+        max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms,
     )  # fmt: skip
     workload = Workload(cluster, plan.load)
     nemesis = Nemesis(

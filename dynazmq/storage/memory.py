@@ -93,6 +93,9 @@ class MemoryStorage:
     def _all_hints(self) -> dict[_HintKey, bytes]:
         return {at: state for at, state in {**self._hints, **self._new_hints}.items() if state}
 
+    def harden(self) -> None:
+        """Nothing to do: what is committed here is lost by a wipe only."""
+
     # --- meta and commit --------------------------------------------------------------------------------------------------
 
     def get_meta(self, name: str) -> bytes | None:

@@ -22,6 +22,7 @@ commit with fsync 300 µs.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -71,6 +72,8 @@ class SqliteStorage:
         self._recent = Recent()
         self._since_nudge = 0
         self._stored_keys: int | None = None
+        self._sync = sync
+        self._harden = False  # what was committed so far is to be synced
         self._connection = open_database(path, sync)
         self._execute = self._connection.execute
         self._executemany = self._connection.executemany
@@ -211,6 +214,9 @@ class SqliteStorage:
             counts[target] = counts.get(target, 0) + bool(state) - known
         return {target: count for target, count in sorted(counts.items()) if count}
 
+    def harden(self) -> None:
+        self._harden = self._sync == "normal"
+
     # --- meta -------------------------------------------------------------------------------------------------------------
 
     def get_meta(self, name: str) -> bytes | None:
@@ -227,6 +233,8 @@ class SqliteStorage:
     def commit(self) -> int:
         rows = self._rows
         count = len(rows) + len(self._hints) + len(self._meta)
+        if self._harden:
+            self._sync_log()
         if not count:
             self._rest()
             return 0
@@ -251,6 +259,15 @@ class SqliteStorage:
             raise StoreFailed(f"cannot commit: {error}") from None
         self._committed(entry, long, folded)
         return count
+
+    def _sync_log(self) -> None:
+        """Do what sync=normal leaves to checkpoints: these sync the log before they copy it, and what they copied."""
+        self._harden = False
+        try:
+            with open(f"{self.path}-wal", "rb") as log:
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise StoreFailed(f"cannot sync: {error}") from None
 
     def _store(self, entry: list[tuple[Any, ...]], long: dict[RowKey, bytes], due: int) -> int:
         """The turn's transaction, from its begin to its end. How many rows of the overlay are folded by it."""
@@ -348,6 +365,7 @@ class SqliteStorage:
             return  # SQLite has rolled back by itself, as it does when the disk is full
 
     def rollback(self) -> None:
+        self._harden = False
         self._rows.clear()
         self._hints.clear()
         self._meta.clear()

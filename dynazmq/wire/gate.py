@@ -4,7 +4,9 @@ The server's loop and the simulator's processes use the same one, so that the ru
 
     strangers   a client that does not know the cluster's id yet may ask where everything is, and for a status; nothing else
     lives       of or for an earlier life of either side only gossip and probes are heard: its requests are void (N11)
-    age         what a frame spent under way is taken off its requests' budgets. Expired work is then dropped by the core
+    age         what a frame spent under way is taken off its requests' budgets. Expired work is then dropped by the core; and
+                a state that was under way for very long is not taken in at all (retirement.py rests on it). Hosts have clocks
+                of their own: a peer's frame is as old as it came later than the quickest that we had of this peer
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from dynazmq.dynamo.messages import (
     Get,
     GossipDelta,
     GossipDigest,
+    Handoff,
+    Mend,
+    MendReply,
     Message,
     Probe,
     ProbeReply,
@@ -32,13 +37,20 @@ from dynazmq.dynamo.runtime import Address
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
 
 _CLOCKS_DIFFER_MS = 3_600_000
-"""An age above this says that the sender's clock is another one: then nothing is known of what the frame spent under way."""
+"""An age above this says that a client's clock is another one: then nothing is known of what the frame spent under way."""
+
+_DRIFT = 0.0002
+"""How far the clocks of two hosts may run apart, as a part of the time that passes. Crystals are ten times better."""
+
+_A_START = 1000
+"""By at least so much a new process raises its incarnation, mostly (identity.py); a refutation by one."""
 
 _LATE_MS = 250
 """A client that waits this long begins to ask elsewhere."""
 
 _WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
 _WITH_AGE = frozenset((Put, Recall))
+_WITH_STATE = frozenset((Write, Handoff, Mend, MendReply))
 _ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
 _FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
 
@@ -51,6 +63,8 @@ class Gate:
         self._node = node
         self._cluster_id = cluster_id
         self._peer_of = peer_of
+        self._quickest: dict[str, tuple[int, float, float]] = {}  # peer → its incarnation, least lag in ms, when that was so
+        self._state_life_ms = node.runtime.config.timing.retirement_grace_ms * 2 // 3 or _CLOCKS_DIFFER_MS
 
     def hear(self, identity: bytes, frame: bytes) -> int:
         """Check one frame and give its messages to the core; how many there were. Raises BadFrame: it was dropped whole."""
@@ -62,16 +76,18 @@ class Gate:
         except BadFrame:
             node.runtime.counters["frames_refused"] += 1
             raise
-        age_ms = int(node.runtime.now * 1000) - envelope.sent_ms
-        if not 0 <= age_ms < _CLOCKS_DIFFER_MS:
-            age_ms = 0
         void = isinstance(sender, str) and not (
             node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
         )
+        age_ms = 0 if void else self._age_ms(sender, envelope)
+        stale = age_ms > self._state_life_ms
         receive = node.receive
         for message in messages:
             if void and message.__class__ not in _ABOUT_LIFE:
                 node.runtime.counters["messages_of_other_lives"] += 1
+                continue
+            if stale and message.__class__ in _WITH_STATE:
+                node.runtime.counters["states_too_old"] += 1
                 continue
             if age_ms and message.__class__ in _WITH_BUDGET:
                 cast(Put, message).budget_ms -= age_ms
@@ -80,6 +96,19 @@ class Gate:
                     cast(Put, message).age_ms += age_ms
             receive(sender, message)
         return len(messages)
+
+    def _age_ms(self, sender: Address, envelope: Envelope) -> int:
+        """How long a frame was under way."""
+        now_ms = self._node.runtime.now * 1000
+        lag = now_ms - envelope.sent_ms
+        if not isinstance(sender, str):
+            return int(lag) if 0 <= lag < _CLOCKS_DIFFER_MS else 0
+        incarnation, least, then = self._quickest.get(sender, (-_A_START, 0.0, 0.0))
+        least += (now_ms - then) * _DRIFT
+        if lag < least or envelope.incarnation >= incarnation + _A_START:  # its host may have been booted anew
+            least = lag
+        self._quickest[sender] = max(incarnation, envelope.incarnation), least, now_ms
+        return int(lag - least)
 
     def _sender(self, identity: bytes, envelope: Envelope, messages: list[Message]) -> Address:
         """Its address, if it may send this. Raises BadFrame."""

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynazmq.dynamo.versions import (
+    CLOCK_ENTRIES_KEPT,
     COUNTER_MAX,
     EMPTY,
     BadContext,
@@ -25,11 +26,13 @@ from dynazmq.dynamo.versions import (
     actor_id,
     decode,
     encode,
+    may_retire,
     node_of,
     open_context,
     put,
     seal_context,
     sync,
+    without_actors,
 )
 
 ACTORS = ("a~1", "b~1", "c~1")
@@ -442,3 +445,50 @@ def test_w12_random_bytes_are_no_token(token: bytes) -> None:
 def test_w12_a_megabyte_is_refused_without_being_unpacked() -> None:
     with pytest.raises(BadContext):
         open_context(b"\x01" + b"\x90" * (1 << 20), "carts", b"alice", SECRET)
+
+
+# --- forgetting -----------------------------------------------------------------------------------------------------------
+
+siblings = st.builds(
+    Sibling,
+    st.sampled_from([f"n{i}~e" for i in range(20)]),
+    st.integers(1, 1 << 40),
+    st.one_of(st.none(), st.binary(max_size=40)),
+    st.binary(min_size=16, max_size=16),
+    st.integers(-(1 << 62), 1 << 62),
+)
+
+
+@given(live=st.lists(siblings, max_size=4), actors=st.integers(0, 14))
+def test_the_glance_at_a_state_never_overlooks_a_tombstone_or_a_long_context(live: list[Sibling], actors: int) -> None:
+    by_dot = {sibling.dot: sibling for sibling in live}
+    vector = {f"n{i}~e": 1 for i in range(actors)}
+    for actor, counter in by_dot:
+        vector[actor] = max(vector.get(actor, 0), counter)
+    state = Siblings(tuple(by_dot[dot] for dot in sorted(by_dot)), Context(vector or {"n1~e": 1}))
+    if not state.values or len(state.context.vector) > CLOCK_ENTRIES_KEPT:
+        assert may_retire(encode(state))
+
+
+def test_the_glance_lets_most_values_pass() -> None:
+    state, _, _ = put(EMPTY, NOTHING, "n1~e", b"value", b"w" * 16, 1_700_000_000_000)
+    assert not may_retire(encode(state))
+
+
+def test_dots_begin_above_the_floor_and_the_vector_covers_what_is_below() -> None:
+    state, first, _ = put(EMPTY, NOTHING, "a~1", b"v", b"w" * 16, 0, floor=7)
+    assert first.counter == 8
+    state, second, _ = put(state, state.context, "a~1", b"w", b"x" * 16, 0, floor=7)
+    assert second.counter == 9
+    assert state.context == Context({"a~1": 9}), "no cloud that would grow with each write"
+
+
+def test_only_actors_that_are_gone_and_have_no_live_write_are_left_out() -> None:
+    state = EMPTY
+    for actor in ("gone~1", "gone~2", "here~1"):
+        seen = state.context if actor != "here~1" else NOTHING
+        state, _, _ = put(state, seen, actor, actor.encode(), actor.encode().ljust(16), 0)
+    less = without_actors(state, {"here~1", "other~1"})
+    assert less.live == state.live
+    assert less.context == Context({"gone~2": 1, "here~1": 1})
+    assert decode(encode(less)) == less

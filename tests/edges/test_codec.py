@@ -145,6 +145,9 @@ def test_codes_never_change() -> None:
         "RowsTell",
         "Mend",
         "MendReply",
+        "RetireAsk",
+        "RetireTell",
+        "Retire",
     ]
 
 
@@ -321,7 +324,7 @@ def test_w10_a_frame_over_the_limit_is_refused_before_its_checksum_is_computed()
         (b"\x91\x91\xa1a", "not a message"),
         (b"\x91\x91\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", "not a message"),
         (b"\x91\x91\xff", "unknown message"),
-        (b"\x91\x91\x20", "unknown message"),
+        (b"\x91\x91\x7f", "unknown message"),
         (b"\x91\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "unknown message"),
     ],
     ids=lambda value: value[:12].hex() if isinstance(value, bytes) else value,

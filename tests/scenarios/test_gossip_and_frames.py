@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dynazmq.dynamo.messages import GossipDelta, Write
+from dynazmq.dynamo.messages import GossipDelta, Handoff, Write
+from dynazmq.dynamo.versions import EMPTY, put
+from dynazmq.dynamo.versions import encode as encode_state
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.network import Conditions
 from dynazmq.wire.codec import FROM_NODE, Envelope, encode
@@ -99,6 +101,48 @@ def test_w18_a_hint_for_somebody_who_is_no_member_is_dropped_and_counted() -> No
     node.process.node.receive("n2", Write(3, "default", b"k", b"", "n99", 1000))
     assert node.counters["messages_refused"] == 1
     assert node.hints() == 0
+
+
+def test_hosts_whose_clocks_are_minutes_apart_take_each_other_s_frames_for_young() -> None:
+    cluster = Cluster(11, grace_ms=6000)
+    for i, node in enumerate(cluster.nodes):
+        node.crash()
+        node.process._clock_s = i * 400.0
+        node.revive()
+    cluster.settle()
+    client = cluster.client()
+    away = cluster.primaries("k")[1]
+    away.crash()
+    cluster.run(2.0)
+    client.put("k", "v", w="all", at="n1")  # the one whose clock is the client's
+    away.revive()
+    cluster.settle()
+    assert away.holds("k") == ["v"]
+    assert all(node.counters["states_too_old"] == node.counters["expired"] == 0 for node in cluster.nodes)
+
+
+def test_n11_a_state_that_was_under_way_for_longer_than_a_tombstone_is_kept_is_not_taken_in() -> None:
+    cluster = Cluster(12, grace_ms=6000)
+    cluster.run(10.0)
+    node, sender = cluster.primaries("k")[0], cluster.primaries("k")[1]
+    life = sender.process.node.identity.incarnation
+
+    def arrives(age_ms: int) -> None:
+        envelope = Envelope(FROM_NODE, sender.process.config.cluster_id, life, 0, int(cluster.world.now * 1000) - age_ms)
+        for frame in encode(envelope, [Handoff(7, "default", b"k", bytes_of("v"))]):
+            node.process.arrive(sender.name, frame)
+        cluster.run(0.1)
+
+    arrives(4100)
+    assert node.holds("k") == []
+    assert node.counters["states_too_old"] == 1
+    arrives(3900)
+    assert node.holds("k") == ["v"]
+
+
+def bytes_of(value: str) -> bytes:
+    state, _, _ = put(EMPTY, EMPTY.context, "n9~epoch", value.encode(), b"w" * 16, 0)
+    return encode_state(state)
 
 
 def test_n7_a_thousand_frames_that_a_frozen_node_does_not_read_are_not_followed_by_more() -> None:

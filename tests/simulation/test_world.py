@@ -177,14 +177,14 @@ def test_a_commit_that_failed_cannot_be_lost_with_the_power() -> None:
 def test_a_damaged_hint_is_never_returned_and_is_whole_again_when_it_is_written() -> None:
     disk = Disk()
     written(disk, 1)
-    assert disk.damage_hints(*AT)
+    assert disk.damage_hints_of(*AT)
     assert disk.hints("n2", (0, "", b""), 9) == [(*AT, None)]
     with pytest.raises(DamagedRow):
         disk.read_hint("n2", *AT)
     disk.write_hint("n2", *AT, b"anew")
     disk.commit()
     assert disk.read_hint("n2", *AT) == b"anew"
-    assert not disk.damage_hints(2, "b", b"another")
+    assert not disk.damage_hints_of(2, "b", b"another")
 
 
 @pytest.mark.parametrize("w", [2, 3])

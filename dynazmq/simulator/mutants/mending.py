@@ -89,7 +89,7 @@ def believe_every_rumour(patch: Patches) -> None:
 def write_each_time_under_a_new_name(patch: Patches) -> None:
     """Every put takes a new epoch, so the clocks of keys grow without end."""
 
-    def actor(self: Puts, op: PutOp, known: Siblings, stands_for: str) -> str:
+    def actor(self: Puts, op: PutOp, known: Siblings, stands_for: str) -> tuple[str, int]:
         self._identity.new_epoch("for no reason")
         return original(self, op, known, stands_for)
 
