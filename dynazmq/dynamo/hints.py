@@ -144,7 +144,7 @@ class Hints:
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
             delivery.cursor = (place, bucket, key)
-            self._runtime.send(target, Handoff(request_id, bucket, key, state))
+            self._runtime.tell((place, bucket, key), target, Handoff(request_id, bucket, key, state), None)  # again after a while
             size += len(state)
             if size > _BATCH_BYTES:
                 break

@@ -213,6 +213,7 @@ class Puts:
         op.request_id = request_id = next(self._runtime.request_ids)
         self._ops[request_id] = op
         self._runtime.aborts.append((self._not_stored, op))
+        self._runtime.unproven.add((op.at, message.bucket, message.key))
         budget_ms = int((op.deadline - self._runtime.now) * 1000)
         for node, stands_for in op.copies.targets:
             op.quorum.ask(node, not stands_for)

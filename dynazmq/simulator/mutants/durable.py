@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dynazmq.dynamo.get import Gets
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.messages import Put
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.recall import Recalls
 from dynazmq.dynamo.replica import Replica
-from dynazmq.dynamo.runtime import Address
-from dynazmq.simulator.faults import CRASH, DAMAGE, FULL_DISK, ISOLATE, PAUSE, WIPE
+from dynazmq.dynamo.runtime import Address, Runtime
+from dynazmq.simulator.faults import CRASH, DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.process import Process
@@ -17,6 +19,7 @@ from dynazmq.simulator.workload import Load, Mix
 
 _LOSSES = Conditions(loss=0.1)
 _MANY_KEYS = Load(clients=3, keys=12, requests=40, think_s=0.05)
+_HOT = Load(clients=6, keys=1, requests=80, think_s=0.002)
 _BLIND = Load(clients=3, keys=3, requests=50, think_s=0.05, mix=Mix(put_blind=8))
 
 
@@ -37,6 +40,14 @@ def speak_before_commit(patch: Patches) -> None:
 def answer_although_the_commit_failed(patch: Patches) -> None:
     """A turn whose commit failed is answered as if it had been stored."""
     patch.set(Node, "turn_failed", lambda _self: None)
+
+
+@mutant("I12", "I6", faults=(FLICKERING_DISK,), load=_HOT, every_s=0.1, lasting_s=1.0)
+def show_what_was_not_stored(patch: Patches) -> None:
+    """A read shows a dot of its own turn, whose commit then fails, and the dot is given again."""
+    patch.set(Runtime, "tell", lambda self, _row, to, message, _otherwise: self.send(to, message))
+    patch.set(Gets, "_unread", lambda *_: None)
+    patch.set(Recalls, "_unread", lambda *_: None)
 
 
 @mutant("I15")
