@@ -306,7 +306,8 @@ class Puts:
         self._runtime.counters["stand_ins"] += 1
         while op.spares:
             node = op.spares.pop()
-            if not self._failure.reachable(node) or node in op.stands_for:
+            # One that somebody stands in for gets that copy when the hint goes home: with another it would hold two.
+            if not self._failure.reachable(node) or node in op.stands_for or node in op.stands_for.values():
                 continue
             op.quorum.ask(node, primary=False)
             op.stands_for[node] = primary
