@@ -54,13 +54,17 @@ class Call:
 class Client:
     """One client process with one `ClientCore`."""
 
-    def __init__(self, world: World, network: Network, watch: Watch, name: str, nodes: list[str], cluster_id: int) -> None:
+    def __init__(
+        self, world: World, network: Network, watch: Watch, name: str, nodes: list[str], cluster_id: int, one_clock: bool
+    ) -> None:
+        """one_clock: its monotonic clock is the nodes'."""
         self.world = world
         self.name = name
         self.alive = True
         self.waiting = 0
         self.frozen_since = math.inf
         self._network = network
+        self._one_clock = one_clock
         self._watch = watch
         self._history: History = watch.history
         self._random = world.random(f"client {name}")
@@ -164,7 +168,8 @@ class Client:
         core, now = self.core, self.world.now
         core.tick(now)
         while outbox := core.drain():
-            envelope = Envelope(FROM_CLIENT, core.view.cluster_id if core.view else 0, 0, 0, int(now * 1000))
+            sent_ms = int(now * 1000) if self._one_clock else (1 << 64) - 1  # which says nothing
+            envelope = Envelope(FROM_CLIENT, core.view.cluster_id if core.view else 0, 0, 0, sent_ms)
             for link, messages in outbox.items():
                 left = 0
                 for frame, count in encode_counted(envelope, messages):

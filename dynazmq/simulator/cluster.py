@@ -175,19 +175,18 @@ class Cluster:
         # Each of a request's technique counts it: as a get, a put, a recall, and once for each try that was passed on.
         self.watch = Watch(self.history, Limits(clock_entries=2 * nodes, in_flight=8 * max_in_flight))
         self.names = [f"n{i + 1}" for i in range(nodes)]
+        self._one_clock = one_clock
         self._clients: dict[str, Client] = {}
         random = self.world.random("cluster")
         self._cluster_id = random.getrandbits(64)
         members = {name: SCHEME + name for name in self.names}
-        # More than an hour apart: gate.py takes a smaller difference for a frame's age.
-        clocks = random.sample(range(0, 10_000 * nodes, 10_000), nodes)
         for name in self.names:
             config = NodeConfig(
                 name=name, cluster="sim", cluster_id=self._cluster_id, secret=self.history.secret, data_dir="",
                 endpoint=members[name], members=members, partitions=partitions, n=n, r=r, w=w, sync=sync,
                 max_in_flight=max_in_flight, timing=timing,
             )  # fmt: skip
-            clock_s = 0.0 if one_clock else clocks.pop() + random.random() * 1e3
+            clock_s = 0.0 if one_clock else 10_000 + random.random() * 5_000
             self.watch.processes[name] = Process(self.world, self.network, config, self.watch, clock_s)
         self._nodes = {name: NodeHandle(self, process) for name, process in self.watch.processes.items()}
         for node in self.nodes:
@@ -208,7 +207,8 @@ class Cluster:
         if beside:
             self.network.beside[CLIENT + name] = str(beside)
         if name not in self._clients:
-            self._clients[name] = Client(self.world, self.network, self.watch, name, self.names, self._cluster_id)
+            client = Client(self.world, self.network, self.watch, name, self.names, self._cluster_id, self._one_clock)
+            self._clients[name] = client
         return self._clients[name]
 
     def walk(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:

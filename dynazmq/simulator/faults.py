@@ -28,7 +28,7 @@ CRASH, CRASH_ALL, PAUSE = "crash", "crash all", "pause"
 SPLIT, ISOLATE, ONE_WAY, BRIDGE, RING, SWIZZLE = "split", "isolate", "one way", "bridge", "ring", "swizzle"
 SLOW_NODE, BAD_LINK, CLOG = "slow node", "bad link", "clog"
 SLOW_DISK, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK = "slow disk", "full disk", "flickering disk", "unreadable disk"
-WALL_CLOCK, CLOCK_RATE, CLOCK_JUMP = "wall clock", "clock rate", "clock jump"
+WALL_CLOCK, DRIFT, REBOOT = "wall clock", "drift", "reboot"
 WIPE, POWER, DAMAGE = "wipe", "power", "damage"
 
 PASSING = (
@@ -37,11 +37,14 @@ PASSING = (
 )  # fmt: skip
 """Nothing that was committed is lost by these."""
 
-CLOCKS = (CLOCK_RATE, CLOCK_JUMP)
-"""Of monotonic clocks, where each host has its own."""
+CLOCKS = (DRIFT, REBOOT)
+"""Of monotonic clocks, where each host has its own. While a host is up its clock drifts (gate.py says how much is allowed) and
+does not jump; each boot begins anew."""
 
 LOSSY = (WIPE, POWER, DAMAGE)
 """A disk forgets something."""
+
+_BOOT_S = 1.5
 
 End = Callable[[], None]
 
@@ -236,14 +239,16 @@ class Nemesis:
         node.process.wall_offset_ms = self._random.choice((-1, 1)) * self._random.randrange(31_536_000_000)
         return lambda: setattr(node.process, "wall_offset_ms", 0)
 
-    def _clock_rate(self, node: NodeHandle) -> End | None:
-        node.process.set_clock(rate=self._random.choice((0.5, 0.9, 1.1, 2.0)))
+    def _drift(self, node: NodeHandle) -> End | None:
+        node.process.set_clock(rate=self._random.choice((0.9999, 1.0001)))
         return node.process.set_clock
 
-    def _clock_jump(self, node: NodeHandle) -> End | None:
-        """Ahead: the machine was stopped, and its clock was not. A monotonic clock never goes back."""
-        node.process.set_clock(ahead_s=self._random.choice((0.1, 1.0, 30.0)))
-        return lambda: None
+    def _reboot(self, node: NodeHandle) -> End | None:
+        """With the wall clock right again: by an incarnation that is hardly higher, no peer knows another boot (gate.py)."""
+        node.crash()
+        node.process.wall_offset_ms = 0
+        node.process.set_clock(ahead_s=self._random.choice((-1, 1)) * self._random.choice((0.1, 10.0, 1000.0)))
+        return lambda: self._later(_BOOT_S, node.revive)
 
     # --- what a disk forgets ----------------------------------------------------------------------------------------------
 
@@ -272,6 +277,6 @@ _FAULTS: dict[str, Callable[[Nemesis, NodeHandle], End | None]] = {
     CRASH: Nemesis._crash, CRASH_ALL: Nemesis._crash_all, PAUSE: Nemesis._pause, SWIZZLE: Nemesis._swizzle,
     SLOW_NODE: Nemesis._slow_node, BAD_LINK: Nemesis._bad_link, CLOG: Nemesis._clog, SLOW_DISK: Nemesis._slow_disk,
     FULL_DISK: Nemesis._full_disk, FLICKERING_DISK: Nemesis._flickering_disk, UNREADABLE_DISK: Nemesis._unreadable_disk,
-    WALL_CLOCK: Nemesis._wall_clock, CLOCK_RATE: Nemesis._clock_rate, CLOCK_JUMP: Nemesis._clock_jump,
+    WALL_CLOCK: Nemesis._wall_clock, DRIFT: Nemesis._drift, REBOOT: Nemesis._reboot,
     WIPE: Nemesis._wipe, POWER: Nemesis._power, DAMAGE: Nemesis._damage,
 }  # fmt: skip

@@ -166,7 +166,8 @@ class Process:
         return self._clock_s + self.world.now * self._clock_rate
 
     def set_clock(self, rate: float = 1.0, ahead_s: float = 0.0) -> None:
-        """This host's monotonic clock goes so much faster from now on, and jumps ahead: it never goes back."""
+        """This host's monotonic clock goes so much faster from now on; and, if it is down, it comes up so far ahead or behind."""
+        assert not ahead_s or self.state == "down"
         self._clock_s += self.world.now * (self._clock_rate - rate) + ahead_s
         self._clock_rate = rate
         if self.state == "up":

@@ -27,8 +27,10 @@ from dynazmq.simulator.faults import (
     FULL_DISK,
     PASSING,
     POWER,
+    REBOOT,
     SLOW_DISK,
     UNREADABLE_DISK,
+    WALL_CLOCK,
     WIPE,
     Nemesis,
 )
@@ -36,7 +38,7 @@ from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix, Workload
 
 _LIMIT_S = 120.0
-_DISTURBS_HINTS = {CRASH, CRASH_ALL, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, DAMAGE}
+_DISTURBS_HINTS = {CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, DAMAGE}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +86,7 @@ class Plan:
         plan.every_s = random.choice((0.3, 0.7, 1.5))
         plan.lasting_s = random.choice((0.1, 0.5, 1.5))
         plan.stable_s = random.choice((0.1, 0.5, 1.5))
-        if not plan.one_clock:
+        if not plan.one_clock and WALL_CLOCK not in kinds:
             plan.faults += tuple(kind for kind in CLOCKS if random.random() < 0.5)
         if random.random() < 0.15 and not plan.conditions.duplication:
             # Of each kind at each node: some are refused. Not where frames come twice: the second copy of a put may be refused
