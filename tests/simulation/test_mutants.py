@@ -13,7 +13,7 @@ from dynazmq.simulator.simulation import run_seed
 MUST_BE_KNOWN = {
     "last_write_wins_in_puts", "return_a_context_of_more_than_was_shown", "ignore_contexts", "speak_before_commit",
     "repair_nothing_on_reads", "drop_one_of_three_siblings", "give_dots_again_after_a_lost_disk",
-    "acknowledge_hints_and_keep_none", "write_every_retry_anew",
+    "acknowledge_hints_and_keep_none", "write_every_retry_anew", "reap_tombstones_early",
 }  # fmt: skip
 """The bugs that the fault catalogue asks for by name."""
 

@@ -10,15 +10,17 @@ from dynazmq.dynamo.get import GetOp, Gets
 from dynazmq.dynamo.membership import Member, Membership
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Mend, MendReply
 from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import EMPTY, Siblings
-from dynazmq.simulator.faults import FULL_DISK, PAUSE, WIPE
+from dynazmq.simulator.faults import FULL_DISK, ISOLATE, PAUSE, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load
+from dynazmq.simulator.workload import Load, Mix
 
 _MANY_KEYS = Load(keys=40, requests=40)
+_DELETES = Load(clients=3, keys=8, requests=40, think_s=0.3, mix=Mix(put_blind=0.1, delete=4.0))
 _EXCHANGING = 150
 
 
@@ -67,6 +69,20 @@ def answer_a_mend_and_merge_nothing(patch: Patches) -> None:
 def take_what_differs_for_equal(patch: Patches) -> None:
     """All rows hash alike, so anti-entropy finds nothing."""
     patch.set(anti_entropy, "row_hash", lambda *_: 0)
+
+
+@mutant(
+    "I4", faults=(ISOLATE, PAUSE), nodes=3, anti_entropy_ms=_EXCHANGING, grace_ms=4500, load=_DELETES, every_s=0.5, lasting_s=3.0
+)
+def reap_tombstones_early(patch: Patches) -> None:
+    """A tombstone goes although somebody is away, who may hold what it covers."""
+
+    def ask(self: Retirement) -> None:
+        rows = [(row, state) for row, state in self._next_rows() if not versions.decode(state).values]
+        self._retire([(row, self._candidates.pop(row).hash, b"") for row, _ in rows])
+
+    patch.set(Retirement, "_ask", ask)
+    patch.set(Retirement, "_everybody_reachable", lambda _self: True)
 
 
 @mutant("I8")
