@@ -130,6 +130,8 @@ def simulate(
     seeds: Annotated[int | None, option("--seeds", help="How many (200).", metavar="N")] = None,
     seed: Annotated[int | None, option("--seed", help="The first one (1); without --seeds this one alone.", metavar="S")] = None,
     log: Annotated[bool, typer.Option("--log", help="Print every event.")] = False,
+    shrink: Annotated[bool, typer.Option("--shrink", help="Look for the least that still fails, of the first that did.")] = False,
+    mutant: Annotated[str, option("--mutant", help="Build in a known bug; or list, or all.", metavar="NAME")] = "",
     as_json: Json = False,
 ) -> Work:
     """Play clusters in virtual time while things go wrong, and check the promises.
@@ -137,14 +139,18 @@ def simulate(
     Each seed is one cluster: its nodes, clients and troubles are drawn from it, and it plays the same each time.
     Needs no running cluster and touches none. Exit code 10 when a promise was broken.
 
+    With --mutant a bug is built in on purpose, and seeds (40) are played until one shows it: exit code 0 when it was
+    caught, 10 when it was not.
+
     \b
     Example:  dynazmq simulate --seeds 200
+              dynazmq simulate --mutant all
     """
 
     def work() -> int:
         from dynazmq.cli.simulate import run
 
-        return run(seeds, seed, log=log, as_json=as_json)
+        return run(seeds, seed, log=log, as_json=as_json, mutant=mutant, shrink=shrink)
 
     return work
 

@@ -145,6 +145,8 @@ class Gets:
             except (StoreFailed, StateTooLarge):
                 self.on_refused(me, op.request_id)
             else:
+                if (op.at, op.message.bucket, op.message.key) in self._runtime.unproven:
+                    self._runtime.aborts.append((self._unread, op))
                 self._answered(op, me, state)
         if op.request_id in self._ops:
             self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
@@ -214,7 +216,9 @@ class Gets:
                 written.append([node_of(actor), counter, wall_ms])
         token = seal_context(merged.context, message.bucket, message.key, self._runtime.config.secret)
         # A copy of the list: a hedged replica may answer before this leaves.
-        self._runtime.send(op.client, GetReply(message.request_id, values, written, token, list(op.quorum.answered)))
+        reply = GetReply(message.request_id, values, written, token, list(op.quorum.answered))
+        otherwise = Failure(message.request_id, STORAGE, op.quorum.needed, 0, 0, "what was read could not be stored")
+        self._runtime.tell((op.at, message.bucket, message.key), op.client, reply, otherwise)
         self._runtime.counters["gets_ok"] += 1
         self._latency.get(self._runtime.now - op.started)
 
@@ -268,6 +272,13 @@ class Gets:
         required, alive = (r, len(copies.targets)) if len(copies.targets) < r else (pr, len(copies.reachable_primaries))
         what = "replicas" if required == r else "primaries"
         self._fail(client, request_id, UNAVAILABLE, required, alive, f"{required} {what} are needed, {alive} can be reached")
+
+    def _unread(self, op: GetOp) -> None:
+        """The own copy that this get has read was not stored: neither its client nor, by read repair, anybody else may see it."""
+        if not op.done:
+            self._end(op, STORAGE, "what was read could not be stored")
+        else:
+            self._ops.pop(op.request_id, None)
 
     def _end(self, op: GetOp, code: int, text: str) -> None:
         del self._ops[op.request_id]

@@ -99,7 +99,8 @@ class Hints:
 
     def states_of(self, place: int, bucket: str, key: bytes) -> list[bytes]:
         """What is kept of a key for anybody: a fallback answers reads with it."""
-        return [state for target in self.pending if (state := self._read(target, place, bucket, key))]
+        # A copy: a damaged hint that is found on the way is given up, and may have been the last for its target.
+        return [state for target in list(self.pending) if (state := self._read(target, place, bucket, key))]
 
     def lately(self, row: Row, within_s: float) -> bool:
         """Whether a hint for this key is here, or may have been during this time."""
@@ -113,6 +114,7 @@ class Hints:
             return self._runtime.store.read_hint(target, place, bucket, key) if target in self.pending else b""
         except DamagedRow:
             self._runtime.counters["rows_damaged"] += 1
+            self._runtime.counters["hints_dropped"] += 1  # read repair and anti-entropy bring what it held
             self._identity.new_epoch("a damaged hint was found")
             self._forget(target, place, bucket, key)
             return b""
@@ -154,7 +156,7 @@ class Hints:
                 continue
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
-            self._runtime.send(target, Handoff(request_id, bucket, key, state))
+            self._runtime.tell((place, bucket, key), target, Handoff(request_id, bucket, key, state), None)  # again after a while
             size += len(state)
             if size > _BATCH_BYTES:
                 break

@@ -206,6 +206,7 @@ class Node:
         """What the turn wants sent, by destination. Call it after the commit."""
         self.trees.committed()
         self.runtime.aborts.clear()  # what has been committed can no longer fail, though the turn's next round may
+        self.runtime.unproven.clear()
         outbox, self.runtime.outbox = self.runtime.outbox, {}
         return outbox
 
@@ -226,6 +227,7 @@ class Node:
         runtime = self.runtime
         runtime.counters["commits_failed"] += 1
         aborted, runtime.aborts = runtime.aborts, []
+        runtime.unproven.clear()
         before, runtime.outbox = runtime.outbox, {}
         for to, messages in before.items():
             for message in messages:

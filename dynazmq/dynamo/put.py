@@ -222,6 +222,7 @@ class Puts:
         op.request_id = request_id = next(self._runtime.request_ids)
         self._ops[request_id] = op
         self._runtime.aborts.append((self._not_stored, op))
+        self._runtime.unproven.add((op.at, message.bucket, message.key))
         budget_ms = int((op.deadline - self._runtime.now) * 1000)
         for node, stands_for in op.copies.targets:
             op.quorum.ask(node, not stands_for)
@@ -314,7 +315,8 @@ class Puts:
         self._runtime.counters["stand_ins"] += 1
         while op.spares:
             node = op.spares.pop()
-            if not self._failure.reachable(node) or node in op.stands_for:
+            # One that somebody stands in for gets that copy when the hint goes home: with another it would hold two.
+            if not self._failure.reachable(node) or node in op.stands_for or node in op.stands_for.values():
                 continue
             op.quorum.ask(node, primary=False)
             op.stands_for[node] = primary

@@ -77,6 +77,8 @@ class Recalls:
             self._known(recall, dot)
             return
         self._ops[recall.request_id] = recall
+        if (op.at, message.bucket, message.key) in self._runtime.unproven:
+            self._runtime.aborts.append((self._unread, recall))
         recall.never += sure
         recall.outstanding = {node for node, _ in op.copies.targets if node != name}
         budget_ms = int((op.deadline - self._runtime.now) * 1000)
@@ -107,6 +109,11 @@ class Recalls:
         recall.outstanding.discard(sender)
         self._settle(recall)
         return True
+
+    def _unread(self, recall: RecallOp) -> None:
+        """What was read here was not stored."""
+        if self._ops.pop(recall.request_id, None) is not None:
+            self._puts.refuse(recall.op, STORAGE, "what was read could not be stored")
 
     def _impatient(self, recall: RecallOp) -> None:
         if recall.request_id in self._ops:

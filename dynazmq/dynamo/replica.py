@@ -48,6 +48,7 @@ _UNDER_WAY_S = 0.2  # the age in a Recall is that of its sending
 _ACKNOWLEDGED_MAX = 256  # with one WriteReply
 _SCAN_ROWS_MAX = 4_000  # looked at for one page, whatever their bucket: a bounded turn
 _SCAN_KEYS_MAX = 2_000
+_NOT_STORED = "what was read could not be stored"
 
 
 class BadMessage(ValueError):
@@ -275,8 +276,9 @@ class Replica:
             self._runtime.counters["expired"] += 1
             return
         check_key(message.bucket, message.key)
-        state = self.read(place(message.bucket, message.key), message.bucket, message.key)
-        self._runtime.send(sender, ReadReply(message.request_id, state))
+        row = place(message.bucket, message.key), message.bucket, message.key
+        reply = ReadReply(message.request_id, self.read(*row))
+        self._runtime.tell(row, sender, reply, Refused(message.request_id, _NOT_STORED))
 
     def on_write(self, sender: Address, message: Write) -> None:
         if message.budget_ms <= 0:
@@ -315,7 +317,8 @@ class Replica:
         at = place(message.bucket, message.key)
         sure, dot, state = self.recall(at, message.bucket, message.key, message.write_id, message.age_ms)
         actor, counter = dot or ("", 0)
-        self._runtime.send(sender, RecallReply(message.request_id, sure, actor, counter, state))
+        reply = RecallReply(message.request_id, sure, actor, counter, state)
+        self._runtime.tell((at, message.bucket, message.key), sender, reply, Refused(message.request_id, _NOT_STORED))
 
     def on_handoff(self, sender: Address, message: Handoff) -> None:
         """A hint comes home. Refused when it is for a key that is not ours (W18)."""

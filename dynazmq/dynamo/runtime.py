@@ -63,7 +63,7 @@ class Store(Protocol):
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None: ...
 
     def hints(self, target: str, after: Row, limit: int) -> list[OwnRow]:
-        """The hints for a target behind `after`, in order; the state of a damaged one is None."""
+        """(place, bucket, key, state) of the hints for a target behind `after`, in order; the state of a damaged one is None."""
 
     def hint_counts(self) -> dict[str, int]:
         """target → number of hints."""
@@ -99,7 +99,7 @@ class Runtime:
 
     __slots__ = (
         "_due", "_ticks", "aborts", "config", "counters", "name", "notes", "now", "outbox", "random", "request_ids", "started",
-        "store", "wall_ms",
+        "store", "unproven", "wall_ms",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int) -> None:
@@ -115,6 +115,7 @@ class Runtime:
         self.request_ids = count(1)
         # What to undo if this turn's commit fails: called with their argument by Node.turn_failed.
         self.aborts: list[tuple[Callable[[Any], None], Any]] = []
+        self.unproven: set[Row] = set()  # rows to which this turn has given a dot, which is given for good by its commit only
         self._due: dict[int, list[tuple[Callable[[Any], None], Any]]] = {}  # tick → what is due then, in order of asking
         self._ticks: list[int] = []  # its keys, as a heap
 
@@ -125,6 +126,18 @@ class Runtime:
             self.outbox[to] = [message]
         else:
             box.append(message)
+
+    def tell(self, row: Row, to: Address, message: Message, otherwise: Message | None) -> None:
+        """Send what shows a row's state. If it shows a dot that this turn has given and the commit fails, `otherwise` is sent."""
+        self.send(to, message)
+        if self.unproven and row in self.unproven:
+            self.aborts.append((self._untell, (to, message, otherwise)))
+
+    def _untell(self, told: tuple[Address, Message, Message | None]) -> None:
+        to, message, otherwise = told
+        left = [each for each in self.outbox.pop(to, ()) if each is not message]
+        for each in [*left, otherwise] if otherwise is not None else left:
+            self.send(to, each)
 
     def note(self, text: str) -> None:
         """Something an operator should read; the driver logs it."""
@@ -152,5 +165,3 @@ class Runtime:
 
     def next_timer(self) -> float | None:
         return self._ticks[0] / _TICKS_PER_S if self._ticks else None
-
-

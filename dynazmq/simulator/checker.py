@@ -1,21 +1,21 @@
 """Whether the promises were kept (design 1; the numbers are those of the invariants in the fault catalogue).
 
-What is checked of a run that has ended, its faults over and the cluster settled:
+What is checked of a run whose faults are over and whose cluster has settled; watch.py has checked the rest on the way:
 
     I1  durability    each acknowledged write is on all its primaries, or something there covers it: a write whose writer was
-                      shown it, directly or by what it was shown. So is each that any read has shown, acknowledged or not (C9)
+                      shown it, directly or by what it was shown. So is each that any read has shown, acknowledged or not (C9).
+                      A tombstone may be gone, once it has done its work: when nothing that it covers is there
     I2  convergence   all primaries of a key hold the same bytes. With anti-entropy, without a read. In runs without it this is
                       asked for after every key was read at R = all; before that, hints alone must have made them equal unless a
                       node crashed or a disk failed (a coordinator that dies has nobody else to bring the rest of its copies)
     I4  no revival    what an effective write covers is gone
-    I5  antichain     no read shows a value beside one that covers it
-    I6  no invention  reads show what was put, and nothing that was reported as not attempted
+    I6  no invention  nothing that a read showed was reported as not attempted, then or later
     I7  freshness     with R + W > N and no fault at all, a read shows what was acknowledged before it, or what covers that
     I10 trees         each Merkle tree says what is on its node's disk
     I9  hints drain   and nothing stays under way at any node
-    I12 dots          no dot names two writes (history.py sees that at each commit)
-    I14 liveness      after the faults every read and write succeeds
-    I15 honesty       an acknowledged write is on as many disks as the acknowledgement says; what failed is on none
+    I13 bounded       deleted keys are forgotten, where that is on
+    I14 liveness      after the faults every read and write succeeds; in some runs first in a core of nodes, the rest being away
+    I15 honesty       what failed is on no disk
 
 One thing is counted, not forbidden (architecture.md, "Versions"): a write that has *two dots*, since its retry could not learn
 of its first try, may show once more beside what overwrote the other (`echoes`). Without faults that must not happen either.
@@ -31,6 +31,7 @@ from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.errors import DynazmqError
 from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
 from dynazmq.simulator.history import FAILED, OK, History, Op
+from dynazmq.simulator.watch import COLLECTED
 
 _ROUNDS = 5
 
@@ -43,30 +44,51 @@ class Checker:
         self._history: History = cluster.history
         self.broken: list[str] = []
         self.figures: Counter[str] = Counter()
-        self._shown: set[bytes] = set()
+        self.settled_s = 0.0  # from the end of the faults until all was at rest, and equal where that needs no read
+
+    def serves(self, core: list[str]) -> None:
+        """These nodes alone are healed, and the others stay away: every key can be read and written there (I14)."""
+        cluster = self._cluster
+        client = cluster.client("core", beside=core[0])
+        try:
+            cluster.settle(core)
+            for key in self._keys():
+                found = client.get(key)
+                client.put(key, f"of the core: {key}", found.context)
+            self.figures["served_by_a_core"] += 1
+        except (DynazmqError, Unsettled) as error:
+            self.broken.append(f"I14: {', '.join(core)} do not serve while the others are away: {error}")
+
+    def _keys(self) -> list[str]:
+        return sorted({op.key.decode() for op in self._history.ops})
 
     def judge(self, *, calm: bool, hints_suffice: bool, anti_entropy: bool = False, all_reads_fresh: bool = False) -> None:
         """After the faults. calm: there were none. hints_suffice: no process died and no disk failed."""
-        keys = sorted({op.key.decode() for op in self._history.ops})
+        keys, healed = self._keys(), self._cluster.world.now
         try:
             self._cluster.settle()
         except Unsettled as unsettled:
-            self.broken.append(f"I9/I14: {unsettled}")
+            self.figures["unsettled"] += 1
+            self.broken += [*self._history.broken, f"I9/I14: {unsettled}"]
             return
         if anti_entropy:
             self._exchange(keys)
+        self.settled_s = self._cluster.world.now - healed
         self._stale_before_reads(keys, hints_suffice or anti_entropy)
         self._converge(keys)
         if anti_entropy:
             self._trees()
         self._at_rest()
+        if self._cluster.grace_s:
+            self._forgotten(keys)
         self._reads(calm, all_reads_fresh)
         for key in keys:
             self._key(key)
         self._outcomes()
+        self.figures.update(self._cluster.watch.figures)
         if calm and self.figures["echoes"]:
             self.broken.append("I4: a write came back although nothing went wrong")
-        self.broken += self._history.broken
+        self.broken = self._history.broken + self.broken
 
     # --- convergence ------------------------------------------------------------------------------------------------------
 
@@ -77,7 +99,9 @@ class Checker:
         try:
             cluster.wait(lambda: all(cluster.equal(key) for key in keys), "anti-entropy has made all replicas equal")
         except Unsettled as unsettled:
-            self.broken.append(f"I2: {unsettled}")
+            self.figures["unsettled"] += 1
+            differing = [key for key in keys if not cluster.equal(key)]
+            self.broken.append(f"I2: {unsettled}; {differing} differ")
 
     def _trees(self) -> None:
         """Each tree says what is on the disk: never equal roots over unequal data, nor the reverse."""
@@ -99,7 +123,9 @@ class Checker:
         self.figures["healed_by_reads"] += len(stale)
         # A write with two dots may live on at one replica under the one while the others have overwritten it under the other.
         # Their contexts are equal, nobody owes anybody a hint, and the next meeting ends it (versions.py, law 3).
-        twice = {op.key.decode() for op in self._history.writes.values() if len(self._history.dots_of.get(op.write_id, ())) > 1}
+        twice = {op.key.decode() for op in self._history.writes.values() if self._history.rewritten(op.write_id)}
+        if hints_suffice:
+            self.figures["two_dots_apart"] += len(twice.intersection(stale))
         if hints_suffice and (stale := [key for key in stale if key not in twice]):
             self.broken.append(f"I2: hints alone did not make the primaries of {stale} equal")
 
@@ -129,8 +155,28 @@ class Checker:
         except (DynazmqError, Unsettled) as error:
             self.broken.append(f"I14: at rest: {error}")
         for node in cluster.nodes:
-            if refused := node.counters["messages_refused"] + node.counters["unsendable"]:
+            counted = node.process.counted
+            if refused := counted["messages_refused"] + counted["unsendable"]:
                 self.broken.append(f"{node} refused {refused} messages of its own kind")
+
+    def _forgotten(self, keys: list[str]) -> None:
+        """With everybody there and nothing new, deleted keys are forgotten: two rounds a grace apart, and one that failed."""
+        cluster = self._cluster
+        try:
+            for key in keys[::2]:
+                cluster.client("checker").delete(key)
+        except DynazmqError as error:
+            self.broken.append(f"I14: deleting at rest: {error}")
+        deleted = [key for key in keys if not cluster.primaries(key)[0].holds(key)]
+
+        def done() -> bool:
+            return not any(state for key in deleted for state in cluster.rows(key).values())
+
+        try:
+            cluster.wait(done, "deleted keys are forgotten", 4 * cluster.grace_s + SETTLE_S)
+        except Unsettled as unsettled:
+            left = [key for key in deleted if any(cluster.rows(key).values())]
+            self.broken.append(f"I13: {unsettled}; left of {left}")
 
     # --- what reads showed ------------------------------------------------------------------------------------------------
 
@@ -139,29 +185,15 @@ class Checker:
         for op in self._history.ops:
             by_key.setdefault(op.key, []).append(op)
             if op.kind == "get" and op.outcome == OK:
-                self._read(op)
+                for value in op.values:
+                    write = self._history.by_value.get((op.key, value))
+                    if write is not None and write.outcome == FAILED:
+                        self.broken.append(f"I6: {value!r} was reported as failed: {op}")
         if calm and all_reads_fresh:
             for ops in by_key.values():
                 for op in ops:
                     if op.kind == "get" and op.outcome == OK:
                         self._fresh(op, ops)
-
-    def _read(self, op: Op) -> None:
-        if len(set(op.values)) < len(op.values):
-            self.figures["false_siblings"] += 1
-            self.broken.append(f"I5: one value twice: {op}")
-        shown: list[Op] = []
-        for value in op.values:
-            write = self._history.by_value.get((op.key, value))
-            if write is None or write.outcome == FAILED:
-                self.broken.append(f"I6: {value!r} was {'never put' if write is None else 'reported as failed'}: {op}")
-            else:
-                shown.append(write)
-                self._shown.add(write.write_id)
-        for write in shown:
-            for other in shown:
-                if write.write_id in other.covers:
-                    self._revived(write, other, f"I5: {op}")
 
     def _fresh(self, read: Op, ops: list[Op]) -> None:
         seen = {write.write_id for value in read.values if (write := self._history.by_value.get((read.key, value)))}
@@ -177,16 +209,18 @@ class Checker:
         state = decode(next(iter(self._cluster.rows(key).values())))
         present = list(self._present(key, state))
         kept = {write.write_id for write in present}
+        effective = [op for op in self._history.writes.values() if op.key == key.encode() and self._took_effect(op, state, kept)]
         covered = frozenset[bytes]().union(*(write.covers for write in present))
-        effective = [op for op in self._history.writes.values() if op.key == key.encode() and self._took_effect(op, kept)]
+        # A delete that took effect covers what it covers, be its tombstone gone or not.
+        covered = covered.union(*(op.covers for op in effective if op.kind == "delete"))
         for write in effective:
-            if write.write_id not in kept and write.write_id not in covered:
+            if write.kind == "put" and write.write_id not in kept and write.write_id not in covered:
                 self.figures["lost"] += 1
                 self.broken.append(f"I1: lost: {write}")
         for write in present:
             for other in effective:
                 if write.write_id in other.covers:
-                    self._revived(write, other, "I4")
+                    self._cluster.watch.revived(write, other, "I4")
 
     def _present(self, key: str, state: Siblings) -> Iterator[Op]:
         seen: set[bytes] = set()
@@ -201,18 +235,19 @@ class Checker:
             seen.add(sibling.write_id)
             yield write
 
-    def _took_effect(self, op: Op, kept: set[bytes]) -> bool:
-        """Acknowledged, there in the end, or seen by somebody (and no disk forgot it since)."""
+    def _took_effect(self, op: Op, state: Siblings, kept: set[bytes]) -> bool:
+        """Acknowledged, there in the end, or seen by somebody (and no disk forgot it since). No get shows a tombstone: one whose
+        outcome is unknown took effect if the state has seen its dot, or if it was stored and may have been collected since."""
         if op.outcome == OK or op.write_id in kept:
             return True
-        return op.write_id in self._shown and not self._history.disks_lost
+        if op.kind == "delete":
+            dots = self._history.dots_of.get(op.write_id, set())
+            return any(state.context.covers(*dot) for dot in dots) or bool(dots and self._collected)
+        return op.write_id in self._history.seen and not self._history.lost(op.key)
 
-    def _revived(self, write: Op, by: Op, what: str) -> None:
-        if len(self._history.dots_of.get(write.write_id, ())) > 1:
-            self.figures["echoes"] += 1
-            return
-        self.figures["resurrected"] += 1
-        self.broken.append(f"{what}: {write} is there beside {by}, which covers it")
+    @property
+    def _collected(self) -> bool:
+        return any(node.process.counted[COLLECTED] for node in self._cluster.nodes)
 
     # --- what clients were told -------------------------------------------------------------------------------------------
 
@@ -226,4 +261,4 @@ class Checker:
                 self.broken.append(f"I15: reported as failed, and stored: {op}")
         self.figures["rewritten"] += sum(len(dots) > 1 for dots in self._history.dots_of.values())
         for node in self._cluster.nodes:
-            self.figures.update(node.counters)
+            self.figures.update(node.process.counted)

@@ -15,10 +15,11 @@ from dynazmq.client.core import ClientCore
 from dynazmq.client.requests import Options, Request, get_request, get_result, put_request, put_result
 from dynazmq.client.results import PutResult, Result
 from dynazmq.config import SIBLINGS
-from dynazmq.dynamo.messages import SetBucket
+from dynazmq.dynamo.messages import OVERLOADED, Failure, SetBucket
 from dynazmq.simulator.history import History, Op
 from dynazmq.simulator.network import Network
 from dynazmq.simulator.process import CLIENT
+from dynazmq.simulator.watch import Watch
 from dynazmq.simulator.world import World
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode_counted, open_frame
 
@@ -54,14 +55,19 @@ class Call:
 class Client:
     """One client process with one `ClientCore`."""
 
-    def __init__(self, world: World, network: Network, history: History, name: str, nodes: list[str], cluster_id: int) -> None:
+    def __init__(
+        self, world: World, network: Network, watch: Watch, name: str, nodes: list[str], cluster_id: int, one_clock: bool
+    ) -> None:
+        """one_clock: its monotonic clock is the nodes'."""
         self.world = world
         self.name = name
         self.alive = True
         self.waiting = 0
         self.frozen_since = math.inf
         self._network = network
-        self._history = history
+        self._one_clock = one_clock
+        self._watch = watch
+        self._history: History = watch.history
         self._random = world.random(f"client {name}")
         self.core = ClientCore([SCHEME + node for node in nodes], cluster_id, self._random, world.now)
         self._due = math.inf
@@ -137,6 +143,7 @@ class Client:
         request, op = call.request, call.op
         if op is not None:
             self._history.end(op, request.reply, request.error, request.sent, self.world.now)
+            self._watch.answered(op)
             self.world.record("ended", str(op.index), op.outcome, op.values, op.token)
         if call.then is not None:
             call.then()
@@ -147,6 +154,8 @@ class Client:
             messages = decode_body(body)
         except BadFrame:
             return
+        for message in messages:
+            self._watch.figures["overloaded"] += isinstance(message, Failure) and message.code == OVERLOADED
         self.core.receive(SCHEME + source, messages, self.world.now)
         self._drive()
 
@@ -160,7 +169,8 @@ class Client:
         core, now = self.core, self.world.now
         core.tick(now)
         while outbox := core.drain():
-            envelope = Envelope(FROM_CLIENT, core.view.cluster_id if core.view else 0, 0, 0, int(now * 1000))
+            sent_ms = int(now * 1000) if self._one_clock else (1 << 64) - 1  # which says nothing
+            envelope = Envelope(FROM_CLIENT, core.view.cluster_id if core.view else 0, 0, 0, sent_ms)
             for link, messages in outbox.items():
                 left = 0
                 for frame, count in encode_counted(envelope, messages):

@@ -13,7 +13,7 @@ client's call waits, in `run`, and in `settle`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
@@ -24,6 +24,7 @@ from dynazmq.simulator.disk import Backup
 from dynazmq.simulator.history import History
 from dynazmq.simulator.network import Conditions, Network
 from dynazmq.simulator.process import CLIENT, Process
+from dynazmq.simulator.watch import Limits, Watch
 from dynazmq.simulator.world import World
 from dynazmq.storage.base import RowKey
 
@@ -96,17 +97,22 @@ class NodeHandle:
         self.process.disk.restore(backup)
         self._cluster.history.disks_lost += 1
 
-    def lose_power(self) -> None:
-        """The machine goes down under sync=normal: the newest commits since `watch_power` are gone."""
+    def lose_power(self, *, all_since_the_checkpoint: bool = False) -> None:
+        """Its machine goes down. Under sync=normal the newest commits are gone, some number of them or all."""
         process = self.process
         process.crash()
-        process.disk.lose_power(self._cluster.world.random(f"power {self.name} {process.crashes}"))
-        self._cluster.history.disks_lost += 1
+        random = self._cluster.world.random(f"power {self.name} {process.crashes}")
+        lost = process.disk.lose_commits(1 << 30) if all_since_the_checkpoint else process.disk.lose_power(random)
+        self._cluster.history.disks_lost += lost > 0
 
-    def damage(self, key: str, bucket: str = DEFAULT_BUCKET) -> None:
-        """A bit of this key's row flips."""
-        self.process.disk.damage(*row_of(key, bucket))
-        self._cluster.history.disks_lost += 1
+    def damage(self, key: str, bucket: str = DEFAULT_BUCKET) -> bool:
+        """A bit flips in all that it holds of this key, its own row and its hints. Whether there was anything."""
+        at, disk = row_of(key, bucket), self.process.disk
+        hints = disk.damage_hints_of(*at)
+        if not disk.damage(*at) and not hints:
+            return False
+        self._cluster.history.rotted[at[2]] += 1
+        return True
 
     # --- looking at it ----------------------------------------------------------------------------------------------------
 
@@ -161,10 +167,14 @@ class Cluster:
         grace_ms: of retirement (config.Timing), longer than any request's timeout; 0: tombstones stay.
         """
         timing = timing or Timing(anti_entropy_interval_ms=anti_entropy_ms, retirement_grace_ms=grace_ms)
+        self.grace_s = timing.retirement_grace_ms / 1000
         self.world = World(seed, log)
         self.network = Network(self.world, conditions or Conditions())
         self.history = History(b"s" * 32)
+        # Each of a request's technique counts it: as a get, a put, a recall, and once for each try that was passed on.
+        self.watch = Watch(self.history, Limits(clock_entries=2 * nodes, in_flight=8 * max_in_flight))
         self.names = [f"n{i + 1}" for i in range(nodes)]
+        self._one_clock = one_clock
         self._clients: dict[str, Client] = {}
         random = self.world.random("cluster")
         self._cluster_id = random.getrandbits(64)
@@ -175,12 +185,12 @@ class Cluster:
                 endpoint=members[name], members=members, partitions=partitions, n=n, r=r, w=w, sync=sync,
                 max_in_flight=max_in_flight, timing=timing,
             )  # fmt: skip
-            clock_s = 0.0 if one_clock else random.random() * 1e6
-            self.history.processes[name] = Process(self.world, self.network, config, self.history, clock_s)
-        self._nodes = {name: NodeHandle(self, process) for name, process in self.history.processes.items()}
+            clock_s = 0.0 if one_clock else 10_000 + random.random() * 5_000
+            self.watch.processes[name] = Process(self.world, self.network, config, self.watch, clock_s)
+        self._nodes = {name: NodeHandle(self, process) for name, process in self.watch.processes.items()}
         for node in self.nodes:
             node.process.start()
-        self.wait(self._all_agree, "everybody sees everybody up")
+        self.wait(lambda: self._agree(self.names), "everybody sees everybody up")
 
     # --- who is there -----------------------------------------------------------------------------------------------------
 
@@ -196,7 +206,8 @@ class Cluster:
         if beside:
             self.network.beside[CLIENT + name] = str(beside)
         if name not in self._clients:
-            self._clients[name] = Client(self.world, self.network, self.history, name, self.names, self._cluster_id)
+            client = Client(self.world, self.network, self.watch, name, self.names, self._cluster_id, self._one_clock)
+            self._clients[name] = client
         return self._clients[name]
 
     def walk(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
@@ -249,36 +260,53 @@ class Cluster:
             return done()
 
         if not self.world.run_until(due, seconds) and not done():
-            raise Unsettled(f"after {seconds:g} s still not so: {what}; {self.unsettled()}")
+            raise Unsettled("; ".join(filter(None, (f"after {seconds:g} s still not so: {what}", self.unsettled()))))
 
-    def settle(self) -> None:
-        """All faults end; wait until everybody sees everybody, nothing is under way and no hint pends."""
+    def settle(self, core: Iterable[str] = ()) -> None:
+        """All faults end; wait until everybody sees everybody, nothing is under way and no hint pends.
+
+        core: these nodes alone, and the others are down: then nothing waits for them.
+        """
+        present = list(core) or self.names
         self.heal()
         for node in self.nodes:
             process = node.process
+            if node.name not in present:
+                process.crash()
+                continue
             process.crash_when, process.disk.fail_commits, process.disk.fail_reads = "", False, False
             process.disk.slow_s = 0.0
             process.wall_offset_ms = 0
+            process.set_clock()
             process.resume()
             node.revive()
-        self.wait(lambda: not self.unsettled(), "the cluster is at rest")
+        self.wait(lambda: not self.unsettled(present), "the cluster is at rest")
         self.run(_LAST_FRAMES_S)
 
-    def unsettled(self) -> str:
-        """What is not at rest yet; "" when all is."""
-        if not self._all_agree():
-            views = {node.name: {other: node.sees(other) for other in self.names} for node in self.nodes if node.process.alive}
+    def unsettled(self, core: Iterable[str] = ()) -> str:
+        """What is not at rest yet; "" when all is. core: who is there, by default everybody."""
+        present = list(core) or self.names
+        nodes = [self._nodes[name] for name in present]
+        if not self._agree(present):
+            views = {node.name: {other: node.sees(other) for other in self.names} for node in nodes if node.process.alive}
             return f"who is up: {views}"
-        hints = {node.name: n for node in self.nodes if (n := node.hints() + sum(node.process.node.hints.pending.values()))}
+        hints = {}
+        for node in nodes:
+            pending = node.process.node.hints.pending
+            if count := sum(node.hints(name) + pending.get(name, 0) for name in present):
+                hints[node.name] = count
         if hints:
             return f"hints pend, on disk or in memory: {hints}"
-        busy = {node.name: node.process.node.in_flight for node in self.nodes if node.process.node.in_flight}
+        busy = {node.name: node.process.node.in_flight for node in nodes if node.process.node.in_flight}
         return f"requests under way: {busy}" if busy else ""
 
-    def _all_agree(self) -> bool:
-        if any(node.process.state != "up" for node in self.nodes):
+    def _agree(self, present: list[str]) -> bool:
+        """Whether these are up, and each of them sees them up and nobody else."""
+        nodes = [self._nodes[name] for name in present]
+        if any(node.process.state != "up" for node in nodes):
             return False
-        return all(peer.state == "up" for node in self.nodes for peer in node.process.node.failure.peers.values())
+        peers = [(name, peer.state) for node in nodes for name, peer in node.process.node.failure.peers.items()]
+        return all((state == "up") == (name in present) for name, state in peers)
 
     # --- what is stored ---------------------------------------------------------------------------------------------------
 

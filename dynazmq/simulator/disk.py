@@ -1,34 +1,50 @@
 """A node's disk: `MemoryStorage` and what can befall it beyond a crash.
 
-A commit is safe from the death of its process. From a loss of power it is safe with sync=full only: with sync=normal the commits
-since the last checkpoint may be lost, newest first (S2), and the disk keeps what it needs to go back to that point.
+A commit is safe from the death of its process. From a loss of power it is safe with sync=full only. With sync=normal it is in the
+operating system's hands until the next checkpoint, and what a loss of power leaves is a prefix of the commits since then (S2):
+SQLite's WAL is a log whose frames are chained by checksums, so the newest are lost first, and one that is torn in the middle
+counts as never written, with all behind it. The disk keeps what it needs to undo them.
+
+Bits rot in rows and in hints (`damage`, `damage_hints_of`): what is damaged is found when it is read and is never returned.
 """
 
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
-from dynazmq.dynamo.runtime import OwnRow, StoreFailed
+from dynazmq.dynamo.runtime import DamagedRow, OwnRow, StoreFailed
 from dynazmq.dynamo.versions import decode
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.memory import MemoryStorage
 
-Backup = tuple[dict[RowKey, bytes], dict[tuple[str, int, str, bytes], bytes], dict[str, bytes]]
+HintKey = tuple[str, int, str, bytes]
+Backup = tuple[dict[RowKey, bytes], dict[HintKey, bytes], dict[str, bytes]]
+
+_CHECKPOINT_EVERY = 64
+"""Commits. The real store's checkpoints come by size; what matters is that some commits are synced and some are not."""
 
 
 class Disk(MemoryStorage):
     """Survives its node. `slow_s` is added to each commit by whoever drives the node."""
 
-    def __init__(self) -> None:
+    def __init__(self, sync: str = "full") -> None:
         super().__init__()
         self.fail_reads = False
         self.slow_s = 0.0
-        self._checkpoints: list[Backup] | None = None
+        self._sync = sync
+        self._undo: list[tuple[dict[Any, bytes | None], ...]] = []  # of each commit that is not synced: what was there before
+        self._damaged_hints: set[HintKey] = set()
+        self._home: set[HintKey] = set()  # hints that this turn deleted, be there new ones in their place or not
 
     @property
     def dirty(self) -> bool:
         """Whether a commit would write a row or a hint."""
         return bool(self._new_rows or self._new_hints)
+
+    @property
+    def _stores(self) -> tuple[dict[Any, bytes], ...]:
+        return self._rows, self._hints, self._meta
 
     def _check_readable(self) -> None:
         if self.fail_reads:
@@ -40,11 +56,18 @@ class Disk(MemoryStorage):
 
     def read_hint(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
         self._check_readable()
+        at = (target, place, bucket, key)
+        if at in self._damaged_hints and at not in self._new_hints:
+            raise DamagedRow(f"hint for {target}: {bucket}/{key!r}")
         return super().read_hint(target, place, bucket, key)
 
     def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         self._check_readable()
-        return super().hints(target, after, limit)
+        found = super().hints(target, after, limit)
+        if not self._damaged_hints:
+            return found
+        lost = {hint for hint in self._damaged_hints if hint not in self._new_hints}
+        return [(*hint[:3], None if (target, *hint[:3]) in lost else hint[3]) for hint in found]
 
     def hint_counts(self) -> dict[str, int]:
         self._check_readable()
@@ -53,6 +76,14 @@ class Disk(MemoryStorage):
     def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         self._check_readable()
         return super().rows(first, last, after, limit)
+
+    def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
+        super().delete_hint(target, place, bucket, key)
+        self._home.add((target, place, bucket, key))
+
+    def rollback(self) -> None:
+        super().rollback()
+        self._home = set()
 
     def key_count(self) -> int:
         self._check_readable()
@@ -64,19 +95,24 @@ class Disk(MemoryStorage):
 
     # --- looking at it, past the node -------------------------------------------------------------------------------------
 
-    def uncommitted(self) -> dict[RowKey, bytes]:
-        """States that the next commit would write, hints among them."""
-        hints = {(place, bucket, key): state for (_, place, bucket, key), state in self._new_hints.items() if state}
-        return {**hints, **self._new_rows}
+    def changes(self) -> list[tuple[bytes, bytes, bytes]]:
+        """(key, state before, state after) of each row and hint that the next commit would write; b"" for none.
 
-    def hint_states(self) -> dict[tuple[str, int, str, bytes], bytes]:
+        What was damaged counts as nothing: it had been lost before. So does a hint that went home in this turn.
+        """
+        rows = [(at[2], b"" if at in self._damaged else self._rows.get(at, b""), state) for at, state in self._new_rows.items()]
+        gone = self._damaged_hints | self._home
+        hints = [(at[3], b"" if at in gone else self._hints.get(at, b""), state) for at, state in self._new_hints.items()]
+        return rows + hints
+
+    def hint_states(self) -> dict[HintKey, bytes]:
         """All committed hints: (target, place, bucket, key) → state."""
         return dict(self._hints)
 
     def holds(self, at: RowKey, write_id: bytes, dots: set[tuple[str, int]]) -> bool:
         """Whether a committed row or hint for this key has this write, or has seen it."""
         states = [self._rows.get(at, b"")]
-        states += [state for (_, *row), state in self._hints.items() if tuple(row) == at]
+        states += [state for hint, state in self._hints.items() if hint[1:] == at and hint not in self._damaged_hints]
         if at in self._damaged:
             states[0] = b""
         for state in map(decode, states):
@@ -89,10 +125,57 @@ class Disk(MemoryStorage):
     # --- what can befall it -----------------------------------------------------------------------------------------------
 
     def commit(self) -> int:
+        before = None
+        if self._sync != "full" and (self._new_rows or self._new_hints or self._new_meta) and not self.fail_commits:
+            new: tuple[dict[Any, bytes], ...] = (self._new_rows, self._new_hints, self._new_meta)
+            before = tuple({at: stored.get(at) for at in some} for stored, some in zip(self._stores, new, strict=True))
+        new_hints = self._new_hints
         written = super().commit()
-        if written and self._checkpoints is not None:
-            self._checkpoints.append(self.backup())
+        self._damaged_hints.difference_update(new_hints)
+        if before is not None:
+            self._undo.append(before)
+            if len(self._undo) >= _CHECKPOINT_EVERY:
+                self.checkpoint()
         return written
+
+    def checkpoint(self) -> None:
+        """What has been committed is synced: it outlives a loss of power."""
+        self._undo.clear()
+
+    def harden(self) -> None:
+        self.checkpoint()
+
+    def watch_power(self) -> None:
+        """For stories: from here on commits are in the operating system's hands alone."""
+        self.checkpoint()
+
+    def lose_power(self, random: Random) -> int:
+        """Some number of the newest commits that were not synced are gone; how many."""
+        return self.lose_commits(random.randint(0, len(self._undo)))
+
+    def lose_commits(self, count: int) -> int:
+        self.rollback()
+        count = min(count, len(self._undo))
+        for _ in range(count):
+            for stored, before in zip(self._stores, self._undo.pop(), strict=True):
+                for at, state in before.items():
+                    if state is None:
+                        stored.pop(at, None)
+                    else:
+                        stored[at] = state
+        self._undo.clear()  # what is left has outlived it
+        return count
+
+    def damage_hints_of(self, place: int, bucket: str, key: bytes) -> bool:
+        """A bit flips in what is kept here of this key for others, if anything is."""
+        found = {hint for hint in self._hints if hint[1:] == (place, bucket, key)}
+        self._damaged_hints |= found
+        return bool(found)
+
+    def wipe(self) -> None:
+        super().wipe()
+        self._undo.clear()
+        self._damaged_hints.clear()
 
     def backup(self) -> Backup:
         """A copy of what is committed."""
@@ -100,21 +183,5 @@ class Disk(MemoryStorage):
 
     def restore(self, backup: Backup) -> None:
         """An operator puts back an old copy (S10)."""
-        self.rollback()
-        self._damaged, self._damaged_hints = set(), set()
+        self.wipe()
         self._rows, self._hints, self._meta = (dict(part) for part in backup)  # type: ignore[assignment]
-
-    def harden(self) -> None:
-        """What is committed is synced with it."""
-        if self._checkpoints is not None:
-            self._checkpoints = [self.backup()]
-
-    def watch_power(self) -> None:
-        """From now on commits are in the operating system's hands alone."""
-        self._checkpoints = [self.backup()]
-
-    def lose_power(self, random: Random) -> None:
-        """The newest commits since `watch_power` are gone, some number of them."""
-        assert self._checkpoints is not None
-        self.restore(random.choice(self._checkpoints))
-        self._checkpoints = None

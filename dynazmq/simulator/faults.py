@@ -1,8 +1,13 @@
 """What goes wrong in a run, drawn from its seed.
 
 A `Nemesis` starts a fault now and then, each for a while, and ends it again. Which kinds there are at all is drawn for the run
-(swarm testing: runs with everything at once all look alike). Losing what a disk held, be it the whole disk, the newest commits or
-one row, happens at most once in a run: promise 1 holds while fewer than W disks are lost, and a run's writes ask for W = 2 then.
+(swarm testing: runs with everything at once all look alike). The network has one shape at a time, and keeps each, whole or torn,
+for a while at least: what changes faster than anybody notices shows nothing.
+
+What a disk forgets is limited by promise 1, which holds while fewer than W copies are lost, and runs that lose any write at W = 2
+or more. A whole disk, or the newest commits, go at most once in a run (`lossy_max`). Bits rot as often as there is time for, but
+by an atlas: for each key the same W - 1 nodes at most, so several rows of one node may rot, and one row on each of several nodes,
+and of every acknowledged write a copy is out of reach.
 
 An old copy of a disk that is put back is not among them: a node learns of that from its peers, and until it has, it may give a
 dot twice (identity.py). There is a scenario for it.
@@ -11,36 +16,60 @@ dot twice (identity.py). There is a scenario for it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT
+from dynazmq.simulator.shapes import SHAPES, Link, both_ways
 
-CRASH, CRASH_ALL, PAUSE, SPLIT, ISOLATE, ONE_WAY, SLOW_NODE = (
-    "crash", "crash all", "pause", "split", "isolate", "one way", "slow node",
-)  # fmt: skip
-SLOW_DISK, FULL_DISK, UNREADABLE_DISK, WALL_CLOCK = "slow disk", "full disk", "unreadable disk", "wall clock"
+CRASH, CRASH_ALL, PAUSE = "crash", "crash all", "pause"
+SPLIT, ISOLATE, ONE_WAY, BRIDGE, RING, SWIZZLE = "split", "isolate", "one way", "bridge", "ring", "swizzle"
+SLOW_NODE, BAD_LINK, CLOG = "slow node", "bad link", "clog"
+SLOW_DISK, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK = "slow disk", "full disk", "flickering disk", "unreadable disk"
+WALL_CLOCK, DRIFT, REBOOT = "wall clock", "drift", "reboot"
 WIPE, POWER, DAMAGE = "wipe", "power", "damage"
 
-PASSING = (CRASH, CRASH_ALL, PAUSE, SPLIT, ISOLATE, ONE_WAY, SLOW_NODE, SLOW_DISK, FULL_DISK, UNREADABLE_DISK, WALL_CLOCK)
+PASSING = (
+    CRASH, CRASH_ALL, PAUSE, SPLIT, ISOLATE, ONE_WAY, SLOW_NODE, SLOW_DISK, FULL_DISK, UNREADABLE_DISK, WALL_CLOCK,
+    BRIDGE, RING, SWIZZLE, BAD_LINK, CLOG, FLICKERING_DISK,
+)  # fmt: skip
 """Nothing that was committed is lost by these."""
 
+CLOCKS = (DRIFT, REBOOT)
+"""Of monotonic clocks, where each host has its own. While a host is up its clock drifts (gate.py says how much is allowed) and
+does not jump; each boot begins anew."""
+
 LOSSY = (WIPE, POWER, DAMAGE)
-"""A disk forgets something: once in a run."""
+"""A disk forgets something."""
+
+_BOOT_S = 1.5
+
+End = Callable[[], None]
 
 
 class Nemesis:
     """Injects faults of these kinds until `stop`."""
 
-    def __init__(self, cluster: Cluster, kinds: tuple[str, ...], keys: list[str], every_s: float, lasting_s: float) -> None:
+    def __init__(
+        self, cluster: Cluster, kinds: tuple[str, ...], keys: list[str], every_s: float, lasting_s: float, *,
+        stable_s: float = 0.0, lossy_max: int = 1, copies_max: int = 1,
+    ) -> None:  # fmt: skip
+        """stable_s: the least time for which the network stays as it is. copies_max: of a key, that bit rot may reach: W - 1."""
         self.injected: dict[str, int] = {}
         self._cluster = cluster
         self._world = cluster.world
         self._random: Random = cluster.world.random("nemesis")
         self._kinds = list(kinds)
-        self._keys = keys
         self._every_s = every_s
         self._lasting_s = lasting_s
+        self._stable_s = stable_s
+        self._torn = False
+        self._whole_since = 0.0
+        self._lossy_left = lossy_max
+        random = cluster.world.random("atlas")
+        self._atlas = [(key, name) for key in keys for name in random.sample(cluster.names, copies_max)] if copies_max else []
         self._stopped = not kinds
         self._next()
 
@@ -48,36 +77,39 @@ class Nemesis:
         self._stopped = True
 
     def _next(self) -> None:
-        self._world.at(self._world.now + self._random.expovariate(1.0) * self._every_s, self._strike)
+        self._later(self._random.expovariate(1.0) * self._every_s, self._strike)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Unless the faults are over by then: settling ends what is left of them."""
+
+        def due() -> None:
+            if not self._stopped:
+                action()
+
+        self._world.at(self._world.now + seconds, due)
 
     def _strike(self) -> None:
-        if self._stopped:
-            return
         kind = self._random.choice(self._kinds)
-        end = _FAULTS[kind](self, self._somebody())
+        end = self._tear(kind) if kind in SHAPES else _FAULTS[kind](self, self._random.choice(self._cluster.nodes))
         if end is not None:
             self.injected[kind] = self.injected.get(kind, 0) + 1
             self._world.record("fault", kind)
-            self._world.at(self._world.now + self._random.expovariate(1.0) * self._lasting_s, self._end, end)
-        if kind in LOSSY and end is not None:
-            self._kinds = [kind for kind in self._kinds if kind not in LOSSY]
+            least_s = self._stable_s if kind in SHAPES else 0.0
+            self._later(least_s + self._random.expovariate(1.0) * self._lasting_s, end)
+            if kind in (WIPE, POWER):
+                self._lossy_left -= 1
+                if not self._lossy_left:
+                    self._kinds = [kind for kind in self._kinds if kind not in (WIPE, POWER)]
         if self._kinds:
             self._next()
 
-    def _end(self, end: Callable[[], None]) -> None:
-        if not self._stopped:  # settling ends it otherwise
-            end()
-
-    def _somebody(self) -> NodeHandle:
-        return self._random.choice(self._cluster.nodes)
-
     # --- processes --------------------------------------------------------------------------------------------------------
 
-    def _crash(self, node: NodeHandle) -> Callable[[], None] | None:
+    def _crash(self, node: NodeHandle) -> End | None:
         node.crash(self._random.choice(("", BEFORE_COMMIT, AFTER_COMMIT, AMID_SENDING)))
         return node.revive
 
-    def _crash_all(self, _node: NodeHandle) -> Callable[[], None] | None:
+    def _crash_all(self, _node: NodeHandle) -> End | None:
         nodes = self._cluster.nodes
         for node in nodes:
             node.crash()
@@ -88,75 +120,163 @@ class Nemesis:
 
         return restart
 
-    def _pause(self, node: NodeHandle) -> Callable[[], None] | None:
+    def _pause(self, node: NodeHandle) -> End | None:
         node.pause()
         return node.resume
 
     # --- the network ------------------------------------------------------------------------------------------------------
 
-    def _split(self, _node: NodeHandle) -> Callable[[], None] | None:
-        nodes = self._cluster.nodes
-        self._random.shuffle(nodes)
-        middle = self._random.randrange(1, len(nodes))
-        self._cluster.partition(nodes[:middle], nodes[middle:])
-        return self._cluster.heal
+    def _may_tear(self) -> bool:
+        return not self._torn and self._world.now >= self._whole_since + self._stable_s
 
-    def _isolate(self, node: NodeHandle) -> Callable[[], None] | None:
-        self._cluster.partition([node], [other for other in self._cluster.nodes if other is not node])
-        return self._cluster.heal
-
-    def _one_way(self, node: NodeHandle) -> Callable[[], None] | None:
-        other = self._somebody()
-        if other is node:
+    def _tear(self, shape: str) -> End | None:
+        """Cut the network into a shape."""
+        links = SHAPES[shape](self._cluster.names, self._random) if self._may_tear() else []
+        if not links:
             return None
-        self._cluster.cut(node, other)
-        return self._cluster.heal
+        self._torn = True
+        self._cut(links)
 
-    def _slow_node(self, node: NodeHandle) -> Callable[[], None] | None:
+        def end() -> None:
+            self._mend(links)
+            self._whole()
+
+        return end
+
+    def _whole(self) -> None:
+        self._torn, self._whole_since = False, self._world.now
+
+    def _cut(self, links: list[Link]) -> None:
+        for link in links:
+            self._cluster.network.cut(*link)
+
+    def _mend(self, links: list[Link]) -> None:
+        for link in links:
+            self._cluster.network.mend(*link)
+
+    def _swizzle(self, _node: NodeHandle) -> End | None:
+        """Nodes are cut off one after the other, and come back in another order."""
+        if not self._may_tear():
+            return None
+        self._torn = True
+        names = self._cluster.names
+        apart = self._random.sample(names, self._random.randint(2, len(names)))
+        pause_s = max(self._stable_s, 0.2)
+        for i, name in enumerate(apart):
+            links = both_ways([name], [other for other in names if other != name])
+            self._later(i * pause_s, partial(self._cut, links))
+
+        def end() -> None:
+            self._random.shuffle(apart)
+            for i, name in enumerate(apart):
+                # What is between it and one who is still away is cut until that one is back.
+                away = set(apart[i + 1 :])
+                links = both_ways([name], [other for other in names if other != name and other not in away])
+                self._later(i * pause_s, partial(self._mend, links))
+            self._later(len(apart) * pause_s, self._whole)
+
+        whole_s = len(apart) * pause_s
+        return lambda: self._later(whole_s, end)
+
+    def _slow_node(self, node: NodeHandle) -> End | None:
         self._cluster.slow(node, self._random.choice((0.01, 0.05, 0.3, 1.0)))
         return lambda: self._cluster.slow(node, 0.0)
 
+    def _link(self) -> Link:
+        source, target = self._random.sample(self._cluster.names, 2)
+        return source, target
+
+    def _bad_link(self, _node: NodeHandle) -> End | None:
+        """One direction of one link has a weather of its own."""
+        network, random, link = self._cluster.network, self._random, self._link()
+        weather = Conditions(
+            delay_s=random.choice((0.0005, 0.02, 0.3)),
+            jitter_s=random.choice((0.0005, 0.02, 0.3)),
+            loss=random.choice((0.0, 0.3, 0.8)),
+            duplication=random.choice((0.0, 0.5)),
+            reordering=random.random() < 0.5,
+        )
+        network.spoil(*link, weather)
+        return lambda: network.restore(*link)
+
+    def _clog(self, _node: NodeHandle) -> End | None:
+        network, link = self._cluster.network, self._link()
+        network.clog(*link, self._random.choice((2, 20, 1000)))
+        return lambda: network.unclog(*link)
+
     # --- disks and clocks -------------------------------------------------------------------------------------------------
 
-    def _slow_disk(self, node: NodeHandle) -> Callable[[], None] | None:
+    def _slow_disk(self, node: NodeHandle) -> End | None:
         node.process.disk.slow_s = self._random.choice((0.02, 0.2, 1.0))
         return lambda: setattr(node.process.disk, "slow_s", 0.0)
 
-    def _full_disk(self, node: NodeHandle) -> Callable[[], None] | None:
+    def _full_disk(self, node: NodeHandle) -> End | None:
         node.process.disk.fail_commits = True
         return lambda: setattr(node.process.disk, "fail_commits", False)
 
-    def _unreadable_disk(self, node: NodeHandle) -> Callable[[], None] | None:
+    def _flickering_disk(self, node: NodeHandle) -> End | None:
+        """Full, and again not, as others on it write and delete."""
+        disk, over = node.process.disk, False
+
+        def flip() -> None:
+            disk.fail_commits = not over and not disk.fail_commits
+            if not over:
+                self._later(self._random.expovariate(1.0) * 0.03, flip)
+
+        def end() -> None:
+            nonlocal over
+            over = True
+            disk.fail_commits = False
+
+        flip()
+        return end
+
+    def _unreadable_disk(self, node: NodeHandle) -> End | None:
         node.process.disk.fail_reads = True
         return lambda: setattr(node.process.disk, "fail_reads", False)
 
-    def _wall_clock(self, node: NodeHandle) -> Callable[[], None] | None:
+    def _wall_clock(self, node: NodeHandle) -> End | None:
         node.process.wall_offset_ms = self._random.choice((-1, 1)) * self._random.randrange(31_536_000_000)
         return lambda: setattr(node.process, "wall_offset_ms", 0)
 
+    def _drift(self, node: NodeHandle) -> End | None:
+        node.process.set_clock(rate=self._random.choice((0.9999, 1.0001)))
+        return node.process.set_clock
+
+    def _reboot(self, node: NodeHandle) -> End | None:
+        """With the wall clock right again: by an incarnation that is hardly higher, no peer knows another boot (gate.py)."""
+        node.crash()
+        node.process.wall_offset_ms = 0
+        node.process.set_clock(ahead_s=self._random.choice((-1, 1)) * self._random.choice((0.1, 10.0, 1000.0)))
+        return lambda: self._later(_BOOT_S, node.revive)
+
     # --- what a disk forgets ----------------------------------------------------------------------------------------------
 
-    def _wipe(self, node: NodeHandle) -> Callable[[], None] | None:
+    def _wipe(self, node: NodeHandle) -> End | None:
+        """A new disk, or a new machine, whose clock may not be set yet."""
         node.wipe()
+        if self._random.random() < 0.5:
+            node.process.wall_offset_ms = -self._random.randrange(31_536_000_000)
         return node.revive
 
-    def _power(self, node: NodeHandle) -> Callable[[], None] | None:
-        """Commits are in the system's hands for a while, then the power goes."""
-        node.process.disk.watch_power()
-        return lambda: self._lose_power(node)
-
-    def _lose_power(self, node: NodeHandle) -> None:
+    def _power(self, node: NodeHandle) -> End | None:
         node.lose_power()
-        self._world.at(self._world.now + 0.3, self._end, node.revive)
+        return node.revive
 
-    def _damage(self, node: NodeHandle) -> Callable[[], None] | None:
-        node.damage(self._random.choice(self._keys))
-        return lambda: None
+    def _damage(self, _node: NodeHandle) -> End | None:
+        """A few places of the atlas where there is anything."""
+        few = left = self._random.randint(1, 3)
+        for key, name in self._random.sample(self._atlas, len(self._atlas)):
+            left -= self._cluster.node(name).damage(key)
+            if not left:
+                break
+        return (lambda: None) if left < few else None
 
 
-_FAULTS: dict[str, Callable[[Nemesis, NodeHandle], Callable[[], None] | None]] = {
-    CRASH: Nemesis._crash, CRASH_ALL: Nemesis._crash_all, PAUSE: Nemesis._pause, SPLIT: Nemesis._split,
-    ISOLATE: Nemesis._isolate, ONE_WAY: Nemesis._one_way, SLOW_NODE: Nemesis._slow_node, SLOW_DISK: Nemesis._slow_disk,
-    FULL_DISK: Nemesis._full_disk, UNREADABLE_DISK: Nemesis._unreadable_disk, WALL_CLOCK: Nemesis._wall_clock,
+_FAULTS: dict[str, Callable[[Nemesis, NodeHandle], End | None]] = {
+    CRASH: Nemesis._crash, CRASH_ALL: Nemesis._crash_all, PAUSE: Nemesis._pause, SWIZZLE: Nemesis._swizzle,
+    SLOW_NODE: Nemesis._slow_node, BAD_LINK: Nemesis._bad_link, CLOG: Nemesis._clog, SLOW_DISK: Nemesis._slow_disk,
+    FULL_DISK: Nemesis._full_disk, FLICKERING_DISK: Nemesis._flickering_disk, UNREADABLE_DISK: Nemesis._unreadable_disk,
+    WALL_CLOCK: Nemesis._wall_clock, DRIFT: Nemesis._drift, REBOOT: Nemesis._reboot,
     WIPE: Nemesis._wipe, POWER: Nemesis._power, DAMAGE: Nemesis._damage,
 }  # fmt: skip

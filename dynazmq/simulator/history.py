@@ -1,4 +1,4 @@
-"""What happened, for the checker: every request of a client with its outcome, and every dot that a node made durable.
+"""What happened, for the checkers: every request of a client with its outcome, and every dot that a node made durable.
 
 Values are unique and each write has its own write id, so that a write can be told anywhere: in an answer by its value, on a
 disk by its id. What a context covers is recorded as the writes that its holder was shown (`covers`), and not as the dots in its
@@ -7,12 +7,12 @@ token: a token that covers more than was shown would silently overwrite what its
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from dynazmq.dynamo.messages import GetReply, PutReply
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import Context, Dot, decode, open_context
+from dynazmq.dynamo.versions import Context, Dot, open_context
 from dynazmq.errors import (
     DynazmqError,
     InvalidRequest,
@@ -20,7 +20,6 @@ from dynazmq.errors import (
     StorageError,
     Unavailable,
 )
-from dynazmq.simulator.process import Process
 
 PENDING, OK, FAILED, UNKNOWN = "pending", "ok", "failed", "unknown"
 _NOTHING_HAPPENED = (InvalidRequest, Overloaded, StorageError, Unavailable)
@@ -41,6 +40,8 @@ class Op:
     needed: int = 0  # copies, until it may be acknowledged
     covers: frozenset[bytes] = frozenset()  # write ids that its context's holder was shown, and what those replaced
     given: bytes = b""  # the context's token
+    acked: tuple[str, ...] = ()  # who acknowledged it; stand-ins beside whom they stand in for
+    stand_ins: tuple[str, ...] = ()
     ended: float = -1.0
     outcome: str = PENDING
     error: str = ""
@@ -58,7 +59,7 @@ class Op:
 
 @dataclass(slots=True)
 class History:
-    """A run's record. It sees committed states and answers as they pass (`process.Witness`)."""
+    """A run's record."""
 
     secret: bytes
     ops: list[Op] = field(default_factory=list)
@@ -67,10 +68,12 @@ class History:
     dots: dict[tuple[bytes, str, int], bytes] = field(default_factory=dict)  # (key, actor, counter) → write id
     dots_of: dict[bytes, set[Dot]] = field(default_factory=dict)  # write id → its dots; several if a retry was written anew
     tombstones: dict[bytes, list[Op]] = field(default_factory=dict)  # key → its deletes
+    covered_by: dict[bytes, list[Op]] = field(default_factory=dict)  # write id → the writes whose context covers it
     shown: dict[tuple[str, bytes], frozenset[bytes]] = field(default_factory=dict)  # (client, token) → write ids it was shown
+    seen: set[bytes] = field(default_factory=set)  # write ids that some get has found
     broken: list[str] = field(default_factory=list)  # promises seen broken on the way
     disks_lost: int = 0
-    processes: dict[str, Process] = field(default_factory=dict)
+    rotted: Counter[bytes] = field(default_factory=Counter)  # key → how often a copy of it was damaged
 
     # --- clients ----------------------------------------------------------------------------------------------------------
 
@@ -84,6 +87,8 @@ class History:
                 self.by_value[op.key, op.value] = op
             else:
                 self.tombstones.setdefault(op.key, []).append(op)
+            for covered in op.covers:
+                self.covered_by.setdefault(covered, []).append(op)
         self.ops.append(op)
         return op
 
@@ -98,8 +103,8 @@ class History:
             op.values = tuple(reply.values)
             self._show(op, [self.by_value.get((op.key, value)) for value in op.values])
         elif isinstance(reply, PutReply):
+            op.acked, op.stand_ins = tuple(reply.acked), tuple(node for node, _ in reply.stand_ins)
             self._show(op, [op])
-            self._check_copies(op, reply)
 
     def _covered(self, client: str, token: bytes) -> frozenset[bytes]:
         """What the holder of a context was shown: this client, or whoever passed the context on to it."""
@@ -123,23 +128,12 @@ class History:
     def context_of(self, token: bytes, bucket: str, key: bytes) -> Context:
         return open_context(token, bucket, key, self.secret)
 
-    # --- nodes ------------------------------------------------------------------------------------------------------------
+    # --- disks ------------------------------------------------------------------------------------------------------------
 
-    def committing(self, process: Process) -> None:
-        """What this turn is about to make durable: no dot may ever name two writes (I12)."""
-        if not process.disk.dirty or process.disk.fail_commits:
-            return
-        for (_, _, key), state in process.disk.uncommitted().items():
-            for sibling in decode(state).live:
-                known = self.dots.setdefault((key, sibling.actor, sibling.counter), sibling.write_id)
-                if known != sibling.write_id:
-                    self.broken.append(f"I12: dot {sibling.dot} of {key!r} names two writes")
-                self.dots_of.setdefault(sibling.write_id, set()).add(sibling.dot)
+    def lost(self, key: bytes) -> int:
+        """How many copies of a key a disk may have forgotten so far."""
+        return self.disks_lost + self.rotted[key]
 
-    def _check_copies(self, op: Op, reply: PutReply) -> None:
-        """As many disks hold the write, or have seen it, as its acknowledgement says (I15). Hints may have moved meanwhile."""
-        at = (place(op.bucket, op.key), op.bucket, op.key)
-        dots = self.dots_of.get(op.write_id, set())
-        copies = sum(process.disk.holds(at, op.write_id, dots) for process in self.processes.values())
-        if copies + self.disks_lost < len(reply.acked) or len(set(reply.acked)) < op.needed:
-            self.broken.append(f"I15: {reply.acked} are said to hold {op}, {copies} disks do, {op.needed} were asked for")
+    def rewritten(self, write_id: bytes) -> bool:
+        """Whether a write has two dots, since a retry of it could not learn of its first try."""
+        return len(self.dots_of.get(write_id, ())) > 1

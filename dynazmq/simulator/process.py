@@ -13,7 +13,7 @@ between the commit and the sending, or after the first frame of it (`Process.cra
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from itertools import islice
 from random import Random
 from typing import Protocol
@@ -44,9 +44,13 @@ _RETRY_S = 0.5
 
 
 class Witness(Protocol):
-    """Sees what a process is about to make durable."""
+    """Looks on at every turn of every process."""
 
-    def committing(self, process: Process) -> None: ...
+    def committing(self, process: Process) -> None:
+        """The turn's writes are about to be made durable."""
+
+    def turned(self, process: Process) -> None:
+        """The turn is over: committed, and said what it has to say."""
 
 
 class Process:
@@ -57,7 +61,7 @@ class Process:
         self.world = world
         self.config = config
         self.name = config.name
-        self.disk = Disk()
+        self.disk = Disk(config.sync)
         self.node: Node
         self._gate: Gate
         self.state = "down"  # up | paused | down
@@ -65,6 +69,8 @@ class Process:
         self.crashes = 0
         self.crash_when = ""  # one of CRASH_POINTS: it crashes there in the next turn that writes
         self._clock_s = clock_s
+        self._clock_rate = 1.0
+        self._past: Counter[str] = Counter()  # what its earlier lives counted
         self._network = network
         self._witness = witness
         self._random = world.random(f"node {config.name}")
@@ -87,6 +93,16 @@ class Process:
     @property
     def frozen_since(self) -> float:
         return self._frozen_since
+
+    @property
+    def life(self) -> int:
+        """Which life of the process this is, from 1 on."""
+        return self._life
+
+    @property
+    def counted(self) -> Counter[str]:
+        """What the nodes of all its lives have counted."""
+        return self._past + self.node.runtime.counters if self.alive else self._past
 
     def start(self) -> None:
         """A new life of the process, on the disk as it is. If that cannot be read or written its supervisor tries again."""
@@ -113,9 +129,11 @@ class Process:
             self.start()
 
     def crash(self) -> None:
-        """kill -9: what was not committed never was."""
+        """kill -9: what was not committed never was. Its supervisor does not start it again by itself."""
         if self.state == "down":
+            self._life += 1  # one that was to be tried again is not
             return
+        self._past.update(self.node.runtime.counters)
         self.state = "down"
         self.crashes += 1
         self.disk.crash()
@@ -140,9 +158,19 @@ class Process:
             else:
                 self._turn()
 
+    # --- its clocks -------------------------------------------------------------------------------------------------------
+
     @property
     def _now(self) -> float:
-        return self._clock_s + self.world.now
+        return self._clock_s + self.world.now * self._clock_rate
+
+    def set_clock(self, rate: float = 1.0, ahead_s: float = 0.0) -> None:
+        """This host's monotonic clock goes so much faster from now on; and, if it is down, it comes up so far ahead or behind."""
+        assert not ahead_s or self.state == "down"
+        self._clock_s += self.world.now * (self._clock_rate - rate) + ahead_s
+        self._clock_rate = rate
+        if self.state == "up":
+            self._wake_at(self.world.now)
 
     @property
     def _wall_ms(self) -> int:
@@ -203,10 +231,11 @@ class Process:
                 self.crash()
                 return
         self.node.runtime.notes.clear()
+        self._witness.turned(self)
         if self._inbox:
             self._turn()
         else:
-            self._wake_at(max(self.world.now, self.node.next_deadline() - self._clock_s))
+            self._wake_at(max(self.world.now, (self.node.next_deadline() - self._clock_s) / self._clock_rate))
 
     def _commit(self) -> None:
         self._witness.committing(self)

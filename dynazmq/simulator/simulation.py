@@ -2,35 +2,44 @@
 
 The seed draws everything: how many nodes, which quorums, what weather, which kinds of faults, how much load. About one run in
 five has no faults at all: what those show is not excused by anything.
+
+A run has two phases. *Safety*: all faults, and what must hold at every moment (watch.py). *Liveness*: in a third of the runs a
+random core of nodes is healed while the rest stays away, and must serve; then all are, and must come to rest in bounded time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
+from traceback import extract_tb
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
+    CLOCKS,
     CRASH,
     CRASH_ALL,
     DAMAGE,
+    FLICKERING_DISK,
     FULL_DISK,
     PASSING,
     POWER,
+    REBOOT,
     SLOW_DISK,
     UNREADABLE_DISK,
+    WALL_CLOCK,
     WIPE,
     Nemesis,
 )
 from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load, Workload
+from dynazmq.simulator.workload import Load, Mix, Workload
 
 _LIMIT_S = 120.0
-_DISTURBS_HINTS = {CRASH, CRASH_ALL, FULL_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, DAMAGE}
+_DISTURBS_HINTS = {CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, DAMAGE}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,8 +55,13 @@ class Plan:
     faults: tuple[str, ...] = ()
     every_s: float = 0.7
     lasting_s: float = 0.8
+    stable_s: float = 0.0
+    lossy_max: int = 1
+    core: int = 0  # so many nodes are healed first, and must serve while the rest is away; 0: all at once
+    max_in_flight: int = 4096
     one_clock: bool = True
     anti_entropy_ms: int = 0  # 0: off, so that what the other techniques fail to bring is seen
+    grace_ms: int = 0  # of retirement; 0: tombstones stay
     load: Load = field(default_factory=Load)
     conflict: str = ""  # a conflict policy for the bucket, set before the load begins; "": the bucket has none of its own
 
@@ -57,6 +71,9 @@ class Plan:
         nodes = random.choice((3, 4, 5, 5, 6))
         plan = cls(seed=seed, nodes=nodes, one_clock=random.random() < 0.8, load=_load(random))
         plan.anti_entropy_ms = 150 if Random(f"anti-entropy {seed}").random() < 0.5 else 0
+        if plan.anti_entropy_ms and Random(f"grace {seed}").random() < 0.3:
+            plan.grace_ms = 4500  # more than twice as long as a request lives
+            plan.load.mix = Mix(put_blind=0.3, delete=4.0)
         if random.random() < 0.2:
             return plan
         plan.conditions = _weather(random)
@@ -70,11 +87,24 @@ class Plan:
         plan.faults = tuple(kinds)
         plan.every_s = random.choice((0.3, 0.7, 1.5))
         plan.lasting_s = random.choice((0.1, 0.5, 1.5))
+        plan.stable_s = random.choice((0.1, 0.5, 1.5))
+        if not plan.one_clock and WALL_CLOCK not in kinds:
+            plan.faults += tuple(kind for kind in CLOCKS if random.random() < 0.5)
+        if random.random() < 0.15 and not plan.conditions.duplication:
+            # Of each kind at each node: some are refused. Not where frames come twice: the second copy of a put may be refused
+            # while the first is done, and then the client is told that nothing was attempted.
+            plan.max_in_flight = 1
+        able = max(plan.r, plan.w)
+        if random.random() < 0.33 and able < plan.nodes:
+            plan.core = random.randrange(able, plan.nodes)
         return plan
 
     def __str__(self) -> str:
         said = f"{self.nodes} nodes, n={self.n} r={self.r} w={self.w}, {self.load.clients} clients, {self.load.keys} keys"
         said += ", anti-entropy" if self.anti_entropy_ms else ""
+        said += f", tombstones go after {self.grace_ms} ms" if self.grace_ms else ""
+        said += "" if self.one_clock else ", a clock for each host"
+        said += f", at first {self.core} are healed" if self.core else ""
         return f"{said}; faults: {', '.join(self.faults) or 'none'}; {self.conditions}"
 
 
@@ -102,6 +132,8 @@ def _weather(random: Random) -> Conditions:
         conditions.garbling = 0.01
     if random.random() < 0.4:
         conditions.spikes, conditions.spike_s = 0.02, random.choice((0.1, 0.5, 2.0))
+    if random.random() < 0.5:
+        conditions.left_over = random.choice((0.1, 1.0))
     return conditions
 
 
@@ -116,6 +148,7 @@ class Report:
     event_hash: str
     events: int
     seconds: float  # of virtual time
+    settled_s: float = 0.0  # of them, from the end of the faults until all was at rest
     log: list[str] | None = None
 
     @property
@@ -126,7 +159,7 @@ class Report:
         lines = [f"seed {self.plan.seed}: {self.plan}", f"injected: {self.injected}"]
         lines += [f"  broken  {text}" for text in self.broken]
         if self.broken:
-            lines.append(f"replay with: dynazmq simulate --seed {self.plan.seed}")
+            lines.append(f"replay with: dynazmq simulate --seed {self.plan.seed}    (--shrink: the least that still fails)")
         return "\n".join(lines)
 
 
@@ -135,29 +168,44 @@ def run(plan: Plan, log: bool = False) -> Report:
     cluster = Cluster(
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
+        max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms,
     )  # fmt: skip
     if plan.conflict:
         cluster.client("operator").configure(DEFAULT_BUCKET, plan.n, plan.r, plan.w, plan.conflict)
         cluster.wait(lambda: all(DEFAULT_BUCKET in node.process.node.membership.policies for node in cluster.nodes), "the policy")
     workload = Workload(cluster, plan.load)
-    nemesis = Nemesis(cluster, plan.faults, workload.keys, plan.every_s, plan.lasting_s)
+    nemesis = Nemesis(
+        cluster, plan.faults, workload.keys, plan.every_s, plan.lasting_s, stable_s=plan.stable_s, lossy_max=plan.lossy_max,
+        copies_max=plan.w - 1,
+    )  # fmt: skip
     checker = Checker(cluster)
+    try:
+        _play(plan, cluster, workload, nemesis, checker)
+    except Exception as error:  # a bug: the process would have ended with it. Its seed is worth more than the whole campaign
+        at = extract_tb(error.__traceback__)[-1]
+        checker.broken += cluster.history.broken
+        checker.broken.append(f"bug: {type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
+    return Report(
+        plan, checker.broken, checker.figures, nemesis.injected, cluster.world.event_hash, cluster.world.events,
+        cluster.world.now, checker.settled_s, cluster.world.log,
+    )  # fmt: skip
+
+
+def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, checker: Checker) -> None:
     if not cluster.world.run_until(lambda: workload.over, _LIMIT_S):
         checker.broken.append(f"I14: the clients did not come to an end in {_LIMIT_S:g} s")
     nemesis.stop()
     weather = plan.conditions
-    calm = not plan.faults and weather == Conditions()
+    calm = not plan.faults and not plan.core and weather == Conditions()
     cluster.network.conditions = Conditions(delay_s=weather.delay_s, jitter_s=weather.jitter_s)
+    if plan.core:
+        checker.serves(cluster.world.random("core").sample(cluster.names, plan.core))
     checker.judge(
         calm=calm,
-        hints_suffice=not _DISTURBS_HINTS & set(plan.faults),
+        hints_suffice=not plan.core and not _DISTURBS_HINTS & set(plan.faults),  # what is not in the core has crashed
         anti_entropy=plan.anti_entropy_ms > 0,
         all_reads_fresh=plan.r + plan.w > plan.n and plan.load.get_levels == ({},) == plan.load.put_levels,
     )
-    return Report(
-        plan, checker.broken, checker.figures, nemesis.injected, cluster.world.event_hash, cluster.world.events,
-        cluster.world.now, cluster.world.log,
-    )  # fmt: skip
 
 
 def run_seed(seed: int, log: bool = False, **changes: Any) -> Report:

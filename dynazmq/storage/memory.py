@@ -111,9 +111,9 @@ class MemoryStorage:
         self._new_meta[name] = value
 
     def commit(self) -> int:
-        if self.fail_commits:
-            raise StoreFailed("database or disk is full")
         written = len(self._new_rows) + len(self._new_hints) + len(self._new_meta)
+        if self.fail_commits and written:
+            raise StoreFailed("database or disk is full")
         self._damaged.difference_update(self._new_rows)
         self._damaged_hints.difference_update(self._new_hints)
         for stored, new in ((self._rows, self._new_rows), (self._hints, self._new_hints)):
@@ -143,10 +143,12 @@ class MemoryStorage:
         self.rollback()
         self._rows, self._hints, self._meta, self._damaged, self._damaged_hints = {}, {}, {}, set(), set()
 
-    def damage(self, place: int, bucket: str, key: bytes) -> None:
-        """A bit of this row flips; its checksum will not match."""
-        if (place, bucket, key) in self._rows:
-            self._damaged.add((place, bucket, key))
+    def damage(self, place: int, bucket: str, key: bytes) -> bool:
+        """A bit of this row flips, if there is one; its checksum will not match."""
+        if (place, bucket, key) not in self._rows:
+            return False
+        self._damaged.add((place, bucket, key))
+        return True
 
     def damage_hints(self, target: str) -> None:
         """The same for all that is kept for a target."""

@@ -14,7 +14,12 @@ from dynazmq.dynamo.messages import (
     STORAGE,
     Failure,
     Get,
+    GetReply,
+    Handoff,
     Read,
+    ReadReply,
+    Recall,
+    RecallReply,
     Refused,
     StatusReply,
     StatusRequest,
@@ -47,6 +52,52 @@ def test_when_the_commit_fails_nothing_is_said_that_rests_on_it() -> None:
     assert [(to, refused.request_id) for to, refused in of(Refused, said)] == [(second, 5)]
     assert lone.stored(key) == EMPTY
     assert lone.node.in_flight == 0
+
+
+def test_when_the_commit_fails_nobody_is_shown_the_write_that_was_not_stored() -> None:
+    """Found by seed 4866: a read of the same turn carried the new dot away, and the dot was then given to another write."""
+    lone = LoneNode()
+    key = lone.key(0)
+    second = lone.peers(key)[0]
+    lone.node.receive(CLIENT, a_put(key))
+    lone.node.receive(second, Read(5, "default", key, 1000))
+    lone.node.receive(second, Recall(6, "default", key, b"w" * 16, 10, 1000))
+    lone.node.receive(b"another", a_get(key, r=1))
+    lone.node.receive(b"a third", a_get(key, r=2))
+    lone.node.receive(second, Read(7, "default", b"another", 1000))
+    fail_commit(lone)
+    said = lone.flush()
+    assert [(to, refused.request_id) for to, refused in of(Refused, said)] == [(second, 5), (second, 6)]
+    assert [to for to, failure in of(Failure, said) if failure.code == STORAGE] == [CLIENT, b"another", b"a third"]
+    assert of(GetReply, said) == of(RecallReply, said) == []
+    assert [reply.request_id for _, reply in of(ReadReply, said)] == [7], "what this turn did not touch can be read"
+    assert lone.node.in_flight == 0, "what a get has read here must not be repaired elsewhere when others answer"
+
+
+def test_a_retried_put_that_read_what_was_not_stored_is_refused() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    lone.node.receive(CLIENT, a_put(key))
+    lone.node.receive(b"another", a_put(key, b"2", write_id=b"x" * 16, age_ms=50))
+    fail_commit(lone)
+    assert [(to, failure.code) for to, failure in of(Failure, lone.flush())] == [(CLIENT, STORAGE), (b"another", STORAGE)]
+    assert lone.node.in_flight == 0
+
+
+def test_a_hint_of_a_failed_commit_is_not_brought_home() -> None:
+    lone = LoneNode()
+    key = lone.key(3)
+    primaries = lone.peers(key)[:3]
+    lone.away.update(primaries)
+    lone.pass_time(3.0)
+    lone.node.receive(CLIENT, a_put(key, w=1))
+    target = next(iter(lone.node.hints.pending))
+    lone.node.failure.peers[target].state = "up"
+    lone.node.hints.deliver(target)
+    fail_commit(lone)
+    said = lone.flush()
+    assert of(Handoff, said) == []
+    assert [(to, failure.code) for to, failure in of(Failure, said)] == [(CLIENT, STORAGE)]
 
 
 def test_a_dot_of_a_failed_commit_is_given_again_since_nobody_has_seen_it() -> None:

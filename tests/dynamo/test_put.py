@@ -249,3 +249,21 @@ def test_a_retry_whose_memory_cannot_be_read_is_refused_not_forgotten() -> None:
     said = lone.hear(CLIENT, a_put(key, age_ms=400))
     assert [failure.code for _, failure in of(Failure, said)] == [STORAGE]
     assert of(Recall, said) == []
+
+
+def test_a_primary_whose_own_copy_is_with_a_stand_in_does_not_stand_in_for_another() -> None:
+    """Found by seed 333: its hint went home, and W = 3 copies were on two disks.
+
+    This node is none of the first N, and coordinates what was passed on to it: it holds the last primary's copy.
+    """
+    lone = LoneNode()
+    key = lone.key(3)
+    first, second, third, last = [node for node in lone.walk(key) if node != lone.name]
+    said = lone.hear(CLIENT, a_put(key, hops=1, w=3))
+    assert [(to, write.hint_for) for to, write in of(Write, said)] == [(first, ""), (second, "")]
+    assert lone.node.hints.pending == {third: 1}
+    (_, write), *_ = of(Write, said)
+    lone.hear(first, WriteReply([write.request_id]))
+    lone.away.add(second)
+    said = lone.pass_time(1.0)
+    assert [(to, write.hint_for) for to, write in of(Write, said)] == [(last, second)]

@@ -107,9 +107,7 @@ def test_s2_commits_lost_with_the_power_under_sync_normal_cost_no_dot() -> None:
     node.process.disk.watch_power()
     write_at(node, client, range(1, 5))
     cluster.run(0.5)
-    oldest, *_ = node.process.disk._checkpoints or []
-    node.lose_power()
-    node.process.disk.restore(oldest)  # all that could be lost was lost
+    node.lose_power(all_since_the_checkpoint=True)
     write_before_anybody_tells(cluster, node)
     unique(cluster, "beside", "v4")
 

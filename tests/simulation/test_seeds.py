@@ -6,6 +6,9 @@ Bugs that seeds have found, each with a scenario or a test of its own since:
     a store that failed under a timer ended the process
     W = 3 counted a primary and its own stand-in's hint as two copies
     a stand-in that was asked and never answered left nobody with a hint
+    a damaged hint ended its node, and pended for ever
+    a read of a turn whose commit failed carried its dot away, and the dot was given again
+    a primary whose copy was with a stand-in stood in for another: three copies were on two disks
 """
 
 from __future__ import annotations
@@ -18,15 +21,14 @@ from collections import Counter
 
 import pytest
 
-from dynazmq.simulator.campaign import play
-from dynazmq.simulator.faults import LOSSY, PASSING
+from dynazmq.simulator.campaign import Campaign, play
+from dynazmq.simulator.faults import CLOCKS, LOSSY, PASSING
 from dynazmq.simulator.simulation import run_seed
 
 SEEDS = range(1, 91)
 _AT_ONCE = 6
 
-_injected: Counter[str] = Counter()
-_figures: Counter[str] = Counter()
+_campaign = Campaign()
 _exchanged: Counter[str] = Counter()
 
 
@@ -34,8 +36,7 @@ _exchanged: Counter[str] = Counter()
 def test_the_promises_hold(seeds: range) -> None:
     for seed in seeds:
         report = run_seed(seed)
-        _injected.update(report.injected)
-        _figures.update(report.figures)
+        _campaign.add(report)
         assert report.ok, f"\n{report}"
 
 
@@ -49,31 +50,10 @@ def test_the_promises_hold_with_anti_entropy_and_nobody_has_to_read(seeds: range
 
 def test_the_seeds_have_seen_what_can_happen() -> None:
     """Otherwise nothing has been shown. Of the runs above, if they were not left out."""
-    for seed in range(1, 13) if not _figures else ():
-        report = run_seed(seed)
-        _injected.update(report.injected)
-        _figures.update(report.figures)
-    if len(_injected) > 8:  # all of them ran
-        assert set(_injected) == {*PASSING, *LOSSY}
-    for what in (
-        "acked", "put_unknown", "put_failed", "get_unknown", "stand_ins", "hints_delivered", "read_repairs", "hedges", "forwards",
-        "recalls", "retries_recognised", "refused_by_peers", "commits_failed", "suspicions", "frames_refused", "healed_by_reads",
-        "store_failures", "expired",
-    ):  # fmt: skip
-        assert _figures[what] > 0, what
-
-
-@pytest.mark.parametrize("seed", [4079, 4792])
-def test_what_two_dots_of_one_write_leave_behind_is_mended_without_a_read(seed: int) -> None:
-    """Found by 5,000 seeds: one replica keeps the write under the one dot, the others overwrote it under the other.
-
-    No hint pends, all contexts are equal. The checker took it for a lost hint.
-    """
-    without = run_seed(seed, anti_entropy_ms=0)
-    assert without.ok, f"\n{without}"
-    assert without.figures["healed_by_reads"] == 1
-    with_it = run_seed(seed, anti_entropy_ms=150)
-    assert with_it.ok, f"\n{with_it}"
+    for seed in SEEDS if not _campaign.seeds else ():
+        _campaign.add(run_seed(seed))
+    assert set(_campaign.injected) == {*PASSING, *CLOCKS, *LOSSY}
+    assert _campaign.not_reached == []
 
 
 def test_exchanges_have_found_something_to_mend() -> None:
@@ -82,12 +62,15 @@ def test_exchanges_have_found_something_to_mend() -> None:
         assert _exchanged["keys_exchanged"] > 0
 
 
-def test_the_same_seed_does_the_same() -> None:
-    for seed in (3, 4, 5):
+@pytest.mark.parametrize("seeds", [range(i, i + 5) for i in range(301, 321, 5)], ids=str)
+def test_the_same_seed_does_the_same(seeds: range) -> None:
+    hashes = set()
+    for seed in seeds:
         first, second = run_seed(seed), run_seed(seed)
         assert first.event_hash == second.event_hash
         assert first.figures == second.figures
-    assert run_seed(4).event_hash != run_seed(5).event_hash
+        hashes.add(first.event_hash)
+    assert len(hashes) == len(seeds)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])

@@ -1,0 +1,85 @@
+"""Mutants of causality: writes that overwrite what their writers never saw, or bring back what was overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dynazmq.dynamo import get, hints, put, recall, replica, versions
+from dynazmq.dynamo.forward import Forwards
+from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.quorum import Quorum
+from dynazmq.dynamo.replica import Replica
+from dynazmq.dynamo.versions import Context, Sibling, Siblings
+from dynazmq.simulator.mutants.mutant import Patches, mutant
+from dynazmq.simulator.network import Conditions
+from dynazmq.simulator.workload import Load
+
+
+def change_sync(patch: Patches, keep: Callable[[Siblings], tuple[Sibling, ...]]) -> None:
+    """All that merges keeps only these of the siblings."""
+
+    def sync(a: Siblings, b: Siblings) -> Siblings:
+        both = original(a, b)
+        return Siblings(keep(both), both.context)
+
+    original = versions.sync
+    for module in (get, hints, recall, replica):
+        patch.set(module, "sync", sync)
+
+
+@mutant("I5", conditions=Conditions(loss=0.1))
+def write_every_retry_anew(patch: Patches) -> None:
+    """A retried put becomes a sibling of its own first try."""
+    patch.set(Forwards, "_coordinate", lambda self, op: self._puts.write(op))
+    patch.set(Replica, "find", lambda *_: None)
+    patch.set(versions, "_one_per_write", lambda siblings: tuple(sorted(siblings, key=versions._by_dot)))
+
+
+@mutant("I1", "I3")
+def last_write_wins_in_puts(patch: Patches) -> None:
+    """A put replaces all siblings, whatever its context covers."""
+
+    def newest(state: Siblings, *rest: Any) -> tuple[Siblings, Sibling, tuple[Sibling, ...]]:
+        after, new, _ = original(state, *rest)
+        return Siblings((new,), after.context), new, state.live
+
+    original = versions.put
+    patch.set(put, "put", newest)
+
+
+@mutant("I1", "I3")
+def last_write_wins_in_merges(patch: Patches) -> None:
+    """A merge keeps the sibling with the latest time, and drops the others."""
+    change_sync(patch, lambda both: both.live and (max(both.live, key=lambda s: (s.wall_ms, s.dot)),))
+
+
+@mutant("I1", "I3")
+def drop_one_of_three_siblings(patch: Patches) -> None:
+    """A merge keeps two siblings at most."""
+    change_sync(patch, lambda both: both.live[:2])
+
+
+@mutant("I4", "I5")
+def ignore_contexts(patch: Patches) -> None:
+    """A put overwrites nothing, not even what its writer has seen."""
+    original = versions.put
+    patch.set(put, "put", lambda state, _seen, *rest: original(state, Context(), *rest))
+
+
+@mutant("I1", "I3")
+def return_a_context_of_more_than_was_shown(patch: Patches) -> None:
+    """The context that a put returns covers siblings that its caller never saw."""
+
+    def reply(self: Puts, op: PutOp) -> None:
+        op.context = versions.decode(op.state).context
+        original(self, op)
+
+    original = Puts._reply
+    patch.set(Puts, "_reply", reply)
+
+
+@mutant("I7", n=3, r=3, w=1, load=Load(clients=4, keys=1, requests=100, think_s=0.0005))
+def answer_reads_at_one_copy_less(patch: Patches) -> None:
+    """A get is answered at R - 1 copies, so it may miss what was acknowledged before."""
+    patch.set(get, "Quorum", lambda r, pr: Quorum(max(r - 1, 1), pr))

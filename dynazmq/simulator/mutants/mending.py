@@ -1,0 +1,113 @@
+"""Mutants of repair: replicas that stay apart, gossip that goes back, and what grows because nobody forgets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynazmq.dynamo import anti_entropy, versions
+from dynazmq.dynamo.anti_entropy import AntiEntropy
+from dynazmq.dynamo.get import GetOp, Gets
+from dynazmq.dynamo.membership import Member, Membership
+from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Mend, MendReply
+from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.retirement import Retirement
+from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.trees import Trees
+from dynazmq.dynamo.versions import EMPTY, Siblings
+from dynazmq.simulator.faults import FULL_DISK, ISOLATE, PAUSE, WIPE
+from dynazmq.simulator.mutants.mutant import Patches, mutant
+from dynazmq.simulator.network import Conditions
+from dynazmq.simulator.workload import Load, Mix
+
+_MANY_KEYS = Load(keys=40, requests=40)
+_DELETES = Load(clients=3, keys=8, requests=40, think_s=0.3, mix=Mix(put_blind=0.1, delete=4.0))
+_EXCHANGING = 150
+
+
+@mutant("I2", faults=(WIPE,), load=_MANY_KEYS)
+def repair_nothing_on_reads(patch: Patches) -> None:
+    """A get merges what replicas answer, and sends the stale ones nothing."""
+
+    def repair(_self: Gets, op: GetOp) -> Siblings:
+        merged = EMPTY
+        for state in op.states.values():
+            merged = versions.sync(merged, versions.decode(state))
+        return merged
+
+    patch.set(Gets, "_repair", repair)
+
+
+@mutant("I9", "I14", faults=(PAUSE,), conditions=Conditions(loss=0.1))
+def forget_who_waits(patch: Patches) -> None:
+    """A hedged get whose replicas never answer stays under way for ever."""
+    patch.set(Gets, "_overdue", lambda *_: None)
+
+
+@mutant("I10", "I2", anti_entropy_ms=_EXCHANGING)
+def leave_writes_out_of_the_trees(patch: Patches) -> None:
+    """A write changes a row and not its Merkle leaf."""
+    patch.set(Trees, "written", lambda *_: None)
+
+
+@mutant("I10", faults=(FULL_DISK,), anti_entropy_ms=_EXCHANGING, every_s=0.2)
+def leave_the_trees_of_a_failed_turn_as_they_are(patch: Patches) -> None:
+    """A commit fails, and the Merkle trees keep what it would have stored."""
+    patch.set(Trees, "rolled_back", Trees.committed)
+
+
+@mutant("I2", faults=(WIPE,), load=_MANY_KEYS, anti_entropy_ms=_EXCHANGING)
+def answer_a_mend_and_merge_nothing(patch: Patches) -> None:
+    """Anti-entropy ships what differs, and the receiver drops it."""
+
+    def on_mend(self: AntiEntropy, sender: Address, message: Mend) -> None:
+        self._runtime.send(sender, MendReply(message.request_id, b""))
+
+    patch.set(AntiEntropy, "on_mend", on_mend)
+
+
+@mutant("I2", faults=(WIPE,), load=_MANY_KEYS, anti_entropy_ms=_EXCHANGING)
+def take_what_differs_for_equal(patch: Patches) -> None:
+    """All rows hash alike, so anti-entropy finds nothing."""
+    patch.set(anti_entropy, "row_hash", lambda *_: 0)
+
+
+@mutant(
+    "I4", faults=(ISOLATE, PAUSE), nodes=3, anti_entropy_ms=_EXCHANGING, grace_ms=4500, load=_DELETES, every_s=0.5, lasting_s=3.0
+)
+def reap_tombstones_early(patch: Patches) -> None:
+    """A tombstone goes although somebody is away, who may hold what it covers."""
+
+    def ask(self: Retirement) -> None:
+        rows = [(row, state) for row, state in self._next_rows() if not versions.decode(state).values]
+        self._retire([(row, self._candidates.pop(row).hash, b"") for row, _ in rows])
+
+    patch.set(Retirement, "_ask", ask)
+    patch.set(Retirement, "_everybody_reachable", lambda _self: True)
+
+
+@mutant("I8")
+def believe_every_rumour(patch: Patches) -> None:
+    """A member's record is taken from gossip even where an older one comes late."""
+
+    def learn(self: Membership, row: Any) -> None:
+        told = Member(*row)
+        if told.name != self._runtime.name:
+            self.members[told.name] = told
+
+    def on_digest(self: Membership, sender: Address, _message: GossipDigest) -> None:
+        self._runtime.send(sender, GossipDelta([list(member) for member in self.members.values()], [], [], []))
+
+    patch.set(Membership, "_learn", learn)
+    patch.set(Membership, "on_digest", on_digest)
+
+
+@mutant("I13")
+def write_each_time_under_a_new_name(patch: Patches) -> None:
+    """Every put takes a new epoch, so the clocks of keys grow without end."""
+
+    def actor(self: Puts, op: PutOp, known: Siblings, stands_for: str) -> tuple[str, int]:
+        self._identity.new_epoch("for no reason")
+        return original(self, op, known, stands_for)
+
+    original = Puts._actor
+    patch.set(Puts, "_actor", actor)

@@ -1,0 +1,192 @@
+"""Promises that are checked while a run goes on, at every commit, answer and turn (the numbers are the fault catalogue's).
+
+    I3  nothing lost      a write leaves a copy only if that copy has seen another write whose writer was shown it
+    I5  antichain         no read shows a value beside one that covers it
+    I6  no invention      reads show what was put, and nothing that was reported as not attempted
+    I8  monotone gossip   in one life of an observer no record goes back: a member's (incarnation, heartbeat), the ring's version
+    I12 dots              no dot names two writes
+    I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
+    I15 honesty           an acknowledged write is on as many disks as the acknowledgement says
+
+What can be judged only in the end is checker.py's. A write that has two dots (architecture.md, "Versions") is let off I3 and I5:
+it is counted as an echo there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dynazmq.config import SIBLINGS_MAX
+from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.versions import Siblings
+from dynazmq.dynamo.versions import decode as decode_state
+from dynazmq.simulator.history import FAILED, OK, History, Op
+from dynazmq.simulator.network import FRAMES_QUEUED_MAX
+from dynazmq.simulator.process import Process
+
+_LOOK_EVERY = 8
+"""Turns of a process: gossip and queues change more seldom than data."""
+
+COLLECTED = "tombstones_collected"
+"""What a node counts when it lets a tombstone go (§4.4; design 4.2): nothing covers it then."""
+
+decode = lru_cache(4096)(decode_state)
+"""A state is committed by each of its replicas, and is soon the one before the next."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Limits:
+    """What must stay bounded (I13). Each request under way is counted where it is coordinated, forwarded and recalled."""
+
+    siblings: int = SIBLINGS_MAX
+    clock_entries: int = 0  # beyond those that lost rows and delivered hints account for; set for the cluster
+    frames: int = FRAMES_QUEUED_MAX
+    in_flight: int = 1 << 30
+
+
+class Watch:
+    """Looks on (`process.Witness`), and says in the history's `broken` what should not have been. `figures` counts."""
+
+    def __init__(self, history: History, limits: Limits) -> None:
+        self.history = history
+        self.limits = limits
+        self.processes: dict[str, Process] = {}
+        self.figures: Counter[str] = Counter()
+        self._turns = 0
+        self._gossip: dict[str, tuple[int, dict[str, tuple[int, ...]]]] = {}  # observer → (its life, subject → rank)
+
+    def _broken(self, text: str) -> None:
+        self.history.broken.append(text)
+
+    # --- commits ----------------------------------------------------------------------------------------------------------
+
+    def committing(self, process: Process) -> None:
+        disk = process.disk
+        if not disk.dirty or disk.fail_commits:
+            return
+        changes = [(key, decode(before), decode(after)) for key, before, after in disk.changes() if before != after]
+        for key, _, after in changes:
+            self._note_dots(key, after)
+        for key, before, after in changes:
+            if after.context:  # else a hint has gone home, or a damaged row was given up
+                self._nothing_lost(process, key, before, after)
+                self._bounded(key, after)
+
+    def _note_dots(self, key: bytes, state: Siblings) -> None:
+        history = self.history
+        for sibling in state.live:
+            known = history.dots.setdefault((key, sibling.actor, sibling.counter), sibling.write_id)
+            if known != sibling.write_id:
+                self._broken(f"I12: dot {sibling.dot} of {key!r} names two writes")
+            history.dots_of.setdefault(sibling.write_id, set()).add(sibling.dot)
+
+    def _nothing_lost(self, process: Process, key: bytes, before: Siblings, after: Siblings) -> None:
+        kept = {sibling.write_id for sibling in after.live}
+        if len(before.live) > 1 and len(kept) == 1:
+            self.figures["siblings_merged"] += 1
+        for sibling in before.live:
+            if sibling.write_id in kept or self.history.rewritten(sibling.write_id):
+                continue
+            dots = [
+                dot
+                for write in self.history.covered_by.get(sibling.write_id, ())
+                for dot in self.history.dots_of.get(write.write_id, ())
+            ]
+            if sibling.value is None and any(each.counted[COLLECTED] for each in self.processes.values()):
+                continue
+            if not any(after.context.covers(*dot) for dot in dots):
+                write = self.history.writes.get(sibling.write_id, sibling)
+                self._broken(f"I3: {process.name} drops what nothing that it has seen of {key!r} covers: {write}")
+
+    def _bounded(self, key: bytes, state: Siblings) -> None:
+        context = state.context
+        entries = len(context.vector) + len(context.cloud)
+        self._largest("siblings_max", len(state.live))
+        self._largest("clock_entries_max", entries)
+        if len(state.live) > self.limits.siblings:
+            self._broken(f"I13: {len(state.live)} siblings of {key!r}, the limit is {self.limits.siblings}")
+        if entries > self.limits.clock_entries:
+            # Each lost row costs an epoch, and each hint that a stand-in itself wrote and delivered a session (identity.py).
+            counted = [process.counted for process in self.processes.values()]
+            renewed = 2 * (self.history.disks_lost + self.history.rotted.total())
+            limit = self.limits.clock_entries + renewed + sum(each["hints_delivered"] for each in counted)
+            if entries > limit:
+                self._broken(f"I13: {entries} clock entries of {key!r}, the limit is {limit}")
+
+    def _largest(self, what: str, size: int) -> None:
+        if size > self.figures[what]:
+            self.figures[what] = size
+
+    # --- answers ----------------------------------------------------------------------------------------------------------
+
+    def answered(self, op: Op) -> None:
+        """A client's request has ended."""
+        if op.outcome != OK:
+            self.figures["unavailable"] += op.error.startswith("Unavailable")
+            return
+        if op.kind == "get":
+            self._found(op)
+        else:
+            self.figures["sloppy_acks"] += bool(op.stand_ins)
+            self._copies(op)
+
+    def _found(self, op: Op) -> None:
+        self.figures["siblings_shown"] += len(op.values) > 1
+        if len(set(op.values)) < len(op.values):
+            self.figures["false_siblings"] += 1
+            self._broken(f"I5: one value twice: {op}")
+        found: list[Op] = []
+        for value in op.values:
+            write = self.history.by_value.get((op.key, value))
+            if write is None or write.outcome == FAILED:
+                self._broken(f"I6: {value!r} was {'never put' if write is None else 'reported as failed'}: {op}")
+            else:
+                found.append(write)
+                self.history.seen.add(write.write_id)
+        for write in found:
+            for other in found:
+                if write.write_id in other.covers:
+                    self.revived(write, other, f"I5: {op}")
+
+    def revived(self, write: Op, by: Op, what: str) -> None:
+        """A write shows beside one that covers it."""
+        if self.history.rewritten(write.write_id):
+            self.figures["echoes"] += 1
+            return
+        self.figures["resurrected"] += 1
+        self._broken(f"{what}: {write} is there beside {by}, which covers it")
+
+    def _copies(self, op: Op) -> None:
+        """As many disks hold the write, or have seen it, as its acknowledgement says (I15). Hints may have moved meanwhile."""
+        at = (place(op.bucket, op.key), op.bucket, op.key)
+        dots = self.history.dots_of.get(op.write_id, set())
+        copies = sum(process.disk.holds(at, op.write_id, dots) for process in self.processes.values())
+        if copies + self.history.lost(op.key) < len(op.acked) or len(set(op.acked)) < op.needed:
+            self._broken(f"I15: {list(op.acked)} are said to hold {op}, {copies} disks do, {op.needed} were asked for")
+
+    # --- turns ------------------------------------------------------------------------------------------------------------
+
+    def turned(self, process: Process) -> None:
+        self._turns += 1
+        if self._turns % _LOOK_EVERY:
+            return
+        self._gossip_goes_on(process)
+        self._largest("frames_waiting_max", process.waiting)
+        self._largest("in_flight_max", process.node.in_flight)
+        if process.waiting > self.limits.frames:
+            self._broken(f"I13: {process.waiting} frames wait at {process.name}, the limit is {self.limits.frames}")
+        if process.node.in_flight > self.limits.in_flight:
+            self._broken(f"I13: {process.node.in_flight} requests at {process.name}, the limit is {self.limits.in_flight}")
+
+    def _gossip_goes_on(self, process: Process) -> None:
+        membership = process.node.membership
+        ranks: dict[str, tuple[int, ...]] = {m.name: (m.incarnation, m.heartbeat) for m in membership.members.values()}
+        ranks["ring"] = (membership.ring.version,)
+        life, before = self._gossip.get(process.name, (0, {}))
+        self._gossip[process.name] = process.life, ranks
+        if life == process.life and ranks != before:
+            for subject, rank in before.items():
+                if ranks.get(subject, rank) < rank:
+                    self._broken(f"I8: {process.name} knew {subject} as of {rank}, and now as of {ranks[subject]}")
