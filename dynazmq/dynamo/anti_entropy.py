@@ -28,13 +28,12 @@ from collections.abc import Iterator
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
-from dynazmq.dynamo.merkle import FANOUT, LEAVES, NODES, Tree, children, places_of_leaves, row_hash, runs
+from dynazmq.dynamo.merkle import LEAVES, Tree, children, places_of_leaves, row_hash, runs
 from dynazmq.dynamo.messages import (
     STORAGE,
     Failure,
     Mend,
     MendReply,
-    Refused,
     RowsAsk,
     RowsTell,
     SetAntiEntropy,
@@ -44,19 +43,20 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.runtime import Address, OwnRow, Row, Runtime, StoreFailed
+from dynazmq.dynamo.runtime import Address, OwnRow, Row, Runtime, Store, StoreFailed
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import decode
 
-_ROWS_PER_PAGE = 512
-_NODES_PER_QUESTION = LEAVES
+ROWS_PER_PAGE = 512
+NODES_PER_QUESTION = LEAVES
+START: Row = (-1, "", b"")
+
 _MENDS = 64
 _MEND_BYTES = 512 << 10
 _PATIENCE_S = 5.0
 _SOON_S = 0.05
 _YOUNG_MS = 1000
 _BUSY_S = 30.0
-_START: Row = (-1, "", b"")
 _PAUSED = "anti_entropy_paused"  # the meta value: b"1", or empty
 
 TreeId = tuple[int, int]
@@ -79,7 +79,7 @@ class Exchange:
         self.roots: list[TreeId] = []  # trees whose roots are still to be asked for, next one last
         self.todo: list[TreeId] = []  # trees that differ, next one last
         self.runs: list[tuple[int, int]] = []  # of the tree that is last in todo, next one last
-        self.after = _START  # within the run that is last
+        self.after = START  # within the run that is last
         self.mends: dict[int, tuple[Row, bytes]] = {}  # request id → what was sent
         self.unknown = False  # some tree could not be compared
 
@@ -211,13 +211,6 @@ class AntiEntropy:
         text = f"{self._runtime.name} could not store it"
         self._runtime.send(sender, Failure(request_id, STORAGE, 0, 0, 0, text))
 
-    def _declined(self, sender: Address, request_id: int) -> bool:
-        """Whether a peer asks while this is paused. A client that asks only looks."""
-        if self.paused and isinstance(sender, str):
-            self._runtime.send(sender, Refused(request_id, f"anti-entropy is paused on {self._runtime.name}"))
-            return True
-        return False
-
     # --- one exchange, from the roots down --------------------------------------------------------------------------------
 
     def _begin(self, peer: str) -> None:
@@ -289,14 +282,14 @@ class AntiEntropy:
             self._ask_nodes(exchange, [(tree_id, node) for node in children(0)])
             return
         if exchange.roots:
-            asked, exchange.roots = exchange.roots[-_NODES_PER_QUESTION:], exchange.roots[:-_NODES_PER_QUESTION]
+            asked, exchange.roots = exchange.roots[-NODES_PER_QUESTION:], exchange.roots[:-NODES_PER_QUESTION]
             self._ask_nodes(exchange, [(tree_id, 0) for tree_id in reversed(asked)])
             return
         self._exchange = None
-        if not exchange.unknown:
+        if exchange.unknown:
+            self.compared.pop(exchange.peer, None)
+        else:
             self.compared[exchange.peer] = exchange.incarnation
-        elif exchange.peer in self.compared and self.compared[exchange.peer] != exchange.incarnation:
-            del self.compared[exchange.peer]
 
     def _next_page(self, exchange: Exchange) -> None:
         if not exchange.runs:
@@ -315,7 +308,7 @@ class AntiEntropy:
         partition, n = exchange.todo[-1]
         bounds = places_of_leaves(partition, self._membership.ring.partitions, *exchange.runs[-1])
         theirs = self._told(message, bounds, n)
-        own, behind = self._rows(bounds, n, exchange.after)
+        own, behind = rows_with(self._runtime.store, self._membership, bounds, n, exchange.after)
         their_end = (message.next_place, message.next_bucket, message.next_key) if message.more else None
         end = min((each for each in (behind, their_end) if each is not None), default=None)
         if end is not None and (end <= exchange.after or end[0] > bounds[1]):
@@ -330,14 +323,14 @@ class AntiEntropy:
             done = row
         if end is None:
             exchange.runs.pop()
-        exchange.after = end or _START
+        exchange.after = end or START
         if not exchange.mends:
             self._next_page(exchange)
 
     def _told(self, message: RowsTell, bounds: tuple[int, int], n: int) -> dict[Row, tuple[int, int]]:
         """row → hash, bytes. Raises BadMessage for rows that were not asked for: we would take copies of what is not ours."""
-        if len(message.rows) > _ROWS_PER_PAGE:
-            raise BadMessage(f"{len(message.rows):,} rows on a page: there are at most {_ROWS_PER_PAGE}")
+        if len(message.rows) > ROWS_PER_PAGE:
+            raise BadMessage(f"{len(message.rows):,} rows on a page: there are at most {ROWS_PER_PAGE}")
         theirs: dict[Row, tuple[int, int]] = {}
         for bucket, key, hashed, size in message.rows:
             if (type(bucket), type(key), type(hashed), type(size)) != (str, bytes, int, int) or size < 0:
@@ -349,11 +342,6 @@ class AntiEntropy:
             if self._membership.policy(bucket).n == n:  # they may know of another one than we, for a moment
                 theirs[at, bucket, key] = hashed, size
         return theirs
-
-    def _rows(self, bounds: tuple[int, int], n: int, after: Row) -> tuple[list[OwnRow], Row | None]:
-        """A page of own rows, those of buckets with another n left out. Raises StoreFailed."""
-        rows, behind = self._runtime.store.rows(*bounds, after, _ROWS_PER_PAGE)
-        return [row for row in rows if self._membership.policy(row[1]).n == n], behind
 
     def _differences(
         self, own: list[OwnRow], theirs: dict[Row, tuple[int, int]], end: Row | None
@@ -388,8 +376,16 @@ class AntiEntropy:
                 self._replica.merge("", at, bucket, key, message.state)
             except StateTooLarge:
                 self._runtime.counters["repairs_failed"] += 1
+                exchange.unknown = True
+            self._runtime.aborts.append((self._not_merged, exchange))
         if not exchange.mends:
             self._next_page(exchange)
+
+    def _not_merged(self, exchange: Exchange) -> None:
+        """The turn's commit failed, and the exchange may have ended in it."""
+        exchange.unknown = True
+        if self._exchange is not exchange:
+            self.compared.pop(exchange.peer, None)
 
     def on_refused(self, peer: str, request_id: int) -> bool:
         """The peer cannot read or store now. Whether the request was an exchange's."""
@@ -405,52 +401,10 @@ class AntiEntropy:
             self._exchange = None
         return True
 
-    # --- what others ask, and clients that look ---------------------------------------------------------------------------
 
-    def on_tree_ask(self, sender: Address, message: TreeAsk) -> None:
-        if self._declined(sender, message.request_id):
-            return
-        if len(message.nodes) % 3 or len(message.nodes) > 3 * _NODES_PER_QUESTION:
-            raise BadMessage(f"{len(message.nodes):,} numbers: three for each of at most {_NODES_PER_QUESTION:,} nodes")
-        hashes = []
-        used = self._membership.replica_counts()
-        numbers = iter(message.nodes)
-        for partition, n, node in zip(numbers, numbers, numbers, strict=True):
-            if not 0 <= partition < self._membership.ring.partitions or not 0 <= node < NODES:
-                raise BadMessage(f"node {node} of partition {partition}: there are {NODES:,} nodes in a tree")
-            tree = self._trees.of(partition, n) if n in used else None  # one is made when it is asked for
-            hashes.append(-1 if tree is None else tree.hashes[node])
-        self._runtime.send(sender, TreeTell(message.request_id, hashes))
-
-    def on_rows_ask(self, sender: Address, message: RowsAsk) -> None:
-        """A damaged row is told as one of no hash and no bytes."""
-        if self._declined(sender, message.request_id):
-            return
-        ring = self._membership.ring
-        first, last = message.first_leaf, message.last_leaf
-        if not 0 <= message.partition < ring.partitions or not FANOUT < first <= last < NODES:
-            raise BadMessage(f"leaves {first} to {last} of partition {message.partition}: leaves are {FANOUT + 1} to {NODES - 1}")
-        after = (message.after_place, message.after_bucket, message.after_key)
-        rows, behind = self._rows(places_of_leaves(message.partition, ring.partitions, first, last), message.n, after)
-        told = [[bucket, key, row_hash(at, state or b""), len(state or b"")] for at, bucket, key, state in rows]
-        self._runtime.send(sender, RowsTell(message.request_id, told, behind is not None, *(behind or _START)))
-
-    def on_mend(self, sender: Address, message: Mend) -> None:
-        if self._declined(sender, message.request_id):
-            return
-        check_key(message.bucket, message.key)
-        at = place(message.bucket, message.key)
-        n = self._membership.policy(message.bucket).n
-        ring = self._membership.ring
-        if self._runtime.name not in ring.primaries(ring.partition_of(at), n):
-            self._runtime.send(sender, Refused(message.request_id, f"{self._runtime.name} is no primary of this key"))
-            return
-        try:
-            if message.state:
-                self._replica.merge("", at, message.bucket, message.key, message.state)
-        except StateTooLarge as error:
-            self._runtime.send(sender, Refused(message.request_id, str(error)))
-            return
-        held = self._replica.read_own(at, message.bucket, message.key)
-        self._runtime.send(sender, MendReply(message.request_id, b"" if held == message.state else held))
-
+def rows_with(
+    store: Store, membership: Membership, bounds: tuple[int, int], n: int, after: Row
+) -> tuple[list[OwnRow], Row | None]:
+    """A page of a node's own rows, those of buckets with another n left out. Raises StoreFailed."""
+    rows, behind = store.rows(*bounds, after, ROWS_PER_PAGE)
+    return [row for row in rows if membership.policy(row[1]).n == n], behind

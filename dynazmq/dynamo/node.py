@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS, NodeConfig
+from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
@@ -101,6 +102,7 @@ class Node:
         self.trees = Trees(runtime, self.membership, retirable)
         self.replica = Replica(runtime, self.identity, self.membership, self.routes, self.hints, self.trees, retirable)
         self.anti_entropy = AntiEntropy(runtime, self.membership, self.failure, self.trees, self.replica)
+        self.answers = Answers(runtime, self.membership, self.trees, self.replica, self.anti_entropy)
         self.gets = Gets(runtime, self.membership, self.failure, self.routes, self.replica, self.latency)
         self.puts = Puts(
             runtime, self.identity, self.membership, self.failure, self.routes, self.replica, self.hints, self.latency
@@ -121,8 +123,8 @@ class Node:
             StatusRequest: self._on_status_request,
             SetBucket: self._on_set_bucket,
             SetAntiEntropy: self.anti_entropy.on_set,
-            TreeAsk: self.anti_entropy.on_tree_ask,
-            RowsAsk: self.anti_entropy.on_rows_ask,
+            TreeAsk: self.answers.on_tree_ask,
+            RowsAsk: self.answers.on_rows_ask,
             HintsAsk: self.hints.on_hints_ask,
         }
         self._from_peers: dict[type, Callable[[Address, Any], None]] = {
@@ -137,7 +139,7 @@ class Node:
             HandoffReply: self.hints.on_handoff_reply,
             TreeTell: self.anti_entropy.on_tree_tell,
             RowsTell: self.anti_entropy.on_rows_tell,
-            Mend: self.anti_entropy.on_mend,
+            Mend: self.answers.on_mend,
             MendReply: self.anti_entropy.on_mend_reply,
             RetireAsk: self.retirement.on_retire_ask,
             RetireTell: self.retirement.on_retire_tell,

@@ -96,7 +96,7 @@ def test_pages_are_followed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.run(2.0)
     for key in KEYS[:20]:
         cluster.client().put(f"late {key}", "v")
-    monkeypatch.setattr(anti_entropy, "_ROWS_PER_PAGE", 3)
+    monkeypatch.setattr(anti_entropy, "ROWS_PER_PAGE", 3)
     monkeypatch.setattr(hints, "_ROWS_PER_PAGE", 2)
     report = verified(cluster)
     assert report.counts.keys == 80

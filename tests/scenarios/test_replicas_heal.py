@@ -226,3 +226,22 @@ def test_s6_a_survey_that_meets_a_damaged_row_on_an_unreadable_disk_ends_no_node
     disk.fail_reads = False
     cluster.wait(lambda: damaged.counters["rows_damaged"] == 1, "it is dealt with when the disk can be read")
     exchange_until_equal(cluster)
+
+
+def test_what_a_full_disk_could_not_take_in_is_not_said_to_be_equal() -> None:
+    """All replies came, the commit that should have stored them failed: the exchange ended, and has made nothing equal."""
+    cluster = a_cluster(14)
+    asker = cluster.node("n1")
+    asker.wipe()
+    asker.revive()
+    cluster.wait(lambda: asker.counters["keys_exchanged"] > 0, "it is about to be rebuilt")
+    asker.process.disk.fail_commits = True
+    lacking = [key for key in KEYS if asker in cluster.primaries(key) and not asker.holds(key)]
+    unequal = {other.name for key in lacking for other in cluster.primaries(key) if other is not asker}
+    assert unequal
+    for _ in range(200):
+        cluster.run(0.05)
+        said = set(open_with(asker)) | {other.name for other in cluster.nodes if asker.name in open_with(other)}
+        assert said >= unequal
+    asker.process.disk.fail_commits = False
+    exchange_until_equal(cluster)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynazmq.dynamo import anti_entropy, versions
-from dynazmq.dynamo.anti_entropy import AntiEntropy
+from dynazmq.dynamo import answers, anti_entropy, versions
+from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.get import GetOp, Gets
 from dynazmq.dynamo.membership import Member, Membership
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Mend, MendReply
@@ -59,16 +59,17 @@ def leave_the_trees_of_a_failed_turn_as_they_are(patch: Patches) -> None:
 def answer_a_mend_and_merge_nothing(patch: Patches) -> None:
     """Anti-entropy ships what differs, and the receiver drops it."""
 
-    def on_mend(self: AntiEntropy, sender: Address, message: Mend) -> None:
+    def on_mend(self: Answers, sender: Address, message: Mend) -> None:
         self._runtime.send(sender, MendReply(message.request_id, b""))
 
-    patch.set(AntiEntropy, "on_mend", on_mend)
+    patch.set(Answers, "on_mend", on_mend)
 
 
 @mutant("I2", faults=(WIPE,), load=_MANY_KEYS, anti_entropy_ms=_EXCHANGING)
 def take_what_differs_for_equal(patch: Patches) -> None:
     """All rows hash alike, so anti-entropy finds nothing."""
-    patch.set(anti_entropy, "row_hash", lambda *_: 0)
+    for module in (anti_entropy, answers):
+        patch.set(module, "row_hash", lambda *_: 0)
 
 
 @mutant(
