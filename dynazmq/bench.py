@@ -84,7 +84,8 @@ def run_bench(
         asker.close()
     if as_json:
         shown = [asdict(run) for run in runs]
-        emit("bench", {"cluster": cluster.name, "value_bytes": value_bytes, "runs": shown, "nodes": nodes})
+        settings = {"value_bytes": value_bytes, "sync": cluster.sync, "anti_entropy": cluster.anti_entropy}
+        emit("bench", {"cluster": cluster.name, **settings, "runs": shown, "nodes": nodes})
     else:
         _print_table(cluster, value_bytes, runs, nodes)
     if first_error:
@@ -228,7 +229,7 @@ def _print_table(cluster: ClusterFile, value_bytes: int, runs: Sequence[Run], no
     sync = "fsync" if cluster.sync == "full" else "no fsync"
     say(
         f" {cluster.name}  N={cluster.n} R={cluster.r} W={cluster.w}  {sync}  {len(cluster.members)} nodes  "
-        f"{os.cpu_count()} cores  {value_bytes:,} B values"
+        f"{os.cpu_count()} cores  {value_bytes:,} B values" + ("  anti-entropy off" if cluster.anti_entropy == "off" else "")
     )
     say(" op   flight   ops/s    avg    p50    p99  p99.9     max ms  errors  cpu µs/op: nodes client")
     for run in runs:

@@ -55,6 +55,10 @@ BUDGET_MS_MAX = 60_000
 
 DEFAULT_BUCKET = "default"
 
+SIBLINGS, LWW = "siblings", "lww"
+CONFLICTS = (SIBLINGS, LWW)
+"""What a bucket does with concurrent writes: it keeps all of them (the default), or the last one alone (dynamo/lww.py)."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Timing:

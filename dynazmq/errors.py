@@ -119,6 +119,13 @@ class StorageError(DynazmqError):
     """A node could not read or write its storage (disk full, I/O error, wrong or damaged file)."""
 
 
+class UnusableDisk(StorageError):
+    """A node's database is damaged, cut off, another's or of a newer release. Another try would find the same."""
+
+    exit_code = 65
+    """With which a node then ends (EX_DATAERR of sysexits.h): its supervisor does not start it again by itself."""
+
+
 class ClusterError(DynazmqError):
     """Administration failed: the message says what, and what to type next."""
 

@@ -117,6 +117,7 @@ class ClusterFile:
     w: int = 2
     sync: str = "full"
     transport: str = "ipc"
+    anti_entropy: str = "on"
     max_value_bytes: int = VALUE_BYTES_MAX
     members: dict[str, str] = field(default_factory=dict)
 

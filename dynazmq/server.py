@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import shlex
 import signal
 import sys
 import time
@@ -25,9 +26,10 @@ import zmq
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
-from dynazmq.errors import DynazmqError, StorageError
-from dynazmq.paths import load_node_config
+from dynazmq.errors import DynazmqError, StorageError, UnusableDisk
+from dynazmq.paths import cluster_dir, load_node_config
 from dynazmq.storage.base import Storage
+from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import BadFrame
 from dynazmq.wire.gate import Gate
@@ -44,10 +46,10 @@ _LOG_INTERVAL_S = 10.0
 class Server:
     """One node, its storage and its sockets. `run` returns when it was asked to stop."""
 
-    def __init__(self, config: NodeConfig, store: Storage, boot_id: str = "") -> None:
+    def __init__(self, config: NodeConfig, store: Storage) -> None:
         self._config = config
         self._store = store
-        self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms(), boot_id)
+        self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms())
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.driver_status = self._status  # type: ignore[method-assign]
         self._gate = Gate(self.node, config.cluster_id, peer_name)
@@ -203,7 +205,10 @@ class Log:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT (finish what is under way, exit 0); a second one ends it at once."""
+    """Serve until SIGTERM or SIGINT (finish what is under way, exit 0); a second one ends it at once.
+
+    Exit codes of a node that cannot serve: 2 for a wrong call, 65 for a disk that it refuses (UnusableDisk), else 1.
+    """
     if len(arguments) != 1:
         print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
         return 2
@@ -212,8 +217,11 @@ def main(arguments: list[str]) -> int:
         config = load_node_config(Path(arguments[0]))
         _check_endpoint(config.endpoint)
         lock = _lock(Path(config.data_dir))
-        store = SqliteStorage(Path(config.data_dir) / "data.db", cast(Literal["full", "normal"], config.sync))
-        server = Server(config, store, _boot_id())
+        sync = cast(Literal["full", "normal"], config.sync)
+        store = SqliteStorage(Path(config.data_dir) / "data.db", sync, owner=owner_of(config.name, config.cluster_id))
+        server = Server(config, store)
+    except UnusableDisk as error:
+        return _failed(f"{error}; to start empty and be filled by the peers: {_rebuild(config)}", error.exit_code)
     except DynazmqError as error:
         return _failed(str(error))
     except StoreFailed as error:
@@ -241,9 +249,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _failed(text: str) -> int:
+def _failed(text: str, code: int = 1) -> int:
     print(f"error: {text}", file=sys.stderr, flush=True)
-    return 1
+    return code
+
+
+def _rebuild(config: NodeConfig) -> str:
+    """The command that gives this node an empty disk; never another cluster's node of the same name."""
+    directory = Path(config.data_dir).parent.parent
+    at = "" if directory == cluster_dir() else f" --dir {shlex.quote(str(directory))}"
+    return f"dynazmq node start {config.name} --rebuild{at}"
 
 
 def _lock(data_dir: Path) -> int:
@@ -276,14 +291,6 @@ def _check_endpoint(endpoint: str) -> None:
     if endpoint.startswith(("ipc://", "tcp://127.", "tcp://[::1]:", "tcp://localhost:")):
         return
     raise StorageError(f"{endpoint} is not on loopback: without encryption a node listens on 127.0.0.0/8 or ipc:// only")
-
-
-def _boot_id() -> str:
-    """Names this uptime of the machine; "" where the system has no such thing."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _rss_bytes() -> int:

@@ -6,7 +6,9 @@
     status.py shown.py          what is seen of it: `status`, `wait`; the table as text
     nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
     data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives
+    buckets.py                  bucket set, bucket list
     logs.py clusters.py         logs; list, endpoints
+    aae.py verify.py            anti-entropy: status, pause, resume; whether replicas hold the same
     terminal.py words.py        colours, questions, JSON; durations, sizes, lists of nodes
 
 Data goes to standard output; errors, questions and "next" hints to standard error.

@@ -63,6 +63,14 @@ def run_endpoints(directory: Path, as_json: bool) -> int:
     return OK
 
 
+def running(directory: Path) -> ClusterFile:
+    """Raises NoSuchCluster when there is none, or none of its processes."""
+    cluster = ClusterFile.load(directory)
+    if not anybody_runs(directory, cluster.members):
+        raise NoSuchCluster(f"the cluster in {directory} is not running; start it with: dynazmq up{where(directory)}")
+    return cluster
+
+
 def run_bench(directory: Path, ops: list[str], in_flight: list[str], value_bytes: str, duration: str, as_json: bool) -> int:
     wanted = _parts(ops)
     unknown = [op for op in wanted if op not in ("put", "get")]
@@ -74,11 +82,9 @@ def run_bench(directory: Path, ops: list[str], in_flight: list[str], value_bytes
     size, length_s = size_bytes(value_bytes), seconds(duration)
     if length_s <= 0:
         raise InvalidRequest(f"--seconds is more than 0, not {duration!r}")
-    cluster = ClusterFile.load(directory)
-    if size > cluster.max_value_bytes:
-        raise ValueTooLarge(cluster.max_value_bytes, size)
-    if not anybody_runs(directory, cluster.members):
-        raise NoSuchCluster(f"the cluster in {directory} is not running; start it with: dynazmq up{where(directory)}")
+    if size > (limit := ClusterFile.load(directory).max_value_bytes):
+        raise ValueTooLarge(limit, size)
+    running(directory)
     from dynazmq import bench
 
     return bench.run_bench(

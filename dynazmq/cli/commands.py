@@ -12,27 +12,33 @@ from dynazmq.cli.options import app
 
 # isort: split
 # These put the commands into the tree; their order is that in which `--help` lists them.
+from dynazmq.cli import aae_commands as _aae
+from dynazmq.cli import bucket_commands as _bucket
 from dynazmq.cli import cluster_commands as _cluster
 from dynazmq.cli import data_commands as _data
 from dynazmq.cli import node_commands as _node
 from dynazmq.cli import view_commands as _view
 
-__all__ = ["_cluster", "_data", "_node", "_view", "run"]
+__all__ = ["_aae", "_bucket", "_cluster", "_data", "_node", "_view", "run"]
+
+
+def _version(wanted: bool) -> None:
+    """Before a command is asked for: there need not be one."""
+    if wanted:
+        from dynazmq.cli.version import run
+
+        run(as_json=False)
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
     color: Annotated[str, typer.Option(help="auto, always or never.", metavar="WHEN")] = "auto",
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+    _: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)] = False,
 ) -> None:
     from dynazmq.cli import terminal
 
     terminal.set_color(color)
-    if version:
-        from dynazmq.cli.version import run
-
-        run(as_json=False)
-        raise typer.Exit
 
 
 def run(arguments: list[str]) -> int:

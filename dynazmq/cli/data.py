@@ -22,7 +22,7 @@ from dynazmq.errors import ClusterUnreachable, InvalidRequest, NoSuchCluster, Va
 from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
-    from dynazmq import Bucket, Context, PutResult, Result
+    from dynazmq import Bucket, Client, Context, PutResult, Result
 
 SHOWN_MAX = 400
 
@@ -44,6 +44,13 @@ class Access:
         """The bucket, whose calls all together take no longer than the timeout."""
         limit_s, r, w = seconds(self.timeout), quorum(self.r), quorum(self.w)
         deadline = time.monotonic() + limit_s
+        with self.connected() as client:
+            left_s = max(0.001, deadline - time.monotonic())
+            yield client.bucket(self.bucket).with_options(r=r, w=w, n=self.n, timeout=left_s)
+
+    @contextmanager
+    def connected(self) -> Iterator[Client]:
+        limit_s = seconds(self.timeout)
         at = where(self.directory)
         cluster = ClusterFile.load(self.directory)  # says what to do when there is none
         if not anybody_runs(self.directory, cluster.members):  # known at once: nobody should wait for the timeout
@@ -52,8 +59,7 @@ class Access:
 
         try:
             with dynazmq.connect(dir=self.directory, timeout=limit_s) as client:
-                left_s = max(0.001, deadline - time.monotonic())
-                yield client.bucket(self.bucket).with_options(r=r, w=w, n=self.n, timeout=left_s)
+                yield client
         except ClusterUnreachable as error:
             raise ClusterUnreachable(f"{error}    look  dynazmq status{at}", error.tried) from None
 
@@ -125,7 +131,7 @@ def keys(access: Access, prefix: str, limit: int | None) -> int:
             if access.as_json:
                 found.append(raw)
             else:
-                say(_printable(raw))
+                say(printable(raw))
             if count == limit:
                 break
     if access.as_json:
@@ -175,7 +181,7 @@ def _texts(raw: Sequence[bytes]) -> tuple[list[str], str]:
         return [base64.b64encode(each).decode() for each in raw], "base64"
 
 
-def _printable(raw: bytes) -> str:
+def printable(raw: bytes) -> str:
     """For a line of a terminal or a list: control characters and what is no UTF-8 as escapes."""
     text = raw.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else json.dumps(text, ensure_ascii=False)[1:-1]
@@ -188,7 +194,7 @@ def _absent(verb: str, access: Access, key: str) -> int:
     if access.as_json:
         emit(verb, {"found": False})
     else:
-        note(f"no value for {_printable(os.fsencode(key))}")
+        note(f"no value for {printable(os.fsencode(key))}")
     return ABSENT
 
 
@@ -217,7 +223,7 @@ def _say_siblings(access: Access, key: str, result: Result) -> None:
     for index, origin in enumerate(sorted(result.siblings, key=lambda sibling: sibling.written_at)):
         value = origin.value
         at = time.strftime("%H:%M:%S", time.localtime(origin.written_at)) + f".{int(origin.written_at * 1000) % 1000:03d}"
-        text = _printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
+        text = printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
         note(f"  [{index + 1}]  {text}     {paint(f'{origin.node}:{origin.counter}    {at}', DIM, out=sys.stderr)}")
     bucket = "" if access.bucket == "default" else f" --bucket {access.bucket}"
     at_ = where(access.directory)

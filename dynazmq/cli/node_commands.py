@@ -10,12 +10,12 @@ from dynazmq.cli.options import Dir, Json, Nodes, Work, Yes, app, at, command, n
 
 All = Annotated[bool, typer.Option("--all", help="All nodes.")]
 Random = Annotated[bool, typer.Option("--random", help="One node, drawn.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Begin with an empty disk, which the peers fill.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch what comes of it.")]
 
 _VERBS = {
     "kill": ("Kill nodes with SIGKILL: a crash. They stay down until they are started.", "dynazmq kill n3"),
     "stop": ("Stop nodes in good order (SIGTERM; SIGKILL after 5 s).", "dynazmq node stop n2,n4"),
-    "start": ("Start nodes; one that is paused goes on.", "dynazmq node start --all"),
     "restart": ("Stop nodes and start them again.", "dynazmq node restart n1"),
     "pause": ("Freeze nodes (SIGSTOP). They live and say nothing.", "dynazmq pause n2"),
     "resume": ("Let paused nodes go on (SIGCONT).", "dynazmq resume n2"),
@@ -65,6 +65,36 @@ def _add(verb: str, *places: typer.Typer) -> None:
 
     does, example = _VERBS[verb]
     command(*places, name=verb, text=f"{does}\n\n\b\nExample:  {example}")(run_asking if verb == "wipe" else run_unasked)
+
+
+@command(node_app)
+def start(
+    nodes: Nodes = None,
+    all_: All = False,
+    at_random: Random = False,
+    rebuild: Rebuild = False,
+    directory: Dir = None,
+    wait: Wait = True,
+    as_json: Json = False,
+) -> Work:
+    """Start nodes; one that is paused goes on.
+
+    A node that refuses its disk (damaged, cut off, another node's) says so. --rebuild sets that disk's files aside, in
+    nodes/NAME/aside-…, and starts the node empty: its peers bring the data back. One node at a time, and it must be down.
+    One copy is kept; it takes the place of an earlier one.
+
+    \b
+    Example:  dynazmq node start --all
+              dynazmq node start n3 --rebuild
+    """
+
+    def work() -> int:
+        from dynazmq.cli.nodes import act
+
+        verb = "rebuild" if rebuild else "start"
+        return act(at(directory), verb, nodes or [], all_=all_, at_random=at_random, yes=False, wait=wait, as_json=as_json)
+
+    return work
 
 
 for _verb in _VERBS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -11,12 +12,13 @@ from typing import Any
 from dynazmq.cli import FAILED, NOT_RUNNING, OK
 from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say, where
 from dynazmq.cli.words import select, size, span
-from dynazmq.cluster import control
+from dynazmq.cluster import control, launch
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.observe import PATIENT_S, Observer
+from dynazmq.cluster.rebuild import copies, set_aside
 from dynazmq.cluster.snapshot import NodeView
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
-from dynazmq.paths import ClusterFile, node_log
+from dynazmq.paths import ClusterFile, node_dir, node_log
 
 POLL_S = 0.03
 SETTLE_S = 8.0
@@ -29,6 +31,7 @@ _GOALS: dict[str, set[str]] = {
     "wipe": {"stopped"},
     "pause": {"paused"},
     "start": {"up"},
+    "rebuild": {"up"},
     "restart": {"up"},
     "resume": {"up"},
 }
@@ -49,10 +52,14 @@ def act(
 ) -> int:
     cluster = ClusterFile.load(directory)
     names = chosen(cluster, patterns, all_=all_, at_random=at_random)
+    if verb == "rebuild" and len(names) != 1:
+        raise InvalidRequest("--rebuild is for one node at a time: before the next one, its peers must have filled it")
     if verb == "wipe":
         confirm(f"Wipe {' '.join(names)}? Each is stopped and all that it stored is deleted.", yes)
     with Observer(directory) as observer:
         before = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
+        if verb == "rebuild" and not observer.last_facts.supervisor_pid and not any(node.pid for node in before.values()):
+            return _rebuild_at_rest(directory, names[0], as_json)
         outcome = _ask(directory, verb, names, any(node.pid for node in before.values()))
         told = time.time()
         for name in names:
@@ -62,10 +69,39 @@ def act(
         acted = [name for name in names if outcome[name]["done"] and (outcome[name]["pid"] or verb not in ("kill", "stop"))]
         if wait and acted:
             code = max(code, _watch(observer, verb, acted, before, told, quiet=as_json))
+        if verb == "rebuild" and code == OK and not as_json:
+            say(f"    its peers fill it    {paint('next', DIM)}  dynazmq cluster wait --for converged{where(directory)}")
         if as_json:
             after = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
-            emit("node", {"verb": verb, "nodes": [{"name": n, **outcome[n], "state": after[n].state} for n in names]})
+            rows = [{"name": name, **outcome[name], "state": after[name].state} for name in names]
+            if verb == "rebuild":
+                rows = [{**row, **_aside(directory, row["name"])} for row in rows]
+            emit("node", {"verb": verb, "nodes": rows})
     return code
+
+
+def _rebuild_at_rest(directory: Path, name: str, as_json: bool) -> int:
+    """Nothing runs, perhaps since this node could not start: then `up` ends all others as well. It starts empty with them."""
+    held = launch.lock(directory)
+    if held is None:
+        raise ClusterError("somebody starts this cluster just now; try again when it runs")
+    try:
+        aside = set_aside(node_dir(directory, name))
+    finally:
+        os.close(held)
+    if as_json:
+        done = {"name": name, "done": True, "text": str(aside), "pid": None, "at": time.time(), "state": "down"}
+        emit("node", {"verb": "rebuild", "nodes": [{**done, **_aside(directory, name)}]})
+    else:
+        say(f"{name}  {aside}")
+        say(f"    {paint('next', DIM)}  dynazmq up{where(directory)}")
+    return OK
+
+
+def _aside(directory: Path, name: str) -> dict[str, str | None]:
+    """Where what was set aside is."""
+    kept = copies(node_dir(directory, name))
+    return {"set_aside": str(kept[-1]) if kept else None}
 
 
 def _ask(directory: Path, verb: str, names: list[str], running: bool) -> dict[str, dict[str, Any]]:
@@ -191,6 +227,12 @@ def show(directory: Path, patterns: Sequence[str], *, all_: bool, as_json: bool)
     return OK if any(node.pid for node in snapshot.nodes) else NOT_RUNNING
 
 
+def _compared(node: NodeView) -> str:
+    if node.anti_entropy != "on":
+        return f"anti-entropy is {node.anti_entropy}"
+    return f"{node.trees_shared - node.trees_left:,} of {node.trees_shared:,} trees equal to its peers'"
+
+
 def _show(node: NodeView, observer: Observer, directory: Path) -> None:
     fact = observer.last_facts.nodes.get(node.name)
     say(f"{node.name}  {node.state} for {span(node.since_s)}   {node.endpoint}")
@@ -203,6 +245,7 @@ def _show(node: NodeView, observer: Observer, directory: Path) -> None:
             ("up for", span(node.uptime_s)),
             ("owns", f"{node.partitions} partitions, {node.keys or 0:,} keys"),
             ("hints", "  ".join(f"{n:,} for {target}" for target, n in sorted(node.hints_for.items())) or "none"),
+            ("replicas", _compared(node)),
             ("speed", f"{node.ops_per_s or 0:,.0f} op/s, p50 {node.p50_ms or 0:.1f} ms, p99 {node.p99_ms or 0:.1f} ms"),
             ("commits", f"{node.commit_ms or 0:.1f} ms, {node.rows_per_commit or 0:.1f} rows each"),
             ("memory", size(node.rss_bytes)),

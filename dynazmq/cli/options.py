@@ -59,8 +59,12 @@ def _app(text: str) -> typer.Typer:
 app = _app("dynazmq: an always-writeable, replicated key-value store (Amazon Dynamo) in local processes that you may kill.")
 cluster_app = _app("Start, watch and end a cluster.")
 node_app = _app("Break and mend single nodes.")
+aae_app = _app("Hold anti-entropy, the comparing of replicas, and see how far it is.")
+bucket_app = _app("Give buckets policies of their own.")
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(node_app, name="node")
+app.add_typer(bucket_app, name="bucket")
+app.add_typer(aae_app, name="aae")
 
 
 def command(

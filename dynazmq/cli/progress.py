@@ -46,6 +46,7 @@ class Report:
         sync = "fsync" if cluster.sync == "full" else "no fsync"
         quorum = f"N={cluster.n} R={cluster.r} W={cluster.w}"
         rest = f"{many(cluster.partitions, 'partition')}   {sync}   {cluster.transport}"
+        rest += "   anti-entropy off" if cluster.anti_entropy == "off" else ""
         self._out(f"  cluster  {paint(cluster.name, BOLD)}   {quorum}   {rest}")
         if self._running:
             self._out("  it runs already" + (f"; starting {' '.join(self._started)}" if self._started else ""))

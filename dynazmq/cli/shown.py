@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
 from dynazmq.cli.words import brief, many, short, span
-from dynazmq.cluster.judgement import Facts, hints_by_target, quorum_met
+from dynazmq.cluster.judgement import Facts, hints_by_target, not_comparing, quorum_met, rebuilding
 from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.errors import UnusableDisk
+
+_REFUSED_DISK = f"exited ({UnusableDisk.exit_code})"
 
 _GLYPHS = {
     "up": ("●", GREEN),
@@ -32,12 +35,22 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         oldest = max((node.hints_oldest_s.get(target, 0.0) for node in snapshot.nodes), default=0.0)
         waits = "waits" if count == 1 else "wait"
         lines.append(f"{many(count, 'hint')} {waits} for {target}, the oldest for {span(oldest)}")
-    for node in snapshot.nodes:
-        if node.ranges_differing:
-            ranges = "range differs" if node.ranges_differing == 1 else "ranges differ"
-            lines.append(f"{node.name} mends its copies with a peer: {node.ranges_differing:,} {ranges}")
+    lines += _compared(snapshot)
+    if discarded := sum(node.lww_discarded for node in snapshot.nodes):
+        lines.append(f"{many(discarded, 'concurrent write')} discarded in buckets where the last write wins")
     lines.append(_served(snapshot))
     return lines + advice(snapshot, facts, at)
+
+
+def _compared(snapshot: Snapshot) -> list[str]:
+    """Whether replicas are known to be equal, and how far those are that are not."""
+    held = not_comparing(snapshot)
+    lines = [f"anti-entropy is {word} on {brief(names)}: replicas are not compared" for word, names in held.items() if names]
+    for node in rebuilding(snapshot) if not lines else []:
+        equal = node.trees_shared - node.trees_left
+        keys = "1 key" if node.keys == 1 else f"{short(node.keys)} keys"
+        lines.append(f"{node.name} compares with its peers: {equal:,} of {node.trees_shared:,} trees equal, {keys} here")
+    return lines
 
 
 def _header(snapshot: Snapshot, facts: Facts) -> str:
@@ -132,18 +145,21 @@ def _served(snapshot: Snapshot) -> str:
 def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     """Every bad state ends with the command to type next."""
     lines = []
+    refused = {name for name, fact in facts.nodes.items() if fact.gave_up and fact.process == _REFUSED_DISK}
     for node in snapshot.nodes:
         fact = facts.nodes.get(node.name)
         if node.restart_in_s is not None:
             lines.append(f"{node.name} died and is started again in {span(node.restart_in_s)}")
         elif node.gave_up:
             reason = f": {fact.reason}" if fact and fact.reason else ""
-            lines.append(f"{node.name} died again and again, nobody starts it any more{reason}")
+            why = "cannot use its disk" if node.name in refused else "died again and again"
+            lines.append(f"{node.name} {why}, nobody starts it any more{reason}")
     if facts.stopping:
         return lines
     if not any(node.pid for node in snapshot.nodes):
         return [*lines, f"next  dynazmq up{at}"]
-    away = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
+    down = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
+    away = [name for name in down if name not in refused]  # its reason ends with what to do
     paused = [node.name for node in snapshot.nodes if node.state == "paused"]
     silent = [node.name for node in snapshot.nodes if node.state == "suspect" and not node.answers]
     if snapshot.supervisor_pid is None:
@@ -153,6 +169,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(f"next  dynazmq node start {','.join(away)}{at}")
     if paused:
         lines.append(f"next  dynazmq node resume {','.join(paused)}{at}")
+    if held := not_comparing(snapshot)["paused"]:
+        lines.append(f"next  dynazmq aae resume{'' if len(held) == len(snapshot.nodes) else ' ' + ','.join(held)}{at}")
     if silent:
         lines.append(f"{brief(silent)} runs and does not answer    look  dynazmq logs {silent[0]}{at}")
     return lines

@@ -66,6 +66,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "converged": snapshot.converged,
         "supervisor_pid": snapshot.supervisor_pid,
         "degraded_s": snapshot.degraded_s,
+        "anti_entropy": judgement.not_comparing(snapshot),
         "ring": {
             "version": snapshot.ring_version,
             "partitions": len(snapshot.owners),
@@ -90,6 +91,10 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "hints_for": node.hints_for,
         "compares_with": node.compares_with,
         "ranges_differing": node.ranges_differing,
+        "anti_entropy": node.anti_entropy,
+        "trees_shared": node.trees_shared,
+        "trees_left": node.trees_left,
+        "lww_discarded": node.lww_discarded,
         "uptime_s": node.uptime_s,
         "rss_bytes": node.rss_bytes,
         "process": node.process,
@@ -150,7 +155,9 @@ def _met(snapshot: Snapshot, target: str, limit: int) -> tuple[bool, str]:
         return judgement.ready(snapshot), ", ".join(not_up) or "the nodes do not see each other yet"
     if target == "converged":
         open_ = [f"{hints:,} hints pend"] if hints else []
-        if comparing := judgement.comparing(snapshot):
-            open_.append(f"{' '.join(node.name for node in comparing)} compare replicas")
+        held = judgement.not_comparing(snapshot)
+        open_ += [f"anti-entropy is {word} on {' '.join(names)}" for word, names in held.items() if names]
+        if comparing := [node.name for node in judgement.comparing(snapshot) if node.anti_entropy == "on"]:
+            open_.append(f"{' '.join(comparing)} compare replicas")
         return snapshot.converged, ", ".join(not_up + open_) or "rings differ"
     return hints <= limit and not silent, f"{hints:,} hints pend" if not silent else f"{' '.join(silent)} silent"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dynazmq.cli import FAILED, INTERRUPTED, OK
 from dynazmq.cli.progress import Report
-from dynazmq.cli.terminal import note
+from dynazmq.cli.terminal import note, where
 from dynazmq.cluster import control, creation, launch, leftovers, processes
 from dynazmq.cluster.creation import Wishes
 from dynazmq.cluster.state import StateFile
@@ -108,6 +108,11 @@ def _join_running(start: Start) -> int:
     """The cluster has a supervisor already: start what died."""
     cluster = _await_file(start)
     creation.agree(cluster, start.wishes)
+    if start.wishes.anti_entropy not in (None, cluster.anti_entropy):
+        raise InvalidRequest(
+            f"anti-entropy is {cluster.anti_entropy} and switched when nodes start: dynazmq down{where(start.directory)} first; "
+            "to hold it for a while: dynazmq aae pause"
+        )
     launch.await_supervisor(start.directory, None, start.deadline)
     started = control.call(start.directory, "up", restart=start.policy, restart_after_s=start.restart_after_s)["started"]
     report = Report(start, cluster, running=True, started=started)

@@ -1,4 +1,4 @@
-"""Commands that look: ring, logs, tui, bench, simulate, version."""
+"""Commands that look: ring, logs, tui, bench, verify, simulate, version."""
 
 from __future__ import annotations
 
@@ -96,6 +96,31 @@ def bench(
         from dynazmq.cli.clusters import run_bench
 
         return run_bench(at(directory), ops or ["put,get"], in_flight or ["1,64"], value_bytes, duration, as_json)
+
+    return work
+
+
+@command(app)
+def verify(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every row, and not the trees' roots alone.")] = False,
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
+    """Check that replicas hold the same; changes nothing.
+
+    Without --deep: rings, hints, and the roots of the Merkle trees. With it every node's rows, trees, hints and
+    checksums, and which key differs where. Under load, what differs is looked at twice: writes under way are no findings.
+    Exit code 10 when something differs, 5 when some node could not be read and nothing differs otherwise.
+
+    \b
+    Example:  dynazmq verify --deep
+              dynazmq verify --deep --json | jq .findings
+    """
+
+    def work() -> int:
+        from dynazmq.cli.verify import run
+
+        return run(at(directory), deep=deep, as_json=as_json)
 
     return work
 

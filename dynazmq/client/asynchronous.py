@@ -26,7 +26,7 @@ from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Level, Options, Reques
 from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
-from dynazmq.config import DEFAULT_BUCKET
+from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
 from dynazmq.errors import ClientClosed
 
 T = TypeVar("T")
@@ -292,9 +292,15 @@ class AsyncBucket:
             for key in await self._perform(flows.page(self._driver.view, options, scanner)):
                 yield key
 
-    async def configure(self, *, n: int | None = None, r: int | None = None, w: int | None = None) -> None:
-        """Give the bucket a policy of its own; it spreads to all nodes in some seconds. What is not given: the cluster's."""
-        await self._perform(flows.configure(self._driver.view, self._options, n, r, w))
+    async def configure(
+        self, *, n: int | None = None, r: int | None = None, w: int | None = None, conflict: str = SIBLINGS
+    ) -> None:
+        """Give the bucket a policy of its own; it spreads to all nodes in some seconds. What is not given: the cluster's.
+
+        conflict: what becomes of concurrent writes: "siblings" keeps all of them, "lww" only the last one, and the others are
+        lost though they were acknowledged.
+        """
+        await self._perform(flows.configure(self._driver.view, self._options, n, r, w, conflict))
 
     def _with(self, **changes: Any) -> Options:
         for value in changes.values():

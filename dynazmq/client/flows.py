@@ -18,6 +18,7 @@ from dynazmq.client.requests import Key, Options, Request, check_key, get_reques
 from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
+from dynazmq.config import CONFLICTS, SIBLINGS
 from dynazmq.dynamo.messages import SetBucket
 from dynazmq.errors import ConflictError, DynazmqError, InvalidRequest
 
@@ -234,7 +235,7 @@ def page(view: View, options: Options, scanner: Scanner) -> Flow[list[str | byte
     return keys
 
 
-def configure(view: View, options: Options, n: int | None, r: int | None, w: int | None) -> Flow[None]:
+def configure(view: View, options: Options, n: int | None, r: int | None, w: int | None, conflict: str = SIBLINGS) -> Flow[None]:
     """Raises InvalidRequest for what no cluster of this size can do."""
     members = len(view.links)
     n = view.default.n if n is None else n
@@ -243,7 +244,9 @@ def configure(view: View, options: Options, n: int | None, r: int | None, w: int
     for what, given, limit in (("n", n, members), ("r", r, n), ("w", w, n)):
         if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= limit:
             raise InvalidRequest(f"{what}={given!r} is not in 1..{limit}")
-    request = Request(SetBucket(0, options.bucket, n, r, w), options.bucket, 0, options.timeout)
+    if conflict not in CONFLICTS:
+        raise InvalidRequest(f"conflict={conflict!r} is not one of {', '.join(CONFLICTS)}")
+    request = Request(SetBucket(0, options.bucket, n, r, w, conflict), options.bucket, 0, options.timeout)
     yield [request]
     if request.error is not None:
         raise request.error

@@ -17,7 +17,7 @@ from dynazmq.client.requests import Key, Level, Options, Resolver
 from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
-from dynazmq.config import DEFAULT_BUCKET
+from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
 
 T = TypeVar("T")
 
@@ -185,9 +185,13 @@ class Bucket:
         while not scanner.done:
             yield from self._perform(flows.page(self._driver.view, options, scanner))
 
-    def configure(self, *, n: int | None = None, r: int | None = None, w: int | None = None) -> None:
-        """Give the bucket a policy of its own; it spreads to all nodes in some seconds. What is not given: the cluster's."""
-        self._perform(flows.configure(self._driver.view, self._options, n, r, w))
+    def configure(self, *, n: int | None = None, r: int | None = None, w: int | None = None, conflict: str = SIBLINGS) -> None:
+        """Give the bucket a policy of its own; it spreads to all nodes in some seconds. What is not given: the cluster's.
+
+        conflict: what becomes of concurrent writes: "siblings" keeps all of them, "lww" only the last one, and the others are
+        lost though they were acknowledged.
+        """
+        self._perform(flows.configure(self._driver.view, self._options, n, r, w, conflict))
 
     def _with(self, **changes: Any) -> Options:
         for value in changes.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dynazmq.config import CONTEXT_BYTES_MAX, FRAME_BYTES_MAX
+from dynazmq.config import CONFLICTS, CONTEXT_BYTES_MAX, FRAME_BYTES_MAX, SIBLINGS
 from dynazmq.dynamo.messages import Topology
 from dynazmq.dynamo.ring import Ring
 
@@ -20,6 +20,7 @@ class Policy(NamedTuple):
     n: int
     r: int
     w: int
+    conflict: str = SIBLINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class View:
             links[name] = endpoint
             if state != "up":
                 away.add(endpoint)
-        policies = {str(bucket): _policy(n, r, w) for bucket, n, r, w in message.buckets}
+        policies = {str(bucket): _policy(*policy[:4]) for bucket, *policy in message.buckets}
         ring = Ring.from_wire(message.ring)
         return cls(
             message.cluster,
@@ -77,7 +78,7 @@ def is_endpoint(endpoint: object) -> bool:
     return endpoint.startswith("ipc://") and len(endpoint) > len("ipc://")
 
 
-def _policy(n: int, r: int, w: int) -> Policy:
-    if not (0 < r <= n and 0 < w <= n):
-        raise ValueError(f"n={n} r={r} w={w} is no policy")
-    return Policy(n, r, w)
+def _policy(n: int, r: int, w: int, conflict: str = SIBLINGS) -> Policy:
+    if not (0 < r <= n and 0 < w <= n and conflict in CONFLICTS):
+        raise ValueError(f"n={n} r={r} w={w} conflict={conflict!r} is no policy")
+    return Policy(n, r, w, conflict)

@@ -1,6 +1,7 @@
-"""Asking nodes how they are, over one DEALER each: a node that is away never holds up the question to another.
+"""Asking nodes, over one DEALER each, how they are or anything else: one that is away never holds up the question to another.
 
-Nothing here blocks: `ask` puts questions on their way, `collect` takes what has come back. Imports ZeroMQ, so who wants to start
+`ask` puts questions for status on their way and `collect` takes what has come back: neither blocks. `gather` and `question` wait,
+and no longer than they are told. Imports ZeroMQ, so who wants to start
 fast imports this module late.
 """
 
@@ -8,16 +9,28 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import zmq
 
 from dynazmq.cluster.judgement import Answer
 from dynazmq.config import FRAME_BYTES_MAX
-from dynazmq.dynamo.messages import Message, StatusReply, StatusRequest, Topology, TopologyRequest
+from dynazmq.dynamo.messages import (
+    HintsAsk,
+    Message,
+    RowsAsk,
+    SetAntiEntropy,
+    StatusReply,
+    StatusRequest,
+    Topology,
+    TopologyRequest,
+    TreeAsk,
+)
 from dynazmq.dynamo.ring import Ring
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode, open_frame
+
+Question = StatusRequest | TopologyRequest | TreeAsk | RowsAsk | HintsAsk | SetAntiEntropy
 
 
 @dataclass(slots=True)
@@ -46,17 +59,19 @@ class Asker:
         """Ask these nodes for their status. Never blocks; a node that is away is not told later what was asked now."""
         for name in names:
             line = self._line(name)
-            line.asked = self._send(line.socket, StatusRequest(self._next)) or line.asked
+            question = StatusRequest(0)
+            if self._send(line.socket, [question]):
+                line.asked = question.request_id
 
     def ask_ring(self, name: str) -> None:
         """Ask one node for its ring; it turns up in `rings`."""
-        self._send(self._line(name).socket, TopologyRequest(self._next))
+        self._send(self._line(name).socket, [TopologyRequest(0)])
 
     def collect(self) -> dict[str, Answer]:
         """The answers that are here by now: name → answer to the question asked last."""
         answers: dict[str, Answer] = {}
         for name, line in self._lines.items():
-            while (message := _receive(line.socket)) is not None:
+            for message in _receive(line.socket):
                 if isinstance(message, StatusReply) and message.request_id == line.asked:
                     if answer := Answer.parse(name, message.status):
                         answers[name] = answer
@@ -83,6 +98,27 @@ class Asker:
             if left <= 0 or not (missing or not wanted <= self.rings.keys()):
                 break
             self._wait(left)
+        return answers
+
+    def question(self, questions: Sequence[tuple[str, Question]], timeout: float) -> list[Message | None]:
+        """Ask these nodes these questions, all at once. Their answers in the same order; None where none came within `timeout`.
+
+        What is for one node leaves in one frame, so nothing that others ask of it comes between. Refused and Failure are answers.
+        """
+        deadline = time.monotonic() + timeout
+        waiting: dict[int, int] = {}
+        for name in dict.fromkeys(name for name, _ in questions):
+            mine = [(index, message) for index, (to, message) in enumerate(questions) if to == name]
+            if self._send(self._line(name).socket, [message for _, message in mine]):
+                waiting.update((message.request_id, index) for index, message in mine)
+        answers: list[Message | None] = [None] * len(questions)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            self._wait(left)
+            for line in self._lines.values():
+                for message in _receive(line.socket):
+                    index = waiting.pop(getattr(message, "request_id", 0), None)
+                    if index is not None:
+                        answers[index] = message
         return answers
 
     def sockets(self) -> list[zmq.Socket[bytes]]:
@@ -117,17 +153,19 @@ class Asker:
         socket.connect(endpoint)
         return socket
 
-    def _send(self, socket: zmq.Socket[bytes], message: StatusRequest | TopologyRequest) -> int:
-        """The request's id, or 0 when the line takes no more."""
-        self._next += 1
+    def _send(self, socket: zmq.Socket[bytes], messages: Sequence[Question]) -> bool:
+        """Give them their request ids, and send them. False when the line takes no more."""
+        for message in messages:
+            self._next += 1
+            message.request_id = self._next
         now_ms = int(time.monotonic() * 1000)
         envelope = Envelope(FROM_CLIENT, self.cluster_id, self._incarnation, 0, now_ms)
         try:
-            for frame in encode(envelope, [message]):
+            for frame in encode(envelope, messages):
                 socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
-            return 0
-        return message.request_id
+            return False
+        return True
 
     def _learn(self, topology: Topology) -> None:
         try:
@@ -143,16 +181,16 @@ class Asker:
         poller.poll(max(1, int(seconds * 1000)))
 
 
-def _receive(socket: zmq.Socket[bytes]) -> Message | None:
-    """The next message; frames hold one here. What does not decode is passed over: a node's fault never ends an observer."""
+def _receive(socket: zmq.Socket[bytes]) -> Iterator[Message]:
+    """What is there. What does not decode is passed over: a node's fault never ends an observer."""
     while True:
         try:
             frame = socket.recv(zmq.NOBLOCK)
         except zmq.Again:
-            return None
+            return
         try:
             _, body = open_frame(frame)
-            for message in decode_body(body):
-                return message
+            messages = decode_body(body)
         except BadFrame:
             continue
+        yield from messages

@@ -20,9 +20,10 @@ from dynazmq import paths
 from dynazmq.cluster import processes
 from dynazmq.cluster.judgement import NodeFact
 from dynazmq.cluster.processes import STOP_GRACE_S, Identity
+from dynazmq.cluster.rebuild import set_aside
 from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.state import NodeRecord
-from dynazmq.errors import ClusterError
+from dynazmq.errors import ClusterError, UnusableDisk
 
 REASON_BYTES = 4096
 
@@ -117,6 +118,15 @@ class Child:
         self.restarts.forgive()
         self.spawn(now)
         return f"started, pid {self.pid}" if self._identity else f"cannot be started: {self._reason}"
+
+    def rebuild(self, now: float) -> str:
+        """Start it with an empty disk. Only one that is down: a running one has the disk in use."""
+        if self._identity:
+            raise ClusterError(f"{self.name} runs; a node is rebuilt when it is down: dynazmq node stop {self.name}")
+        self._forget_plans()
+        aside = set_aside(paths.node_dir(self._directory, self.name))
+        self._changed(f"starts empty: {aside}", "wiped")
+        return f"{aside}; {self.start(now)}"
 
     def kill(self, now: float) -> str:
         return self._end("killed", signal.SIGKILL, now)
@@ -260,6 +270,10 @@ class Child:
             self._reason = last_words(paths.node_log(self._directory, self.name), self._log_from)
             text = f"exited with code {returncode} after {lived:.1f} s" + (f": {self._reason}" if self._reason else "")
         self._changed(text, "gone")
+        if returncode == UnusableDisk.exit_code:  # it would find the same again
+            self._gave_up = True
+            self._changed("cannot use its disk: not started again", "failed")
+            return
         self._plan_restart(lived, now)
 
     def _plan_restart(self, lived: float, now: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynazmq import paths
-from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX, PARTITIONS_MIN, NodeConfig
+from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX, PARTITIONS_MIN, NodeConfig, Timing
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
 
@@ -32,6 +32,8 @@ class Wishes:
     partitions: int | None = None
     sync: str | None = None
     transport: str | None = None
+    anti_entropy: str | None = None
+    """on | off. The one wish that may change: it holds from the nodes' next start on."""
 
 
 def create(directory: Path, wishes: Wishes) -> ClusterFile:
@@ -60,12 +62,16 @@ def reopen(directory: Path, wishes: Wishes) -> ClusterFile:
     """A cluster that exists: what was asked for must be what it is. Its files are brought up to where it lies now."""
     cluster = ClusterFile.load(directory)
     agree(cluster, wishes)
+    _check_anti_entropy(wishes)
     paths.make_private(paths.runtime_dir(directory))
     if cluster.transport == "ipc":
         here = {name: paths.ipc_endpoint(directory, name) for name in cluster.members}
         if here != cluster.members:  # the directory was moved
             cluster.members = here
             cluster.save(directory)
+    if wishes.anti_entropy not in (None, cluster.anti_entropy):
+        cluster.anti_entropy = str(wishes.anti_entropy)
+        cluster.save(directory)
     for name in cluster.members:
         _refresh(cluster, directory, name)
     return cluster
@@ -106,6 +112,7 @@ def node_config(cluster: ClusterFile, directory: Path, name: str) -> NodeConfig:
         w=cluster.w,
         sync=cluster.sync,
         max_value_bytes=cluster.max_value_bytes,
+        timing=Timing() if cluster.anti_entropy == "on" else Timing(anti_entropy_interval_ms=0),
     )
 
 
@@ -114,9 +121,14 @@ def _refresh(cluster: ClusterFile, directory: Path, name: str) -> None:
     path, wanted = paths.config_path(directory, name), node_config(cluster, directory, name)
     if path.exists():
         found = paths.load_node_config(path)
-        if (found.data_dir, found.endpoint, found.members) == (wanted.data_dir, wanted.endpoint, wanted.members):
+        interval = wanted.timing.anti_entropy_interval_ms
+        switched = bool(found.timing.anti_entropy_interval_ms) != bool(interval)
+        here = (found.data_dir, found.endpoint, found.members) == (wanted.data_dir, wanted.endpoint, wanted.members)
+        if here and not switched:
             return
         found.data_dir, found.endpoint, found.members = wanted.data_dir, wanted.endpoint, wanted.members
+        if switched:
+            found.timing.anti_entropy_interval_ms = interval
         wanted = found
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.save_node_config(path, wanted)
@@ -141,6 +153,7 @@ def check(directory: Path, wishes: Wishes) -> None:
         raise InvalidRequest(f"--sync is full or normal, not {wishes.sync!r}")
     if wishes.transport not in (None, "ipc", "tcp"):
         raise InvalidRequest(f"--transport is ipc or tcp, not {wishes.transport!r}")
+    _check_anti_entropy(wishes)
     if wishes.name is not None and not _NAME.fullmatch(wishes.name):
         raise InvalidRequest(f"--name is 1 to 64 letters, digits and _.-, beginning with a letter or digit, not {wishes.name!r}")
     try:
@@ -151,6 +164,11 @@ def check(directory: Path, wishes: Wishes) -> None:
         raise ClusterError(f"cannot use {directory}: {error.strerror}") from None
     if strangers:
         raise ClusterError(f"{directory} holds other things ({strangers[0]}) and no cluster; choose an empty directory for one")
+
+
+def _check_anti_entropy(wishes: Wishes) -> None:
+    if wishes.anti_entropy not in (None, "on", "off"):
+        raise InvalidRequest(f"--anti-entropy is on or off, not {wishes.anti_entropy!r}")
 
 
 def _planned(directory: Path, wishes: Wishes) -> ClusterFile:
@@ -166,6 +184,7 @@ def _planned(directory: Path, wishes: Wishes) -> ClusterFile:
         w=wishes.write_quorum or majority,
         sync=wishes.sync or SYNC,
         transport=wishes.transport or TRANSPORT,
+        anti_entropy=wishes.anti_entropy or "on",
     )
 
 

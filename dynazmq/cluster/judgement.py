@@ -106,6 +106,7 @@ def judge(
 ) -> Snapshot:
     """`now` is wall-clock time."""
     nodes = [_view(name, endpoint, facts, answers, cpu_percent or {}) for name, endpoint in cluster.members.items()]
+    _count_trees(nodes)
     digests = {answer.ring_digest for answer in answers.values()}
     snapshot = Snapshot(
         name=cluster.name,
@@ -131,7 +132,8 @@ def judge(
 
 def converged(snapshot: Snapshot) -> bool:
     """Every up node agrees on the ring, no hint pends, and each two that share partitions have compared their Merkle trees in
-    their present lives and mended what differed. Nodes that are away do not count, those on their way do.
+    their present lives and mended what differed. Nodes that are away do not count, those on their way do. While
+    anti-entropy is paused or off nobody compares, so nobody knows.
     """
     states = {node.state for node in snapshot.nodes}
     on_the_way = states & {"starting", "suspect", "joining", "leaving"}
@@ -140,8 +142,33 @@ def converged(snapshot: Snapshot) -> bool:
 
 
 def comparing(snapshot: Snapshot) -> list[NodeView]:
-    """Nodes that do not know yet whether their peers hold the same."""
-    return [node for node in snapshot.nodes if node.answers and (node.compares_with or not node.surveyed)]
+    """Nodes that do not know whether their peers hold the same: not yet, or because nobody looks."""
+    return [
+        node
+        for node in snapshot.nodes
+        if node.answers and (node.compares_with or not node.surveyed or (node.anti_entropy != "on" and node.trees_shared))
+    ]
+
+
+def not_comparing(snapshot: Snapshot) -> dict[str, list[str]]:
+    """paused, off → nodes whose anti-entropy is."""
+    found: dict[str, list[str]] = {"paused": [], "off": []}
+    for node in snapshot.nodes:
+        if node.answers and node.anti_entropy in found:
+            found[node.anti_entropy].append(node.name)
+    return found
+
+
+def rebuilding(snapshot: Snapshot) -> list[NodeView]:
+    """Of each two nodes that are not through with each other, the one that has more left: who lost its disk has it with all."""
+    found: list[NodeView] = []
+    pairs = {frozenset((node.name, peer)) for node in snapshot.nodes for peer, (_, left) in node.trees_with.items() if left}
+    for node in sorted(snapshot.nodes, key=lambda node: -node.trees_left):
+        mine = {pair for pair in pairs if node.name in pair}
+        if mine:
+            found.append(node)
+            pairs -= mine
+    return found
 
 
 def wrong(snapshot: Snapshot) -> bool:
@@ -231,6 +258,9 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.surveyed = not trees.get("on") or trees.get("surveyed") == answer.section("ring").get("partitions")
     view.compares_with = [str(peer) for peer in trees.get("open_with", ())]
     view.ranges_differing = int(trees.get("differing", 0))
+    view.anti_entropy = "off" if trees.get("on") is False else "paused" if trees.get("paused") else "on"
+    view.trees_with = {str(peer): (int(each["trees"]), int(each["left"])) for peer, each in trees.get("peers", {}).items()}
+    view.lww_discarded = int(status.get("lww_discarded", 0))
     view.uptime_s = _number(status, "uptime_s")
     view.rss_bytes = int(status.get("rss_bytes", 0)) or None
     view.ops_per_s = _number(status, "ops_per_s")
@@ -242,6 +272,17 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.counters = {str(name): int(count) for name, count in answer.section("counters").items()}
     view.ring_digest = answer.ring_digest
     view.incarnation = int(status.get("incarnation", 0))
+
+
+def _count_trees(nodes: Sequence[NodeView]) -> None:
+    """Of two nodes that share trees the one that asks for them knows how far they are: count it for both."""
+    by_name = {node.name: node for node in nodes}
+    for node in nodes:
+        node.trees_with = {peer: counts for peer, counts in node.trees_with.items() if peer in by_name and by_name[peer].answers}
+        for peer, (shared, left) in node.trees_with.items():
+            for each in (node, by_name[peer]):
+                each.trees_shared += shared
+                each.trees_left += left
 
 
 def _number(section: Mapping[str, Any], name: str) -> float | None:

@@ -30,6 +30,11 @@ class NodeView:
     surveyed: bool = True  # its Merkle trees are complete
     compares_with: list[str] = field(default_factory=list)  # peers that may hold something else
     ranges_differing: int = 0  # trees that are being mended
+    anti_entropy: str = "on"  # on | paused | off
+    trees_with: dict[str, tuple[int, int]] = field(default_factory=dict)  # peer → trees that it asks it for, of those left
+    trees_shared: int = 0  # with all nodes that answer, whoever asks for them
+    trees_left: int = 0  # of those, not known to be equal yet
+    lww_discarded: int = 0  # concurrent writes that it let go of in buckets where the last write wins, since its start
     uptime_s: float | None = None
     rss_bytes: int | None = None
     cpu_percent: float | None = None

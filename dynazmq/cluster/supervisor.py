@@ -257,6 +257,7 @@ class Supervisor:
 
 _ACTIONS: dict[str, Callable[[Child, float], str]] = {
     "start": Child.start,
+    "rebuild": Child.rebuild,
     "kill": Child.kill,
     "stop": Child.stop,
     "wipe": Child.wipe,

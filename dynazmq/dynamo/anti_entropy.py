@@ -16,6 +16,9 @@ throttled by guesswork.
 **Under load** a key that was written a moment ago differs because its copies are still under way. So a tree that is being written
 is looked into once in `_BUSY_S`, and in it a young key is left to the next exchange. Clocks of different hosts may disagree about
 "a moment ago": then a key is shipped for nothing, or later.
+
+**Paused** by an operator, a node begins no exchange and takes part in none: who asks it is refused and tries again. Trees still
+follow the rows, and clients that only look (`verify`) are answered. It stays so through restarts until it is resumed.
 """
 
 from __future__ import annotations
@@ -26,9 +29,21 @@ from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import FANOUT, LEAVES, NODES, Tree, children, places_of_leaves, row_hash, runs
-from dynazmq.dynamo.messages import Mend, MendReply, Refused, RowsAsk, RowsTell, TreeAsk, TreeTell
+from dynazmq.dynamo.messages import (
+    STORAGE,
+    Failure,
+    Mend,
+    MendReply,
+    Refused,
+    RowsAsk,
+    RowsTell,
+    SetAntiEntropy,
+    SetAntiEntropyReply,
+    TreeAsk,
+    TreeTell,
+)
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.runtime import Address, OwnRow, Row, Runtime, StoreFailed
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import decode
@@ -42,6 +57,7 @@ _SOON_S = 0.05
 _YOUNG_MS = 1000
 _BUSY_S = 30.0
 _START: Row = (-1, "", b"")
+_PAUSED = "anti_entropy_paused"  # the meta value: b"1", or empty
 
 TreeId = tuple[int, int]
 """(partition, n)."""
@@ -85,11 +101,16 @@ class AntiEntropy:
         self._looked: dict[tuple[str, int, int], float] = {}  # (peer, partition, n) → when it was last found to differ
         self._tried: dict[str, int] = {}  # peer → the incarnation with which an exchange was begun
         self._exchange: Exchange | None = None
+        self._counted: tuple[Ring, list[int], dict[str, int]] | None = None  # for this ring and these Ns: peer → shared trees
         self.compared: dict[str, int] = {}  # peer → the incarnation with which an exchange was completed
+        self.paused = bool(runtime.store.get_meta(_PAUSED))
 
     # --- when, and with whom ----------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
+        if self.paused:
+            self._next = self._runtime.now + self._interval
+            return
         damaged, self._trees.damaged = self._trees.damaged, []
         for at, bucket, key in damaged:
             try:
@@ -142,10 +163,60 @@ class AntiEntropy:
         long = exchange.peer if exchange is not None and exchange.todo and now - exchange.began > self._interval / 2 else ""
         return [n for n in peers if n == long or self.compared.get(n) != self._membership.incarnation_of(n)]
 
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """Peer → (trees that this node asks it for, those of them of which it is not known that they are equal).
+
+        A node that lost its disk has all of them before it, with each of its peers.
+        """
+        found = {}
+        exchange = self._exchange
+        for peer, shared in self._count_shared().items():
+            known = self._trees.on and self.compared.get(peer) == self._membership.incarnation_of(peer)
+            left = 0 if known else shared
+            if exchange is not None and exchange.peer == peer:
+                roots = sum(node == 0 for _, node in exchange.asked) + len(exchange.roots)
+                left = len(exchange.todo) + (0 if known else roots)
+            found[peer] = shared, left
+        return found
+
+    def _count_shared(self) -> dict[str, int]:
+        ring, levels = self._membership.ring, self._membership.replica_counts()
+        if self._counted is None or self._counted[:2] != (ring, levels):
+            counts = {peer: sum(1 for _ in self._shared(peer)) for peer in self._membership.members}
+            self._counted = ring, levels, {peer: count for peer, count in counts.items() if count}
+        return self._counted[2]
+
     @property
     def differing(self) -> int:
         """Trees that are known to differ from a peer's and are being mended."""
         return len(self._exchange.todo) if self._exchange is not None else 0
+
+    # --- held, and let go on ----------------------------------------------------------------------------------------------
+
+    def on_set(self, sender: Address, message: SetAntiEntropy) -> None:
+        """A client's wish, durable before it is answered."""
+        before, self.paused = self.paused, message.paused
+        if self.paused:
+            self._exchange = None  # what is under way is refused or ignored when it arrives: it is begun anew
+        else:
+            self._next = min(self._next, self._runtime.now)
+        if self.paused != before:
+            self._runtime.store.set_meta(_PAUSED, b"1" if self.paused else b"")
+            self._runtime.note(f"anti-entropy was {'paused' if self.paused else 'resumed'} by an operator")
+        self._runtime.aborts.append((self._not_set, (sender, message.request_id, before)))
+        self._runtime.send(sender, SetAntiEntropyReply(message.request_id, self.paused, self._trees.on))
+
+    def _not_set(self, asked: tuple[Address, int, bool]) -> None:
+        sender, request_id, self.paused = asked
+        text = f"{self._runtime.name} could not store it"
+        self._runtime.send(sender, Failure(request_id, STORAGE, 0, 0, 0, text))
+
+    def _declined(self, sender: Address, request_id: int) -> bool:
+        """Whether a peer asks while this is paused. A client that asks only looks."""
+        if self.paused and isinstance(sender, str):
+            self._runtime.send(sender, Refused(request_id, f"anti-entropy is paused on {self._runtime.name}"))
+            return True
+        return False
 
     # --- one exchange, from the roots down --------------------------------------------------------------------------------
 
@@ -247,8 +318,8 @@ class AntiEntropy:
         own, behind = self._rows(bounds, n, exchange.after)
         their_end = (message.next_place, message.next_bucket, message.next_key) if message.more else None
         end = min((each for each in (behind, their_end) if each is not None), default=None)
-        if end is not None and end <= exchange.after:
-            raise BadMessage("a page that does not go forward")
+        if end is not None and (end <= exchange.after or end[0] > bounds[1]):
+            raise BadMessage("a page that does not go forward, or beyond what was asked for")
         sent, done = 0, exchange.after
         for row, differing in self._differences(own, theirs, end):
             if sent >= _MENDS:
@@ -265,6 +336,8 @@ class AntiEntropy:
 
     def _told(self, message: RowsTell, bounds: tuple[int, int], n: int) -> dict[Row, tuple[int, int]]:
         """row → hash, bytes. Raises BadMessage for rows that were not asked for: we would take copies of what is not ours."""
+        if len(message.rows) > _ROWS_PER_PAGE:
+            raise BadMessage(f"{len(message.rows):,} rows on a page: there are at most {_ROWS_PER_PAGE}")
         theirs: dict[Row, tuple[int, int]] = {}
         for bucket, key, hashed, size in message.rows:
             if (type(bucket), type(key), type(hashed), type(size)) != (str, bytes, int, int) or size < 0:
@@ -332,9 +405,11 @@ class AntiEntropy:
             self._exchange = None
         return True
 
-    # --- what others ask --------------------------------------------------------------------------------------------------
+    # --- what others ask, and clients that look ---------------------------------------------------------------------------
 
     def on_tree_ask(self, sender: Address, message: TreeAsk) -> None:
+        if self._declined(sender, message.request_id):
+            return
         if len(message.nodes) % 3 or len(message.nodes) > 3 * _NODES_PER_QUESTION:
             raise BadMessage(f"{len(message.nodes):,} numbers: three for each of at most {_NODES_PER_QUESTION:,} nodes")
         hashes = []
@@ -348,6 +423,9 @@ class AntiEntropy:
         self._runtime.send(sender, TreeTell(message.request_id, hashes))
 
     def on_rows_ask(self, sender: Address, message: RowsAsk) -> None:
+        """A damaged row is told as one of no hash and no bytes."""
+        if self._declined(sender, message.request_id):
+            return
         ring = self._membership.ring
         first, last = message.first_leaf, message.last_leaf
         if not 0 <= message.partition < ring.partitions or not FANOUT < first <= last < NODES:
@@ -358,6 +436,8 @@ class AntiEntropy:
         self._runtime.send(sender, RowsTell(message.request_id, told, behind is not None, *(behind or _START)))
 
     def on_mend(self, sender: Address, message: Mend) -> None:
+        if self._declined(sender, message.request_id):
+            return
         check_key(message.bucket, message.key)
         at = place(message.bucket, message.key)
         n = self._membership.policy(message.bucket).n

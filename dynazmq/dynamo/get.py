@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import StateTooLarge, fits
+from dynazmq.dynamo.lww import latest
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     INVALID,
@@ -227,11 +228,16 @@ class Gets:
         """The merge of all answers so far; whoever answered with less is sent it. None: it is too much, the client knows."""
         states = list(op.states.values())
         newest = states[0]
-        if states.count(newest) == len(states):
-            return decode(newest)  # the usual case: one comparison of bytes
         merged = decode(newest)
-        for state in states[1:]:
-            merged = sync(merged, decode(state))
+        if states.count(newest) == len(states):  # the usual case: one comparison of bytes
+            if len(merged.live) < 2 or not self._membership.is_lww(op.message.bucket):
+                return merged
+        else:
+            for state in states[1:]:
+                merged = sync(merged, decode(state))
+        if len(merged.live) != 1 and self._membership.is_lww(op.message.bucket):
+            merged, discarded = latest(merged, *map(decode, states))
+            self._runtime.counters["lww_discarded"] += len(discarded)
         raw = encode(merged)
         if not fits(merged, raw):
             count = len(merged.live)

@@ -15,7 +15,8 @@ from collections import OrderedDict
 from dynazmq.config import MERGED_BYTES_MAX, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import Identity
-from dynazmq.dynamo.messages import Handoff, HandoffReply
+from dynazmq.dynamo.merkle import row_hash
+from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Siblings, decode, encode, sync
 
@@ -24,6 +25,7 @@ _START: Row = (-1, "", b"")
 _BATCH_TIMEOUT_S = 2.0
 _BATCH_BYTES = 512 << 10
 _GONE_MAX = 32_768
+_ROWS_PER_PAGE = 64  # shown to who looks: as many as are delivered at a time
 
 
 class StateTooLarge(ValueError):
@@ -117,6 +119,16 @@ class Hints:
             self._forget(target, place, bucket, key)
             return b""
 
+    def on_hints_ask(self, sender: Address, message: HintsAsk) -> None:
+        """Somebody looks at what is kept. A damaged hint is told as one of no hash and no bytes."""
+        after = (message.after_place, message.after_bucket, message.after_key)
+        rows = self._runtime.store.hints(message.target, after, _ROWS_PER_PAGE) if message.target in self.pending else []
+        told = [row for row in rows if row[0] <= message.last_place]
+        more = len(rows) == len(told) == _ROWS_PER_PAGE
+        behind = told[-1][:3] if more else _START
+        told_rows = [[bucket, key, row_hash(place, state or b""), len(state or b"")] for place, bucket, key, state in told]
+        self._runtime.send(sender, HintsTell(message.request_id, told_rows, more, *behind))
+
     # --- bringing home ----------------------------------------------------------------------------------------------------
 
     def deliver(self, target: str) -> None:
@@ -133,17 +145,17 @@ class Hints:
                 rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
             for place, bucket, key, state in rows:
                 if state is None:
-                    self._read(target, place, bucket, key)  # which finds the damage, and gives the hint up
+                    self._read(target, place, bucket, key)  # which finds the damage, and gives it up for anti-entropy to mend
         except StoreFailed:
             self._runtime.counters["store_failures"] += 1  # the timer looks again
             return
         size = 0
         for place, bucket, key, state in rows:
+            delivery.cursor = (place, bucket, key)
             if state is None:
                 continue
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
-            delivery.cursor = (place, bucket, key)
             self._runtime.tell((place, bucket, key), target, Handoff(request_id, bucket, key, state), None)  # again after a while
             size += len(state)
             if size > _BATCH_BYTES:

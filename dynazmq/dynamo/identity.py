@@ -1,15 +1,19 @@
 """Who this node is, and under which names it issues dots (§4.4; design 4.2).
 
-    epoch         one life of the data directory: drawn at random for an empty one, kept by restarts
     incarnation   one life of the process: rises with each start, and when a rumour about this node must be refuted (§4.8)
+    epoch         drawn at random for each life of the process, and anew within it: see below
     session       see `stand_in_actor`
-    floor         counters of this actor begin above it: up to there they may have been given to keys that are forgotten
+    floor         counters begin above it: up to there this epoch may have given them to keys that are forgotten
 
 An actor's counters are per key and kept in the key's own row. So whoever may have lost a row may not count on under the same
-name: it would give a dot twice, and one of the two writes would silently vanish. A new epoch is taken when
-  - the machine was booted anew and commits were not synced (loss of power may have cost the newest rows),
-  - a row turns out to be damaged, or the store says that it lost some,
-  - or a peer shows a dot of ours that we do not know (a backup was restored).
+name: it would give a dot twice, and one of the two writes would silently vanish (riak_kv #679).
+
+A store cannot tell by itself whether it was set back since its last life: a backup was restored, the newest commits went with the
+power, the directory is a copy. Peers could tell, but not before they are asked, and not if they were set back as well. So no life
+counts on from another's rows: each is an actor of its own, and then it does not matter what a store says of earlier ones. It
+costs an entry in the clock of each key that is written in this life; a life in which a key is only read costs it nothing.
+
+Within a life the epoch is renewed when a row turns out to be damaged, and when somebody shows a dot of ours that we do not know.
 """
 
 from __future__ import annotations
@@ -26,34 +30,27 @@ INCARNATION_MAX = (1 << 62) - 1
 
 
 class Identity:
-    """Loaded from the store, or founded in it. Changes are committed with the turn in which they are first used."""
+    """A new life, after the one that is stored. Changes are committed with the turn in which they are first used."""
 
-    def __init__(self, runtime: Runtime, boot_id: str = "") -> None:
-        """boot_id: names one uptime of the machine; "" when the driver has no such thing."""
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self.boot_id = boot_id
         self.epoch = ""
         self.session = 0
         self.incarnation = 0
         self.floor = 0
         self.reload()
         self.first_incarnation = self.incarnation = min(max(self.incarnation + 1, runtime.wall_ms), INCARNATION_MAX)
-        if self.epoch and self._stored_boot_id != boot_id and self._stored_sync != "full":
-            self.new_epoch("the machine was booted anew and commits were not synced")
-        elif not self.epoch:
-            self.epoch = self._draw()
+        self.epoch, self.session = self._draw(), 0
         if lost := runtime.store.get_meta(ROWS_LOST):
-            self.new_epoch(f"rows were lost: {lost.decode(errors='replace')}")
+            runtime.note(f"rows were lost: {lost.decode(errors='replace')}; they come back from the peers")
             runtime.store.set_meta(ROWS_LOST, b"")
         self._save()
 
     def reload(self) -> None:
         """Back to what is stored: after a failed commit."""
         raw = self._runtime.store.get_meta(_META)
-        self._stored_boot_id, self._stored_sync = "", "full"
         if raw is not None:
-            self.epoch, self.session, stored, self._stored_boot_id, self._stored_sync, *later = msgpack.unpackb(raw)
-            self.floor = later[0] if later else 0
+            self.epoch, self.session, stored, *_ = msgpack.unpackb(raw)  # two more in stores of earlier releases
             self.incarnation = max(self.incarnation, stored)
         self._name_actors()
 
@@ -71,9 +68,7 @@ class Identity:
 
     def forget_up_to(self, counter: int) -> None:
         """A key with a dot of this counter is forgotten (retirement.py): no counter may be given twice."""
-        if counter > self.floor:
-            self.floor = counter
-            self._save()
+        self.floor = max(self.floor, counter)
 
     def refute(self, incarnation: int) -> None:
         """Somebody speaks of this node as of a life that it does not lead: outbid it, by the heartbeat alone at the very top."""
@@ -97,5 +92,5 @@ class Identity:
 
     def _save(self) -> None:
         self._name_actors()
-        packed = msgpack.packb([self.epoch, self.session, self.incarnation, self.boot_id, self._runtime.config.sync, self.floor])
+        packed = msgpack.packb([self.epoch, self.session, self.incarnation])
         self._runtime.store.set_meta(_META, packed)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX
+from dynazmq.config import BUCKETS_MAX, CONFLICTS, LWW, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import INCARNATION_MAX, Identity
@@ -43,13 +43,17 @@ class Member(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """How many replicas a bucket's keys have and how many must answer. (version, writer) orders two changes."""
+    """How many replicas a bucket's keys have, how many must answer, and what becomes of concurrent writes.
+
+    (version, writer) orders two changes. As it travels and is stored; new fields are appended.
+    """
 
     n: int
     r: int
     w: int
     version: int = 0
     writer: str = ""
+    conflict: str = SIBLINGS
 
 
 class Membership:
@@ -81,6 +85,10 @@ class Membership:
     def policy(self, bucket: str) -> Policy:
         return self.policies.get(bucket, self.default_policy)
 
+    def is_lww(self, bucket: str) -> bool:
+        """Whether the last of concurrent writes wins in it."""
+        return self.policy(bucket).conflict == LWW
+
     def replica_counts(self) -> list[int]:
         """Each N that some bucket has, ascending."""
         return sorted({self.default_policy.n, *(policy.n for policy in self.policies.values())})
@@ -103,10 +111,10 @@ class Membership:
             self.members[name] = member._replace(incarnation=incarnation, heartbeat=0)
         return incarnation >= member.incarnation
 
-    def set_policy(self, bucket: str, n: int, r: int, w: int) -> Policy:
+    def set_policy(self, bucket: str, n: int, r: int, w: int, conflict: str = SIBLINGS) -> Policy:
         """Change a bucket's policy here; gossip carries it on."""
         version = self.policies[bucket].version + 1 if bucket in self.policies else 1
-        policy = Policy(n, r, w, version, self._runtime.name)
+        policy = Policy(n, r, w, version, self._runtime.name, conflict)
         self.policies = {**self.policies, bucket: policy}
         self._save()
         return policy
@@ -212,7 +220,7 @@ class Membership:
 
     def _learn_policy(self, row: Any) -> None:
         bucket, *fields = row
-        told = Policy(*fields)
+        told = Policy(*fields[: len(Policy._fields)])  # surplus ones are a newer release's
         known = self.policies.get(bucket)
         if not isinstance(bucket, str) or not _is_policy(told) or (known is None and len(self.policies) >= BUCKETS_MAX):
             self._runtime.counters["gossip_refused"] += 1
@@ -272,4 +280,5 @@ def _is_policy(policy: Policy) -> bool:
         and 1 <= policy.w <= policy.n
         and 0 < policy.version < _COUNTER_MAX
         and isinstance(policy.writer, str)
+        and policy.conflict in CONFLICTS
     )

@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dynazmq.config import SIBLINGS
+
 # --- codes of a Failure ---------------------------------------------------------------------------------------------------
 
 INVALID = 1  # breaks a rule of the API; nothing was attempted
@@ -140,7 +142,7 @@ class TopologyRequest:
 class Topology:
     """ring: Ring.to_wire(). members: [name, endpoint, incarnation, state as this node sees it: up|suspect|down].
 
-    buckets: [name, n, r, w] of those with a policy of their own.
+    buckets: [name, n, r, w, conflict] of those with a policy of their own.
     """
 
     request_id: int
@@ -158,13 +160,17 @@ class Topology:
 
 @dataclass(slots=True)
 class SetBucket:
-    """Give a bucket a policy of its own; it spreads by gossip."""
+    """Give a bucket a policy of its own; it spreads by gossip.
+
+    n, r, w: 0 stands for the cluster's. conflict: siblings, lww, or "" for siblings.
+    """
 
     request_id: int
     bucket: str
     n: int
     r: int
     w: int
+    conflict: str = SIBLINGS
 
 
 @dataclass(slots=True)
@@ -231,7 +237,10 @@ class WriteReply:
 
 @dataclass(slots=True)
 class Refused:
-    """A replica cannot do what it was asked (Read, Write, Recall, Handoff, RowsAsk, Mend): its storage failed, mostly."""
+    """A node does not do what it was asked (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend, HintsAsk).
+
+    Its storage failed, mostly; or a peer wants to compare and anti-entropy is paused here.
+    """
 
     request_id: int
     text: str
@@ -312,7 +321,8 @@ class RowsAsk:
 
 @dataclass(slots=True)
 class RowsTell:
-    """rows: [bucket, key, hash, bytes of the state], in the order of (place, bucket, key). more: others are behind `next`."""
+    """rows: at most 512 of [bucket, key, hash, bytes of the state], in the order of (place, bucket, key). more: others are behind
+    `next`, which is in that run of leaves."""
 
     request_id: int
     rows: list[Any]
@@ -367,6 +377,50 @@ class Retire:
     rows: list[Any]
 
 
+# --- client ↔ node: looking closely, and holding anti-entropy (§4.6, §4.7). TreeAsk and RowsAsk are clients' as well. ---------
+
+
+@dataclass(slots=True)
+class HintsAsk:
+    """Which hints do you keep for this target, behind `after` and up to a place? Changes nothing."""
+
+    request_id: int
+    target: str
+    last_place: int
+    after_place: int
+    after_bucket: str
+    after_key: bytes
+
+
+@dataclass(slots=True)
+class HintsTell:
+    """rows: as those of RowsTell. more: others are behind `next`."""
+
+    request_id: int
+    rows: list[Any]
+    more: bool
+    next_place: int
+    next_bucket: str
+    next_key: bytes
+
+
+@dataclass(slots=True)
+class SetAntiEntropy:
+    """Hold this node's exchanges with its peers, or let them go on. The node keeps it in mind when it starts again."""
+
+    request_id: int
+    paused: bool
+
+
+@dataclass(slots=True)
+class SetAntiEntropyReply:
+    """It is so now. on: whether this node keeps trees at all."""
+
+    request_id: int
+    paused: bool
+    on: bool
+
+
 # --- node ↔ node (§4.8) ---------------------------------------------------------------------------------------------------
 
 
@@ -394,7 +448,8 @@ class GossipDigest:
 class GossipDelta:
     """What I know better than your digest, and the names of which you know better (wanted).
 
-    members: records as membership.py writes them. ring: Ring.to_wire() or []. buckets: [name, n, r, w, version, writer].
+    members: records as membership.py writes them. ring: Ring.to_wire() or []. buckets: [name, n, r, w, version, writer,
+    conflict].
     """
 
     members: list[Any]
@@ -407,7 +462,7 @@ MESSAGES: tuple[type, ...] = (
     Get, GetReply, Put, PutReply, Failure, Scan, ScanReply, TopologyRequest, Topology, SetBucket, SetBucketReply,
     StatusRequest, StatusReply, Read, ReadReply, Write, WriteReply, Refused, Recall, RecallReply, Handoff, HandoffReply,
     Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply, RetireAsk,
-    RetireTell, Retire,
+    RetireTell, Retire, HintsAsk, HintsTell, SetAntiEntropy, SetAntiEntropyReply,
 )  # fmt: skip
 
 Message = (
@@ -415,4 +470,5 @@ Message = (
     | StatusRequest | StatusReply | Read | ReadReply | Write | WriteReply | Refused | Recall | RecallReply | Handoff
     | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta | TreeAsk | TreeTell | RowsAsk | RowsTell | Mend | MendReply
     | RetireAsk | RetireTell | Retire
+    | HintsAsk | HintsTell | SetAntiEntropy | SetAntiEntropyReply
 )  # fmt: skip

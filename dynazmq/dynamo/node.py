@@ -18,7 +18,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
+from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS, NodeConfig
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
@@ -36,6 +36,7 @@ from dynazmq.dynamo.messages import (
     GossipDigest,
     Handoff,
     HandoffReply,
+    HintsAsk,
     Mend,
     MendReply,
     Message,
@@ -54,6 +55,8 @@ from dynazmq.dynamo.messages import (
     RowsAsk,
     RowsTell,
     Scan,
+    SetAntiEntropy,
+    SetAntiEntropyReply,
     SetBucket,
     SetBucketReply,
     StatusReply,
@@ -76,18 +79,19 @@ from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import MalformedVersion
 
-_REQUESTS = (Get, Put, Scan, SetBucket)  # a client's: answered with Failure
-_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend, RetireAsk)  # a peer's: answered with Refused
-# They say, or rest on it, that something is stored.
-_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply)
+_REQUESTS = (Get, Put, Scan, SetBucket, SetAntiEntropy)  # a client's: answered with Failure
+# A peer's, some a client's: answered with Refused.
+_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, HintsAsk, Mend, RetireAsk)
+# These say, or rest on it, that something is stored.
+_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply, SetAntiEntropyReply)
 
 
 class Node:
     """All techniques of one node, wired. `receive`, `tick`, `drain` are its whole life."""
 
-    def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int, boot_id: str = "") -> None:
+    def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int) -> None:
         self.runtime = runtime = Runtime(config, store, random, now, wall_ms)
-        self.identity = Identity(runtime, boot_id)
+        self.identity = Identity(runtime)
         self.failure = FailureDetector(runtime)
         self.membership = Membership(runtime, self.identity, self.failure)
         self.routes = Routes(runtime, self.membership, self.failure)
@@ -116,6 +120,10 @@ class Node:
             TopologyRequest: self._on_topology_request,
             StatusRequest: self._on_status_request,
             SetBucket: self._on_set_bucket,
+            SetAntiEntropy: self.anti_entropy.on_set,
+            TreeAsk: self.anti_entropy.on_tree_ask,
+            RowsAsk: self.anti_entropy.on_rows_ask,
+            HintsAsk: self.hints.on_hints_ask,
         }
         self._from_peers: dict[type, Callable[[Address, Any], None]] = {
             **self._from_anybody,
@@ -127,9 +135,7 @@ class Node:
             WriteReply: self.puts.on_write_reply,
             RecallReply: self.recalls.on_reply,
             HandoffReply: self.hints.on_handoff_reply,
-            TreeAsk: self.anti_entropy.on_tree_ask,
             TreeTell: self.anti_entropy.on_tree_tell,
-            RowsAsk: self.anti_entropy.on_rows_ask,
             RowsTell: self.anti_entropy.on_rows_tell,
             Mend: self.anti_entropy.on_mend,
             MendReply: self.anti_entropy.on_mend_reply,
@@ -285,7 +291,7 @@ class Node:
             config.name,
             self.membership.ring.to_wire(),
             [[m.name, m.endpoint, m.incarnation, self.failure.state_of(m.name)] for m in members.values()],
-            [[bucket, p.n, p.r, p.w] for bucket, p in self.membership.policies.items()],
+            [[bucket, p.n, p.r, p.w, p.conflict] for bucket, p in self.membership.policies.items()],
             config.n,
             config.r,
             config.w,
@@ -303,9 +309,12 @@ class Node:
         for what, given in (("r", r), ("w", w)):
             if not 1 <= given <= n:
                 raise BadMessage(f"{what}={given} is not in 1..{n} (n={n})")
+        conflict = message.conflict or SIBLINGS
+        if conflict not in CONFLICTS:
+            raise BadMessage(f"conflict={conflict[:20]!r} is not one of {', '.join(CONFLICTS)}")
         if message.bucket not in self.membership.policies and len(self.membership.policies) >= BUCKETS_MAX:
             raise BadMessage(f"there are {BUCKETS_MAX} buckets with a policy already, the limit")
-        policy = self.membership.set_policy(message.bucket, n, r, w)
+        policy = self.membership.set_policy(message.bucket, n, r, w, conflict)
         self.runtime.send(sender, SetBucketReply(message.request_id, policy.version))
 
     def _on_status_request(self, sender: Address, message: StatusRequest) -> None:
@@ -336,10 +345,13 @@ class Node:
             "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in self.hints.since.items()},
             "anti_entropy": {
                 "on": self.trees.on,
+                "paused": self.anti_entropy.paused,
                 "surveyed": self.trees.known,
                 "open_with": self.anti_entropy.open_with(),
                 "differing": self.anti_entropy.differing,
+                "peers": {n: {"trees": trees, "left": left} for n, (trees, left) in self.anti_entropy.progress().items()},
             },
+            "lww_discarded": runtime.counters["lww_discarded"],
             "to_forget": len(self.retirement),
             "sync": runtime.config.sync,
             "in_flight": self.in_flight,

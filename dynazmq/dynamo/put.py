@@ -22,6 +22,7 @@ from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.lww import at_least, clock, latest, stamp
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     INVALID,
@@ -162,7 +163,15 @@ class Puts:
                 return
             stands_for = dict(op.copies.targets)[name]
             actor, floor = self._actor(op, known, stands_for)
-            state, new, gone = put(known, op.context, actor, message.value, message.write_id, self._runtime.wall_ms, floor)
+            wall_ms = self._runtime.wall_ms
+            if lww := self._membership.is_lww(message.bucket):
+                wall_ms = stamp(known, op.context, wall_ms)
+                op.context = at_least(op.context, wall_ms)
+            state, new, gone = put(known, op.context, actor, message.value, message.write_id, wall_ms, floor)
+            if lww:
+                state, discarded = latest(state)
+                gone += discarded
+                self._runtime.counters["lww_discarded"] += len(discarded)
             if (refusal := _too_much(known, state, encoded := encode(state))) is not None:
                 self.refuse(op, INVALID, refusal)
                 return
@@ -184,7 +193,7 @@ class Puts:
         self._runtime.counters["retries_recognised"] += 1
         message = op.message
         stands_for = dict(op.copies.targets)[self._runtime.name]
-        op.context = op.context.add(*dot)
+        op.context = at_least(op.context, clock(state.context)).add(*dot)
         self._replica.merge(stands_for, op.at, message.bucket, message.key, encode(state))
         # What this node holds now, merged, is what the others get: at least the first try, or what overwrote it.
         held = self._replica.read(op.at, message.bucket, message.key)

@@ -1,7 +1,8 @@
 """§4.3 What a node does to its own copies: read, merge, remember.
 
 A replica never decides: it merges what it is given (`versions.sync`), so messages may come twice, late and in any order (N9,
-N10). Coordinators use the same functions on the node's own copy.
+N10). In a bucket where the last write wins it keeps the last of what is left; that has no order either (lww.py). Coordinators use
+the same functions on the node's own copy.
 
 It also remembers for a while the write ids that were overwritten here. A retried put asks for its id first (`Recall`): its first
 try may have been stored, read and overwritten before the retry arrives, and must not come back (promise 6). Ids of live siblings
@@ -18,6 +19,7 @@ from typing import Any
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
 from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.lww import latest
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import (
@@ -147,12 +149,15 @@ class Replica:
         if not known:
             self._check_counter(incoming, None)
             self.keys += 1
-            self._write_own(at, bucket, key, b"", state)
+            one = self._resolved(bucket, incoming) if len(incoming.live) > 1 else incoming
+            self._write_own(at, bucket, key, b"", state if one is incoming else encode(one))
             return True
         before = decode(known)
         self._check_counter(incoming, before)
         both = sync(before, incoming)
-        after = self._without_echoes(before, both)
+        if len(both.live) != 1:
+            both = self._resolved(bucket, both, before, incoming)
+        after = self._without_echoes(bucket, before, both)
         merged = state if after is incoming else encode(after)
         if merged != known:
             if after is not incoming:
@@ -161,7 +166,17 @@ class Replica:
             self._write_own(at, bucket, key, known, merged)
         return after is both
 
-    def _without_echoes(self, before: Siblings, after: Siblings) -> Siblings:
+    def _resolved(self, bucket: str, merged: Siblings, *of: Siblings) -> Siblings:
+        """What the bucket's policy leaves of concurrent writes that meet here: all of them, or the last one."""
+        if not self._membership.is_lww(bucket):
+            return merged
+        one, discarded = latest(merged, *of)
+        self._runtime.counters["lww_discarded"] += len(discarded)
+        for sibling in discarded:
+            self.remember(sibling.write_id, sibling.dot)
+        return one
+
+    def _without_echoes(self, bucket: str, before: Siblings, after: Siblings) -> Siblings:
         """Leave out what came under another dot to a node where it had been overwritten already."""
         overwritten = self.overwritten
         for sibling in after.live:
@@ -171,8 +186,8 @@ class Replica:
             return after  # the usual case
         had = {sibling.write_id for sibling in before.live}  # it is back here: what overwrote it was lost
         live = tuple([s for s in after.live if s.write_id in had or s.write_id not in overwritten])
-        if len(live) == len(after.live):
-            return after
+        if len(live) == len(after.live) or self._membership.is_lww(bucket):
+            return after  # with lww, a try that nobody recognised is a later write: without it nothing might be left
         self._runtime.counters["echoes_dropped"] += len(after.live) - len(live)
         return Siblings(live, after.context)
 

@@ -40,6 +40,7 @@ from heapq import heappop, heappush
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.lww import CLOCK
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Retire, RetireAsk, RetireTell
@@ -305,7 +306,7 @@ def _remains(state: bytes, actors: set[str]) -> bytes | None:
     known = decode(state)
     if not known.values:
         return b""
-    less = encode(without_actors(known, actors))
+    less = encode(without_actors(known, actors | {CLOCK}))
     return less if less != state else None
 
 

@@ -40,7 +40,7 @@ Row = tuple[int, str, bytes]
 """(place, bucket, key): rows are ordered by it."""
 
 OwnRow = tuple[int, str, bytes, bytes | None]
-"""(place, bucket, key, state)."""
+"""(place, bucket, key, state); None for a state that is damaged."""
 
 
 class Store(Protocol):
@@ -63,7 +63,7 @@ class Store(Protocol):
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None: ...
 
     def hints(self, target: str, after: Row, limit: int) -> list[OwnRow]:
-        """(place, bucket, key, state) of the hints for a target behind `after`, in order; the state of a damaged one is None."""
+        """The hints for a target behind `after`, in order; the state of a damaged one is None."""
 
     def hint_counts(self) -> dict[str, int]:
         """target → number of hints."""
@@ -79,7 +79,7 @@ class Store(Protocol):
     def rows(self, first: int, last: int, after: Row, limit: int) -> tuple[list[OwnRow], Row | None]:
         """This node's own rows between two places and behind `after`, in order; the state of a damaged one is None.
 
-        No more than `limit`. The second result says where to go on, or None at the end.
+        No more than `limit`, and fewer where they are large. The second result says where to go on, or None at the end.
         """
 
     def key_count(self) -> int:

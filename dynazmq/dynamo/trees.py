@@ -26,6 +26,7 @@ _PARTITIONS_PER_SLICE = 16
 _AGAIN_S = 600.0
 _AGAIN_SLICE_S = 0.05
 _RETRY_S = 1.0
+_DAMAGED_MAX = 10_000  # while anti-entropy is paused nobody takes them off
 
 
 class Trees:
@@ -165,7 +166,8 @@ class Trees:
         rows, behind = self._runtime.store.rows(first, last, self._cursor, _SLICE_ROWS)
         for at, bucket, key, state in rows:
             if state is None:
-                self.damaged.append((at, bucket, key))
+                if len(self.damaged) < _DAMAGED_MAX:
+                    self.damaged.append((at, bucket, key))  # the others are met by the next survey
                 continue
             tree = _tree(self._new, self._levels.get(bucket, self._level))
             tree.change(leaf_of(at, ring.partitions), row_hash(at, state))

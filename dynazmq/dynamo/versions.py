@@ -56,7 +56,10 @@ def node_of(actor: str) -> str:
 
 
 class Sibling(NamedTuple):
-    """One live version. value None is a tombstone. wall_ms: when it was written, for people only: no decision rests on it."""
+    """One live version. value None is a tombstone.
+
+    wall_ms: when it was written, for people. No decision rests on it, but in an lww bucket it is the write's stamp (lww.py).
+    """
 
     actor: str
     counter: int

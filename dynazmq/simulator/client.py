@@ -14,6 +14,7 @@ from dynazmq.client.context import Context
 from dynazmq.client.core import ClientCore
 from dynazmq.client.requests import Options, Request, get_request, get_result, put_request, put_result
 from dynazmq.client.results import PutResult, Result
+from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import OVERLOADED, Failure, SetBucket
 from dynazmq.simulator.history import History, Op
 from dynazmq.simulator.network import Network
@@ -94,10 +95,10 @@ class Client:
         done: PutResult = self.begin_put(key, None, context, **options).result()
         return done
 
-    def configure(self, bucket: str, n: int, r: int, w: int) -> None:
+    def configure(self, bucket: str, n: int, r: int, w: int, conflict: str = SIBLINGS) -> None:
         """Give a bucket a policy of its own."""
         self.connected()
-        request = Request(SetBucket(0, bucket, n, r, w), bucket, 0, 2.0)
+        request = Request(SetBucket(0, bucket, n, r, w, conflict), bucket, 0, 2.0)
         self._start(Call(self, self.options, request, None)).result()
 
     def begin_get(self, key: str, at: str = "", **options: Any) -> Call:

@@ -98,12 +98,11 @@ class NodeHandle:
         self._cluster.history.disks_lost += 1
 
     def lose_power(self, *, all_since_the_checkpoint: bool = False) -> None:
-        """Its machine goes down and is booted anew. Under sync=normal the newest commits are gone, some number of them or all."""
+        """Its machine goes down. Under sync=normal the newest commits are gone, some number of them or all."""
         process = self.process
         process.crash()
         random = self._cluster.world.random(f"power {self.name} {process.crashes}")
         lost = process.disk.lose_commits(1 << 30) if all_since_the_checkpoint else process.disk.lose_power(random)
-        process.boot_id = f"boot-{process.crashes + 1}"
         self._cluster.history.disks_lost += lost > 0
 
     def damage(self, key: str, bucket: str = DEFAULT_BUCKET) -> bool:

@@ -65,7 +65,6 @@ class Process:
         self.node: Node
         self._gate: Gate
         self.state = "down"  # up | paused | down
-        self.boot_id = "boot-1"
         self.wall_offset_ms = 0
         self.crashes = 0
         self.crash_when = ""  # one of CRASH_POINTS: it crashes there in the next turn that writes
@@ -113,7 +112,7 @@ class Process:
         self._inbox.clear()
         self.crash_when = ""
         try:
-            self.node = Node(self.config, self.disk, Random(self._random.random()), self._now, self._wall_ms, self.boot_id)
+            self.node = Node(self.config, self.disk, Random(self._random.random()), self._now, self._wall_ms)
             self.disk.commit()
         except StoreFailed:
             self.disk.rollback()

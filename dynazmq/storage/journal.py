@@ -16,10 +16,10 @@ Replaying any unbroken run of turns that ends with the newest gives each key its
 already. So recovery can be cut off and begun anew.
 
 **Damage.** Each slot carries a checksum, looked at when the journal is replayed. A slot that fails may have held any row, so it
-is not possible to say which key is missing; what `data` holds of it is older than what this node acknowledged. Two things
-follow. As a replica it merely missed a write, as it may at any time: quorums hide that, repair mends it. But as a coordinator
-it must not count on from the older row, or it would give a dot twice (identity.py). So recovery leaves a note in the meta value
-`rows_lost`, in the same transaction in which it clears the journal; a node that finds it takes a new epoch.
+is not possible to say which key is missing; what `data` holds of it is older than what this node acknowledged. As a replica it
+merely missed a write, as it may at any time: quorums hide that, repair mends it. As a coordinator it must not count on from the
+older row, and does not: a new life issues dots under a new name (identity.py). So recovery leaves a note in the meta value
+`rows_lost`, in the same transaction in which it clears the journal, and the node says it in its log.
 """
 
 from __future__ import annotations

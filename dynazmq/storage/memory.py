@@ -26,6 +26,7 @@ class MemoryStorage:
         self._new_hints: dict[_HintKey, bytes] = {}
         self._new_meta: dict[str, bytes] = {}
         self._damaged: set[RowKey] = set()
+        self._damaged_hints: set[_HintKey] = set()
         self.fail_commits = False
         self.commits = 0
 
@@ -73,7 +74,11 @@ class MemoryStorage:
 
     def read_hint(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
         at = (target, place, bucket, key)
-        return self._new_hints[at] if at in self._new_hints else self._hints.get(at, b"")
+        if at in self._new_hints:
+            return self._new_hints[at]
+        if at in self._damaged_hints:
+            raise DamagedRow(f"hint for {target}: {bucket}/{key!r}")
+        return self._hints.get(at, b"")
 
     def write_hint(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
         self._new_hints[target, place, bucket, key] = state
@@ -85,7 +90,8 @@ class MemoryStorage:
         all_hints = self._all_hints()
         keys = sorted((place, bucket, key) for t, place, bucket, key in all_hints if t == target)
         keys = keys[bisect_right(keys, after) :][:limit]
-        return [(*at, all_hints[(target, *at)]) for at in keys]
+        damaged = self._damaged_hints - self._new_hints.keys()
+        return [(*at, None if (target, *at) in damaged else all_hints[(target, *at)]) for at in keys]
 
     def hint_counts(self) -> dict[str, int]:
         return dict(Counter(target for target, *_ in self._all_hints()))
@@ -109,6 +115,7 @@ class MemoryStorage:
         if self.fail_commits and written:
             raise StoreFailed("database or disk is full")
         self._damaged.difference_update(self._new_rows)
+        self._damaged_hints.difference_update(self._new_hints)
         for stored, new in ((self._rows, self._new_rows), (self._hints, self._new_hints)):
             stored.update(new)  # type: ignore[arg-type]
             for at, state in new.items():
@@ -134,7 +141,7 @@ class MemoryStorage:
     def wipe(self) -> None:
         """The disk is lost."""
         self.rollback()
-        self._rows, self._hints, self._meta, self._damaged = {}, {}, {}, set()
+        self._rows, self._hints, self._meta, self._damaged, self._damaged_hints = {}, {}, {}, set(), set()
 
     def damage(self, place: int, bucket: str, key: bytes) -> bool:
         """A bit of this row flips, if there is one; its checksum will not match."""
@@ -142,6 +149,10 @@ class MemoryStorage:
             return False
         self._damaged.add((place, bucket, key))
         return True
+
+    def damage_hints(self, target: str) -> None:
+        """The same for all that is kept for a target."""
+        self._damaged_hints.update(at for at in self._hints if at[0] == target)
 
     def snapshot(self) -> MemoryStorage:
         """A backup: an independent copy of what is committed."""

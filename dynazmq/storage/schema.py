@@ -3,7 +3,7 @@
     data    this node's own copies: (place, bucket, key) → state, checksum. `place` is the key's position on the ring less 2^63:
             SQLite's integers are signed, and the order must stay the ring's.
     hints   what it keeps for primaries that are away: (target, place, bucket, key) → state, checksum
-    meta    identity, ring, members, policies: name → value
+    meta    identity, ring, members, policies: name → value, checksum. "owner" says whose directory it is: node and cluster
     journal what was committed lately and is not in `data` yet (journal.py); empty after a clean stop
 
 The first three are WITHOUT ROWID: rows lie in the order of the ring, so a partition is one run of neighbouring pages.
@@ -15,24 +15,48 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from dynazmq.errors import StorageError
+from dynazmq.errors import UnusableDisk
+from dynazmq.storage.tables import WRITE_META, meta_row
 
 APPLICATION_ID = 0x445A4D51  # "DZMQ", in the file's header: `file data.db` shows it
-VERSION = 2
+VERSION = 3
 
 
-def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, or migrate older ones. Raises StorageError for a file that is not ours or of a newer release."""
+_OWNER = "owner"
+
+
+def owner_of(name: str, cluster_id: int) -> str:
+    """Whose a database is, as it is written in it."""
+    return f"{name} of {cluster_id:016x}"
+
+
+def check_owner(connection: sqlite3.Connection, path: Path, owner: str) -> None:
+    """A directory copied from another node would make two nodes of one. Raises UnusableDisk, and has changed nothing."""
+    if not owner or not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        return
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (_OWNER,)).fetchone()
+    if row is None or row[0] == owner.encode():
+        return
+    (name, _, cluster), (mine, _, ours) = bytes(row[0]).decode(errors="replace").partition(" of "), owner.partition(" of ")
+    whose = f"{name}'s of another cluster ({cluster})" if cluster != ours else f"{name}'s"
+    raise UnusableDisk(f"{path} is {whose} and not {mine}'s")
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path, owner: str = "") -> None:
+    """Make the tables, or migrate older ones. Raises UnusableDisk for a file that is not ours or of a newer release."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application == APPLICATION_ID and version == VERSION:
-        return
     if application != APPLICATION_ID and (application or tables):
-        raise StorageError(f"{path} is a database of something else (application id {application:#x}); it was not touched")
+        raise UnusableDisk(f"{path} is a database of something else (application id {application:#x}); it was not touched")
     if version > VERSION:
-        raise StorageError(f"{path} has schema {version}, this release knows {VERSION}: use the release that wrote it")
-    _migrate(connection)
+        raise UnusableDisk(f"{path} has schema {version}, this release knows {VERSION}: use the release that wrote it")
+    if application != APPLICATION_ID or version != VERSION:
+        _migrate(connection)
+    if owner:  # earlier releases did not write it
+        connection.execute(
+            "INSERT OR IGNORE INTO meta (name, value, checksum) VALUES (?, ?, ?)", meta_row(_OWNER, owner.encode())
+        )
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -63,6 +87,13 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 folded INTEGER NOT NULL, bytes INTEGER NOT NULL, rows BLOB NOT NULL, checksum INTEGER NOT NULL)"""
         )
         db.execute("PRAGMA user_version = 2")
+
+    @migrations()
+    def v3_meta_checksum(db: Database) -> None:
+        db.execute("ALTER TABLE meta ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
+        for name, value in list(db.execute("SELECT name, value FROM meta")):
+            db.execute(WRITE_META, meta_row(name, value))
+        db.execute("PRAGMA user_version = 3")
 
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")  # first: what comes next may be cut off
     migrations.apply(Database(connection, execute_plugins=False))

@@ -7,7 +7,7 @@ commit is undone by forgetting the dicts: overlay and caches change only when SQ
 
     read     the turn's dict → recent → young → old → SELECT
     commit   BEGIN IMMEDIATE; a slice of old into data; the turn's rows into the journal; hints; meta; COMMIT
-    open     replay the journal, all of it into data
+    open     look at the files (condition.py); replay the journal, all of it into data; count, which looks at every page of data
     close    fold everything; the journal is empty
 
 All SELECTs of a turn share one read transaction, which its commit ends: without it each would lock and unlock the file.
@@ -25,15 +25,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, OwnRow, StoreFailed
-from dynazmq.errors import StorageError
-from dynazmq.storage.base import RowKey, checksum
+from dynazmq.errors import UnusableDisk
+from dynazmq.storage.base import RowKey
 from dynazmq.storage.checkpoint import Checkpointer
-from dynazmq.storage.database import BUSY_S, open_database
+from dynazmq.storage.database import BUSY_S, cannot_open, open_database
 from dynazmq.storage.journal import WRITE_SLOT, Journal, replay
 from dynazmq.storage.overlay import Bounds, Overlay
 from dynazmq.storage.recent import Recent
@@ -41,13 +42,19 @@ from dynazmq.storage.tables import (
     EXISTS,
     HINTS,
     READ,
+    READ_ALL_META,
     READ_HINT,
+    READ_META,
     ROWS,
     SCAN,
     SCAN_HINTS,
     SIGNED,
     WRITE_META,
     HintKey,
+    intact,
+    meta_intact,
+    meta_row,
+    position,
     put_hints,
     put_rows,
 )
@@ -55,13 +62,19 @@ from dynazmq.storage.tables import (
 _NUDGE_ROWS = 2_000
 _FOLD_RETRY_S = 1.0
 _BUSY_PAUSE_S = 0.0003
+_PAGE_BYTES = 4 << 20  # a page of rows ends with the one that passes this, so that large values make no turn long
 
 
 class SqliteStorage:
     """One node's database. Used from one thread."""
 
-    def __init__(self, path: Path, sync: Literal["full", "normal"] = "full", bounds: Bounds | None = None) -> None:
-        """Open or make the database. Raises StorageError when that cannot be: a node without storage does not start."""
+    def __init__(
+        self, path: Path, sync: Literal["full", "normal"] = "full", bounds: Bounds | None = None, owner: str = ""
+    ) -> None:
+        """Open or make the database. owner: whose it must be (`schema.owner_of`).
+
+        Raises StorageError when that cannot be: a node without storage does not start. UnusableDisk when it never will be.
+        """
         self.path = path
         self._bounds = bounds or Bounds()
         self._rows: dict[RowKey, bytes] = {}
@@ -74,7 +87,9 @@ class SqliteStorage:
         self._stored_keys: int | None = None
         self._sync = sync
         self._harden = False  # what was committed so far is to be synced
-        self._connection = open_database(path, sync)
+        self._connection = open_database(path, sync, owner)
+        self._file = _file_id(path)
+        self._gone = ""
         self._execute = self._connection.execute
         self._executemany = self._connection.executemany
         self._recover()
@@ -99,9 +114,9 @@ class SqliteStorage:
             raise StoreFailed(f"cannot read: {error}") from None
         if found is None:
             return b""
-        state: bytes = found[0]
-        if found[1] != checksum(place, bucket, key, state):
+        if not intact(row, *found):
             raise DamagedRow(f"{bucket}/{key!r}")
+        state: bytes = found[0]
         self._recent.add(row, state)
         return state
 
@@ -140,9 +155,11 @@ class SqliteStorage:
         # Hints first, the own copies last: those count where there are both. "" is no node's name.
         for target in (*self.hint_counts(), ""):
             page = self._ask(SCAN_HINTS, (target, *where)) if target else self._ask(SCAN, where)
-            if len(page) == limit:
-                ends.append((page[-1][0] + SIGNED, page[-1][2]))
-            kept.update(((target, place + SIGNED, key), state) for place, b, key, state in page if b == bucket)
+            placed = [(at, row[3:]) for row in page if (at := position(row)) is not None]
+            if len(page) == limit and placed:
+                (place, _, key), _ = placed[-1]
+                ends.append((place, key))
+            kept.update(((target, at[0], at[2]), found[0]) for at, found in placed if at[1] == bucket and intact(at, *found))
         # Then what is newer than the tables.
         committed = self._overlay.page(begin, last, after, limit)
         if len(committed) == limit:
@@ -154,6 +171,8 @@ class SqliteStorage:
         hinted = sorted((at, state) for at, state in kept.items() if state and at[0])  # of many for a key the last target's
         found = {(place, key): state for (_, place, key), state in hinted} | own
         end = min(ends) if ends else None
+        if end is not None and end <= after:
+            end = None  # a row out of its order: the reader must not go round in circles
         inside = [at for at in sorted(found) if begin <= at[0] <= last and at > after and (end is None or at <= end)]
         if len(inside) > limit:
             inside, end = inside[:limit], inside[limit - 1]
@@ -161,12 +180,20 @@ class SqliteStorage:
 
     def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         begin = max(first, after[0])
-        stored = self._ask(ROWS, (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit))
+        where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit)
         found: dict[RowKey, bytes | None] = {}
-        for signed, bucket, key, state, check in stored:
-            place = signed + SIGNED
-            found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
-        end = next(reversed(found)) if len(stored) == limit else None
+        room = _PAGE_BYTES
+        looked = 0
+        for row in self._each(ROWS, where):
+            looked += 1
+            room -= len(row[3]) if isinstance(row[3], bytes) else 0
+            if (at := position(row)) is not None:
+                found[at] = row[3] if intact(at, row[3], row[4]) else None
+            if room < 0:
+                break
+        end = next(reversed(found)) if found and (room < 0 or looked == limit) else None
+        if end is not None and end <= after:
+            end = None  # a row out of its order: the reader must not go round in circles
         # What is newer than the table, up to where the page ends.
         newer = self._overlay.between(begin, last)
         newer.update({row: state for row, state in self._rows.items() if begin <= row[0] <= last})
@@ -185,9 +212,9 @@ class SqliteStorage:
         found = self._ask(READ_HINT, (target, place - SIGNED, bucket, key))
         if not found:
             return b""
-        state: bytes = found[0][0]
-        if found[0][1] != checksum(place, bucket, key, state):
+        if not intact((place, bucket, key), *found[0]):
             raise DamagedRow(f"hint for {target}: {bucket}/{key!r}")
+        state: bytes = found[0][0]
         return state
 
     def write_hint(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
@@ -201,9 +228,9 @@ class SqliteStorage:
         # As many more as the turn may have deleted, so that the page is full all the same.
         stored = self._ask(HINTS, (target, max(after[0], 0) - SIGNED, after[1], after[2], limit + len(new)))
         found: dict[RowKey, bytes | None] = {}
-        for signed, bucket, key, state, check in stored:
-            place = signed + SIGNED
-            found[place, bucket, key] = state if check == checksum(place, bucket, key, state) else None
+        for row in stored:
+            if (at := position(row)) is not None:
+                found[at] = row[3] if intact(at, row[3], row[4]) else None
         found.update(new)
         return [(*at, found[at]) for at in sorted(found) if found[at] != b""][:limit]
 
@@ -222,8 +249,10 @@ class SqliteStorage:
     def get_meta(self, name: str) -> bytes | None:
         if name in self._meta:
             return self._meta[name]
-        found = self._ask("SELECT value FROM meta WHERE name = ?", (name,))
-        return bytes(found[0][0]) if found else None
+        found = self._ask(READ_META, (name,))
+        if found and not meta_intact(*found[0]):
+            raise StoreFailed(f"cannot read: the record of {name!r} is damaged")
+        return found[0][1] if found else None
 
     def set_meta(self, name: str, value: bytes) -> None:
         self._meta[name] = value
@@ -257,8 +286,18 @@ class SqliteStorage:
         except sqlite3.Error as error:
             self._abandon()
             raise StoreFailed(f"cannot commit: {error}") from None
+        self._check_file()
         self._committed(entry, long, folded)
         return count
+
+    def _check_file(self) -> None:
+        """What is committed into a file that has lost its name is lost with this process: it is not stored (S9).
+
+        Looked at after the commit and before anybody hears of it; 1.5 µs. No read succeeds any more, so the process ends.
+        """
+        if _file_id(self.path) != self._file:
+            self._gone = f"{self.path} was removed or replaced while this process served it"
+            raise StoreFailed(self._gone)
 
     def _sync_log(self) -> None:
         """Do what sync=normal leaves to checkpoints: these sync the log before they copy it, and what they copied."""
@@ -281,7 +320,7 @@ class SqliteStorage:
         if self._hints:
             put_hints(self._executemany, self._hints)
         if self._meta:
-            self._executemany(WRITE_META, self._meta.items())
+            self._executemany(WRITE_META, map(meta_row, self._meta, self._meta.values()))
         self._execute("COMMIT")
         return folded
 
@@ -377,16 +416,33 @@ class SqliteStorage:
         """Bring what the last life has left in the journal into `data`, and note what cannot be brought."""
         try:
             left = replay(self._connection)
+            if left.slots:
+                if left.lost:
+                    self._meta[ROWS_LOST] = left.lost.encode()
+                self._journal = Journal(left.turn, max(left.slots))
+                self._overlay.adopt(left.rows, left.slots, left.turn)
+                self._fold_all()
+            self._look_through()
+        except UnusableDisk:
+            self._connection.close()
+            raise
         except sqlite3.Error as error:
             self._connection.close()
-            raise StorageError(f"cannot open {self.path}: {error}") from None
-        if not left.slots:
-            return
-        if left.lost:
-            self._meta[ROWS_LOST] = left.lost.encode()
-        self._journal = Journal(left.turn, max(left.slots))
-        self._overlay.adopt(left.rows, left.slots, left.turn)
-        self._fold_all()
+            raise cannot_open(self.path, error) from None
+
+    def _look_through(self) -> None:
+        """Each page of `data` and `hints` is looked at once, where a damaged one ends no request, and each record of `meta`.
+
+        Raises sqlite3.Error, UnusableDisk.
+        """
+        for record in self._execute(READ_ALL_META):
+            if not meta_intact(*record):
+                raise UnusableDisk(f"{self.path} is damaged: its record of {record[0]!r} is not what was written")
+        self._stored_keys = self._execute("SELECT count(*) FROM data").fetchone()[0]
+        for row, state in self._overlay.unfolded().items():
+            at = (row[0] - SIGNED, *row[1:])
+            self._stored_keys += bool(state) - bool(self._execute(EXISTS, at).fetchone())
+        self._execute("SELECT count(*) FROM hints").fetchone()
 
     def _fold_all(self) -> None:
         """Bring everything that is committed into `data` and empty the journal."""
@@ -394,7 +450,7 @@ class SqliteStorage:
             self._begin(BUSY_S)
             put_rows(self._executemany, dict(sorted(self._overlay.unfolded().items())))
             self._execute("DELETE FROM journal")
-            self._executemany(WRITE_META, self._meta.items())
+            self._executemany(WRITE_META, map(meta_row, self._meta, self._meta.values()))
             self._execute("COMMIT")
         except sqlite3.Error:
             self._abandon()  # a full disk, perhaps. It is folded when there is room, or replayed at the next start
@@ -413,9 +469,25 @@ class SqliteStorage:
         self._connection.close()
 
     def _ask(self, sql: str, arguments: Iterable[Any]) -> list[Any]:
+        return list(self._each(sql, arguments))
+
+    def _each(self, sql: str, arguments: Iterable[Any]) -> Iterator[Any]:
+        """Row by row: who has enough reads no further."""
+        if self._gone:
+            raise StoreFailed(self._gone)
         try:
             if not self._connection.in_transaction:
                 self._execute("BEGIN")
-            return self._execute(sql, tuple(arguments)).fetchall()
+            with closing(self._execute(sql, tuple(arguments))) as cursor:
+                yield from cursor
         except sqlite3.Error as error:
             raise StoreFailed(f"cannot read: {error}") from None
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    """Names the file that has this path now; (0, 0) when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino

@@ -1,10 +1,13 @@
-"""Rows to and from the tables `data` and `hints`: statements, layout and checksums.
+"""Rows to and from the tables `data`, `hints` and `meta`: statements, layout and checksums.
 
 SQLite's integers are signed, so a place is stored less 2^63; the order stays the ring's.
+
+One flipped bit in the header of a record makes a column of another type. So what is read is looked at before it is used.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,7 +20,7 @@ HintKey = tuple[str, int, str, bytes]
 
 READ = "SELECT state, checksum FROM data WHERE place = ? AND bucket = ? AND key = ?"
 EXISTS = "SELECT 1 FROM data WHERE place = ? AND bucket = ? AND key = ?"
-SCAN = """SELECT place, bucket, key, state FROM data
+SCAN = """SELECT place, bucket, key, state, checksum FROM data
           WHERE place BETWEEN ? AND ? AND (place > ? OR key > ?) ORDER BY place, bucket, key LIMIT ?"""
 
 ROWS = """SELECT place, bucket, key, state, checksum FROM data
@@ -26,10 +29,12 @@ ROWS = """SELECT place, bucket, key, state, checksum FROM data
 READ_HINT = "SELECT state, checksum FROM hints WHERE target = ? AND place = ? AND bucket = ? AND key = ?"
 HINTS = """SELECT place, bucket, key, state, checksum FROM hints
            WHERE target = ? AND (place, bucket, key) > (?, ?, ?) ORDER BY place, bucket, key LIMIT ?"""
-SCAN_HINTS = """SELECT place, bucket, key, state FROM hints
+SCAN_HINTS = """SELECT place, bucket, key, state, checksum FROM hints
                 WHERE target = ? AND place BETWEEN ? AND ? AND (place > ? OR key > ?) ORDER BY place, bucket, key LIMIT ?"""
 
-WRITE_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+READ_META = "SELECT name, value, checksum FROM meta WHERE name = ?"
+READ_ALL_META = "SELECT name, value, checksum FROM meta"
+WRITE_META = "INSERT OR REPLACE INTO meta (name, value, checksum) VALUES (?, ?, ?)"
 
 _COLUMNS = 5
 _TOGETHER = 16
@@ -38,6 +43,32 @@ _WRITE_TOGETHER = _WRITE + ", (?, ?, ?, ?, ?)" * (_TOGETHER - 1)
 _DELETE = "DELETE FROM data WHERE place = ? AND bucket = ? AND key = ?"
 _WRITE_HINT = "INSERT OR REPLACE INTO hints (target, place, bucket, key, state, checksum) VALUES (?, ?, ?, ?, ?, ?)"
 _DELETE_HINT = "DELETE FROM hints WHERE target = ? AND place = ? AND bucket = ? AND key = ?"
+
+Stored = tuple[Any, ...]
+"""place less 2^63, bucket, key, state, checksum: as they are in the file, of whatever types damage has made them."""
+
+
+def position(row: Stored) -> RowKey | None:
+    """Where a row is found; None when damage has changed the type of a column: then nobody knows, and it is passed over."""
+    place, bucket, key, _, _ = row
+    if place.__class__ is int and bucket.__class__ is str and key.__class__ is bytes:
+        return place + SIGNED, bucket, key
+    return None
+
+
+def intact(at: RowKey, state: Any, check: Any) -> bool:
+    """Whether a state is the one that was written."""
+    return state.__class__ is bytes and check == checksum(*at, state)
+
+
+def meta_row(name: str, value: bytes) -> tuple[str, bytes, int]:
+    """For WRITE_META."""
+    return name, value, zlib.crc32(value, zlib.crc32(name.encode()))
+
+
+def meta_intact(name: Any, value: Any, check: Any) -> bool:
+    return name.__class__ is str and value.__class__ is bytes and check == meta_row(name, value)[2]
+
 
 _ExecuteMany = Callable[[str, Iterable[Any]], Any]
 

@@ -9,6 +9,7 @@ from collections import Counter
 
 from rich.text import Text
 
+from dynazmq.cluster.judgement import not_comparing
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.tui.history import Model, Service, Traffic
 from dynazmq.tui.keys import footer_keys
@@ -85,6 +86,9 @@ def _verdict(model: Model) -> Text:
     if snap.owners and model.coverage.up and model.coverage.up < max(snap.r, snap.w):
         short_of = "WRITES" if model.coverage.up < snap.w else "READS"
         return Text(f"✗ NO {short_of} {long_span(snap.degraded_s) if snap.degraded_s else ''} ", BAD)
+    held = next((word for word, names in not_comparing(snap).items() if names), "")
+    if snap.degraded_s is None and held:
+        return Text(f"● up, aae {held} ", WARN)
     if snap.degraded_s is None:
         return Text("● healthy " if snap.converged else "● up ", GOOD)
     since = long_span(snap.degraded_s)

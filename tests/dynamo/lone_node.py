@@ -32,13 +32,14 @@ class LoneNode:
             name=name, cluster="t", cluster_id=1, secret=b"s" * 32, data_dir="", endpoint=endpoints[name], members=endpoints,
             partitions=16, **{"timing": QUIET, **config},
         )  # fmt: skip
+        self._random = Random(1)
         self.node = self.start()
         for _ in range(15):
             self.turn(0.1)
 
     def start(self) -> Node:
         """A new life, on the disk as it is."""
-        self.node = Node(self.config, self.disk, Random(1), self.now, self.wall_ms)
+        self.node = Node(self.config, self.disk, Random(self._random.random()), self.now, self.wall_ms)
         self.disk.commit()
         return self.node
 

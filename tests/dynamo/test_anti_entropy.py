@@ -7,7 +7,19 @@ from lone_node import CLIENT, LoneNode, bytes_of, of, written
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.merkle import FANOUT, NODES, leaf_of, row_hash
-from dynazmq.dynamo.messages import Mend, MendReply, Message, Refused, RowsAsk, RowsTell, TreeAsk, TreeTell
+from dynazmq.dynamo.messages import (
+    Failure,
+    Mend,
+    MendReply,
+    Message,
+    Refused,
+    RowsAsk,
+    RowsTell,
+    SetAntiEntropy,
+    SetAntiEntropyReply,
+    TreeAsk,
+    TreeTell,
+)
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.versions import decode, encode
 
@@ -228,11 +240,116 @@ def test_w18_a_key_that_is_not_ours_is_refused() -> None:
     assert lone.disk.committed() == {}
 
 
-def test_clients_may_not_take_part() -> None:
+def test_clients_may_look_and_not_take_part() -> None:
     lone = a_node()
-    for message in (TreeAsk(1, [0, 3, 0]), Mend(1, "default", lone.key(0), STATE)):
-        assert lone.hear(CLIENT, message) == []
+    key = lone.key(0)
+    lone.hear("b", Mend(1, "default", key, STATE))
+    at, partition, leaf = where(lone, key)
+    before = lone.disk.committed()
+    told = lone.hear(CLIENT, TreeAsk(2, [partition, 3, leaf]))
+    assert told == [(CLIENT, TreeTell(2, [row_hash(at, STATE)]))]
+    shown = lone.hear(CLIENT, RowsAsk(3, partition, 3, FANOUT + 1, NODES - 1, -1, "", b""))
+    assert shown == [(CLIENT, RowsTell(3, [["default", key, row_hash(at, STATE), len(STATE)]], False, -1, "", b""))]
+    assert lone.hear(CLIENT, Mend(4, "default", lone.key(1), STATE)) == []
+    assert lone.disk.committed() == before
+
+
+def test_s7_a_damaged_row_is_told_without_hash_and_bytes_and_telling_it_changes_nothing() -> None:
+    lone = a_node()
+    key = lone.key(0)
+    lone.hear("b", Mend(1, "default", key, STATE))
+    at, partition, _ = where(lone, key)
+    lone.disk.damage(at, "default", key)
+    ((_, told),) = of(RowsTell, lone.hear(CLIENT, RowsAsk(3, partition, 3, FANOUT + 1, NODES - 1, -1, "", b"")))
+    assert told.rows == [["default", key, 0, 0]]
+    assert lone.node.runtime.counters["rows_damaged"] == 0
+    assert lone.disk.committed()[at, "default", key] == STATE
+
+
+def test_w17_a_client_is_held_to_the_bounds_of_a_peer() -> None:
+    lone = a_node()
+    for message in (TreeAsk(1, [0, 3, 0] * 2000), RowsAsk(1, 99, 3, LEAF, LEAF, -1, "", b"")):
+        ((_, refused),) = lone.hear(CLIENT, message)
+        assert isinstance(refused, Refused)
+
+
+# --- paused ---------------------------------------------------------------------------------------------------------------
+
+
+def paused_node() -> LoneNode:
+    lone = a_node()
+    assert lone.hear(CLIENT, SetAntiEntropy(1, True)) == [(CLIENT, SetAntiEntropyReply(1, True, True))]
+    return lone
+
+
+def test_a_paused_node_asks_nobody_refuses_its_peers_and_answers_clients() -> None:
+    lone = paused_node()
+    assert of(TreeAsk, lone.pass_time(3.0)) == []
+    for message in (TreeAsk(2, [0, 3, 0]), RowsAsk(2, 0, 3, LEAF, LEAF, -1, "", b""), Mend(2, "default", lone.key(0), STATE)):
+        assert lone.hear("b", message) == [("b", Refused(2, "anti-entropy is paused on a"))]
     assert lone.disk.committed() == {}
+    assert lone.hear(CLIENT, TreeAsk(3, [0, 3, 0])) == [(CLIENT, TreeTell(3, [0]))]
+
+
+def test_a_pause_ends_the_exchange_that_is_under_way() -> None:
+    lone = a_node()
+    peer, roots = asked(lone)
+    lone.hear(CLIENT, SetAntiEntropy(1, True))
+    assert lone.hear(peer, TreeTell(roots.request_id, [1] * (len(roots.nodes) // 3))) == []
+
+
+def test_a_pause_outlives_the_process_and_says_so_and_the_resumed_node_exchanges_again() -> None:
+    lone = paused_node()
+    lone.start()
+    assert of(TreeAsk, lone.pass_time(3.0)) == []
+    assert lone.node.status()["anti_entropy"]["paused"] is True
+    assert lone.hear(CLIENT, SetAntiEntropy(2, False)) == [(CLIENT, SetAntiEntropyReply(2, False, True))]
+    asked(lone)
+    lone.start()
+    assert lone.node.status()["anti_entropy"]["paused"] is False
+
+
+def test_a_pause_that_could_not_be_stored_is_none_and_is_not_acknowledged() -> None:
+    lone = a_node()
+    lone.node.receive(CLIENT, SetAntiEntropy(1, True))
+    lone.disk.fail_commits = True
+    lone.disk.rollback()
+    lone.node.turn_failed()
+    ((_, failure),) = [(to, m) for to, messages in lone.node.drain().items() for m in messages if to == CLIENT]
+    assert isinstance(failure, Failure)
+    assert not lone.node.anti_entropy.paused
+
+
+def test_s7_a_paused_node_leaves_a_damaged_row_as_it_is_until_it_is_resumed() -> None:
+    lone = paused_node()
+    key = lone.key(0)
+    lone.node.replica.merge("", place("default", key), "default", key, STATE)
+    lone.flush()
+    lone.disk.damage(place("default", key), "default", key)
+    lone.start()
+    lone.pass_time(3.0)
+    assert lone.node.runtime.counters["rows_damaged"] == 0
+    lone.hear(CLIENT, SetAntiEntropy(1, False))
+    lone.pass_time(2.0)
+    assert lone.node.runtime.counters["rows_damaged"] == 1
+
+
+# --- how far it is --------------------------------------------------------------------------------------------------------
+
+
+def test_it_says_of_each_peer_how_many_trees_are_not_known_to_be_equal() -> None:
+    lone = a_node()
+    shared = {peer: trees for peer, (trees, _) in lone.node.anti_entropy.progress().items()}
+    peer, roots = asked(lone)
+    assert shared[peer] == len(roots.nodes) // 3
+    assert lone.node.anti_entropy.progress()[peer] == (shared[peer], shared[peer]), "nothing is known yet"
+    hashes = [1, 1] + [0] * (shared[peer] - 2)
+    ((_, branches),) = of(TreeAsk, lone.hear(peer, TreeTell(roots.request_id, hashes)))
+    assert lone.node.anti_entropy.progress()[peer] == (shared[peer], 2)
+    ((_, more),) = of(TreeAsk, lone.hear(peer, TreeTell(branches.request_id, [0] * (len(branches.nodes) // 3))))
+    assert lone.node.anti_entropy.progress()[peer] == (shared[peer], 1), "the first has become equal"
+    lone.hear(peer, TreeTell(more.request_id, [0] * (len(more.nodes) // 3)))
+    assert lone.node.anti_entropy.progress()[peer] == (shared[peer], 0)
 
 
 def test_a_peer_that_never_answers_is_given_up() -> None:

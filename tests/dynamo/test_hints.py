@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from lone_node import CLIENT, LoneNode, a_put, of, written
 
-from dynazmq.dynamo.messages import Handoff, HandoffReply, Refused, Write
+from dynazmq.dynamo.merkle import row_hash
+from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell, Refused, Write
 from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.runtime import DamagedRow
 from dynazmq.dynamo.versions import Siblings, decode, encode
 
 
@@ -130,3 +133,46 @@ def test_a_dot_given_as_a_stand_in_is_never_given_again_after_its_hint_went_home
         assert lone.node.hints.pending == {}
     assert len(actors) == 3
     assert lone.disk.read(place("default", key), "default", key) == b""
+
+
+LAST_PLACE = (1 << 64) - 1
+
+
+def test_who_looks_is_shown_the_hints_for_a_target_page_by_page_and_they_stay() -> None:
+    lone, target = keeping(150)
+    seen, after, pages = [], (-1, "", b""), 0
+    while True:
+        ((_, told),) = of(HintsTell, lone.hear(CLIENT, HintsAsk(9, target, LAST_PLACE, *after)))
+        seen += told.rows
+        pages += 1
+        after = (told.next_place, told.next_bucket, told.next_key)
+        if not told.more:
+            break
+    assert pages == 3
+    state = encode(written(("b", b"v")))
+    kept = sorted((place("default", key), key) for key in (b"k%d" % i for i in range(150)))
+    assert seen == [["default", key, row_hash(at, state), len(state)] for at, key in kept]
+    assert lone.node.hints.pending == {target: 150}
+    ((_, told),) = of(HintsTell, lone.hear(CLIENT, HintsAsk(9, target, kept[3][0], -1, "", b"")))
+    assert ([row[1] for row in told.rows], told.more) == ([key for _, key in kept[:4]], False), "up to a place"
+    ((_, told),) = of(HintsTell, lone.hear(CLIENT, HintsAsk(9, "nobody", LAST_PLACE, -1, "", b"")))
+    assert (told.rows, told.more) == ([], False)
+
+
+def test_s7_a_damaged_hint_is_forgotten_and_does_not_hold_up_the_others_or_pend_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    lone, target = keeping(3)
+    hints, read = lone.disk.hints, lone.disk.read_hint
+
+    def read_hint(to: str, at: int, bucket: str, key: bytes) -> bytes:
+        if key == b"k1" and read(to, at, bucket, key):
+            raise DamagedRow("k1")
+        return read(to, at, bucket, key)
+
+    monkeypatch.setattr(lone.disk, "hints", lambda *page: [(*r[:3], None if r[2] == b"k1" else r[3]) for r in hints(*page)])
+    monkeypatch.setattr(lone.disk, "read_hint", read_hint)
+    handoffs = come_back(lone, target)
+    assert sorted(message.key for _, message in handoffs) == [b"k0", b"k2"]
+    for to, message in handoffs:
+        lone.hear(to, HandoffReply(message.request_id))
+    assert lone.node.hints.pending == {}
+    assert lone.node.runtime.counters["rows_damaged"] == 1

@@ -122,6 +122,31 @@ def test_a_policy_that_was_set_at_one_node_reaches_all() -> None:
     assert {node.membership.policy("carts")[:3] for node in world.nodes.values()} == {(3, 1, 3)}
 
 
+def test_a_conflict_policy_reaches_all_and_is_changed_back_by_the_next_version() -> None:
+    world = World(2, loss=0.2)
+    world.nodes["b"].receive(b"client", SetBucket(1, "positions", 3, 2, 2, "lww"))
+    world.run(15)
+    assert all(node.membership.is_lww("positions") and not node.membership.is_lww("carts") for node in world.nodes.values())
+    world.nodes["d"].receive(b"client", SetBucket(1, "positions", 3, 2, 2))
+    world.run(15)
+    assert not any(node.membership.is_lww("positions") for node in world.nodes.values())
+
+
+def test_two_conflict_policies_set_at_once_end_in_one() -> None:
+    world = World(4)
+    world.nodes["a"].receive(b"client", SetBucket(1, "carts", 3, 2, 2, "lww"))
+    world.nodes["c"].receive(b"client", SetBucket(1, "carts", 3, 2, 2))
+    world.run(20)
+    assert [node.membership.policy("carts").conflict for node in world.nodes.values()] == ["siblings"] * 4, "the later writer's"
+
+
+def test_a_policy_of_an_earlier_release_keeps_siblings_and_surplus_fields_of_a_later_one_are_ignored() -> None:
+    node = World(5).nodes["a"]
+    tell(node, buckets=[["carts", 3, 1, 2, 4, "b"], ["positions", 3, 2, 2, 1, "b", "lww", "news", 7]])
+    assert node.membership.policy("carts").conflict == "siblings"
+    assert node.membership.policies["positions"] == (3, 2, 2, 1, "b", "lww")
+
+
 def test_policies_of_two_buckets_set_at_two_nodes_at_once_reach_all() -> None:
     world = World(3)
     world.nodes["a"].receive(b"client", SetBucket(1, "carts", 3, 1, 3))
@@ -141,9 +166,10 @@ def test_two_policies_for_one_bucket_set_at_once_end_in_one() -> None:
 def test_p2_a_node_that_restarts_knows_ring_members_and_policies_from_its_own_store() -> None:
     world = World(5)
     ring = Ring(7, ("a", "b", "c", "d") * 4)
-    tell(world.nodes["a"], ["e", "ipc://e", 5, 1, "alive"], ring=ring.to_wire(), buckets=[["carts", 3, 1, 2, 4, "b"]])
+    tell(world.nodes["a"], ["e", "ipc://e", 5, 1, "alive"], ring=ring.to_wire(), buckets=[["carts", 3, 1, 2, 4, "b", "lww"]])
     world.stores["a"].commit()
     again = world.start("a")
+    assert again.membership.is_lww("carts")
     assert again.membership.ring == ring
     assert again.membership.endpoint_of("e") == "ipc://e"
     assert again.membership.policy("carts")[:3] == (3, 1, 2)
@@ -231,6 +257,10 @@ def test_w16_a_record_that_no_node_would_write_changes_nothing_and_breaks_nothin
         ["carts", True, True, True, 1, "b"],
         [b"carts", 3, 1, 1, 1, "b"],
         [["carts"], 3, 1, 1, 1, "b"],
+        ["carts", 3, 1, 1, 1, "b", "crdt"],
+        ["carts", 3, 1, 1, 1, "b", ""],
+        ["carts", 3, 1, 1, 1, "b", ["lww"]],
+        ["carts", 3, 1, 1, 1, "b", None],
         ["carts", 3, 1],
         [],
         None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgpack
 from lone_node import CLIENT, LoneNode, a_get, a_put, bytes_of, of, written
 
 from dynazmq.dynamo.identity import INCARNATION_MAX
@@ -226,9 +227,27 @@ def test_an_expired_request_is_dropped_without_an_answer() -> None:
     assert lone.node.runtime.counters["expired"] == 2
 
 
-def test_a_store_that_lost_rows_gives_the_node_a_new_epoch_once() -> None:
+def test_a_node_says_once_that_its_store_has_lost_rows() -> None:
     lone = LoneNode()
     lone.disk.set_meta(ROWS_LOST, b"2 pages are damaged")
     lone.disk.commit()
-    assert lone.start().runtime.counters["epochs_renewed"] == 1
-    assert lone.start().runtime.counters["epochs_renewed"] == 0
+    assert [note for note in lone.start().runtime.notes if "2 pages are damaged" in note]
+    assert lone.start().runtime.notes == []
+
+
+def test_each_life_of_a_node_is_an_actor_of_its_own_and_has_a_greater_incarnation() -> None:
+    lone = LoneNode()
+    lives = [lone.start().identity for _ in range(5)]
+    assert len({life.actor for life in lives} | {life.stand_in_actor for life in lives}) == 10
+    assert [life.session for life in lives] == [0] * 5
+    assert sorted({life.incarnation for life in lives}) == [life.incarnation for life in lives]
+
+
+def test_the_identity_that_an_earlier_release_has_stored_is_understood() -> None:
+    lone = LoneNode()
+    later = lone.wall_ms + 1_000_000
+    lone.disk.set_meta("identity", msgpack.packb(["epoch", 3, later, "boot", "normal"]))
+    lone.disk.commit()
+    identity = lone.start().identity
+    assert (identity.incarnation, identity.session) == (later + 1, 0)
+    assert identity.epoch != "epoch"

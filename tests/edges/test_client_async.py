@@ -130,6 +130,9 @@ def test_a_policy_may_be_set(nodes: Nodes) -> None:
         await client.bucket("policy").configure(n=2, r=1, w=1)
         with pytest.raises(InvalidRequest):
             await client.bucket("policy").configure(n=2, r=3)
+        with pytest.raises(InvalidRequest, match="conflict='last' is not one of siblings, lww"):
+            await client.bucket("policy").configure(conflict="last")
+        await client.bucket("policy").configure(n=2, r=1, w=1, conflict="lww")
 
     on(nodes, work)
 

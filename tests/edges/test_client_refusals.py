@@ -135,6 +135,9 @@ def test_levels_travel_as_numbers() -> None:
         ({"w": 0}, "w=0"),
         ({"n": True}, "n=True"),
         ({"r": "2"}, "r='2'"),
+        ({"conflict": "crdt"}, "conflict='crdt' is not one of siblings, lww"),
+        ({"conflict": None}, "conflict=None"),
+        ({"conflict": ["lww"]}, "conflict="),
     ],
 )
 def test_a_policy_that_no_cluster_of_this_size_can_have_is_refused(asked: dict[str, Any], text: str) -> None:
@@ -144,7 +147,9 @@ def test_a_policy_that_no_cluster_of_this_size_can_have_is_refused(asked: dict[s
 
 def test_what_a_policy_leaves_open_is_the_clusters_own_as_far_as_it_fits() -> None:
     (request,) = next(flows.configure(VIEW, OPTIONS.with_(bucket="b"), 1, None, None))
-    assert request.message == SetBucket(0, "b", 1, 1, 1)
+    assert request.message == SetBucket(0, "b", 1, 1, 1, "siblings")
+    (request,) = next(flows.configure(VIEW, OPTIONS.with_(bucket="b"), None, None, None, "lww"))
+    assert request.message == SetBucket(0, "b", 3, 2, 2, "lww")
 
 
 @pytest.mark.parametrize(

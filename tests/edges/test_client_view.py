@@ -93,6 +93,8 @@ def test_the_first_answer_decides_which_cluster_it_is_when_only_endpoints_are_kn
         {"members": [["n1", 5, 1, "up"]]},
         {"buckets": [["b", 3, 2]]},
         {"buckets": [["b", 3, 4, 2]]},
+        {"buckets": [["b", 3, 2, 2, "crdt"]]},
+        {"buckets": [["b", 3, 2, 2, ["lww"]]]},
         {"n": 0},
         {"w": 4},
     ],

@@ -148,6 +148,10 @@ def test_codes_never_change() -> None:
         "RetireAsk",
         "RetireTell",
         "Retire",
+        "HintsAsk",
+        "HintsTell",
+        "SetAntiEntropy",
+        "SetAntiEntropyReply",
     ]
 
 

@@ -30,7 +30,8 @@ TYPES = {
 }  # fmt: skip
 CONVERSATIONS = {
     "Get": "client ↔ node", "Read": "node ↔ node: copies", "Probe": "node ↔ node: membership",
-    "TreeAsk": "node ↔ node: anti-entropy",
+    "TreeAsk": "node ↔ node: anti-entropy", "RetireAsk": "node ↔ node: forgetting",
+    "HintsAsk": "client ↔ node: looking closely",
 }  # fmt: skip
 
 

@@ -148,8 +148,29 @@ def test_a_flipped_bit_is_noticed_and_never_returned(tmp_path: Path) -> None:
         store.read(7, "b", b"k")
     with pytest.raises(DamagedRow):
         store.read_hint("n2", 7, "b", b"k")
-    assert [state for *_, state in store.hints("n2", (0, "", b""), 10)] == [None]
+    assert store.hints("n2", (0, "", b""), 10) == [(7, "b", b"k", None)]
     store.close()
+
+
+def test_a_page_of_rows_ends_early_where_rows_are_large(tmp_path: Path) -> None:
+    """Promise 7: 512 rows of a megabyte each are not read in one turn, whoever asks for them."""
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    for i in range(40):
+        store.write(i, "b", b"%d" % i, bytes(1 << 20))
+        store.commit()
+    store.close()
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    sizes, places, after = [], [], (-1, "", b"")
+    while True:
+        page, behind = store.rows(0, LAST_PLACE, after, 512)
+        sizes.append(sum(len(state or b"") for *_, state in page))
+        places += [row[0] for row in page]
+        if behind is None:
+            break
+        after = behind
+    store.close()
+    assert places == list(range(40))
+    assert max(sizes) <= 5 << 20
 
 
 def test_a_commit_that_fails_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dynazmq.dynamo.runtime import ROWS_LOST, StoreFailed
 from dynazmq.storage.journal import SLOT_BYTES
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.storage.overlay import Bounds, Overlay
+from dynazmq.storage.schema import VERSION
 from dynazmq.storage.sqlite import SqliteStorage
 
 LAST_PLACE = (1 << 64) - 1
@@ -552,7 +553,8 @@ def test_a_database_of_schema_1_is_migrated_with_all_that_it_holds(tmp_path: Pat
     store.close()
     database = sqlite3.connect(path)
     database.executescript(
-        "DROP TABLE journal; PRAGMA user_version = 1; DELETE FROM _sqlite_migrations WHERE name != 'v1_data_hints_meta'"
+        "DROP TABLE journal; ALTER TABLE meta DROP COLUMN checksum; PRAGMA user_version = 1;"
+        "DELETE FROM _sqlite_migrations WHERE name != 'v1_data_hints_meta'"
     )
     database.close()
     for _ in range(2):
@@ -562,7 +564,7 @@ def test_a_database_of_schema_1_is_migrated_with_all_that_it_holds(tmp_path: Pat
         assert store.get_meta("identity") == b"me"
         store.write(1, "b", b"k", b"new")
         store.commit()
-        assert (store._connection.execute("PRAGMA user_version").fetchone(), store.key_count()) == ((2,), 2)
+        assert (store._connection.execute("PRAGMA user_version").fetchone(), store.key_count()) == ((VERSION,), 2)
         store.close()
 
 

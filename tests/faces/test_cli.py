@@ -32,10 +32,12 @@ from dynazmq.paths import ClusterFile
 COMMANDS = [
     *("cluster up", "cluster down", "cluster restart", "cluster status", "cluster wait", "cluster list", "cluster endpoints"),
     *("node kill", "node stop", "node start", "node restart", "node pause", "node resume", "node wipe", "node show"),
-    *("put", "get", "delete", "exists", "keys", "ring", "logs", "tui", "bench", "simulate", "version"),
+    *("aae status", "aae pause", "aae resume"),
+    *("bucket set", "bucket list"),
+    *("put", "get", "delete", "exists", "keys", "ring", "logs", "tui", "bench", "verify", "simulate", "version"),
     *("up", "down", "status", "kill", "pause", "resume"),
 ]
-NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|faults?|partition|events|repair|trace|verify|chaos)\b|--replace")
+NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|faults?|partition|events|repair|trace|chaos)\b|--replace")
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +78,11 @@ def test_every_command_has_help_with_an_example_and_names_nothing_that_is_not_th
 
 def test_the_help_lists_every_command_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     listed = set()
-    for group in ("", "cluster", "node"):
+    for group in ("", "cluster", "node", "bucket", "aae"):
         assert main([*group.split(), "--help"]) == 0
         rows = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
         listed |= {f"{group} {row.split()[0]}".strip() for row in rows}
-    assert listed == {*COMMANDS, "cluster", "node"}
+    assert listed == {*COMMANDS, "cluster", "node", "bucket", "aae"}
 
 
 @pytest.mark.parametrize("command", ["version", "--help", "cluster list --json", "status", "get x", "kill"])
@@ -124,6 +126,7 @@ def test_little_is_loaded_before_it_is_needed(command: str) -> None:
         ("bench --seconds 0", "--seconds is more than 0, not '0'"),
         ("--color sometimes status", "--color is auto, always or never"),
         ("up --foreground --tui", "choose one"),
+        ("up --anti-entropy perhaps", "--anti-entropy is on or off, not 'perhaps'"),
         ("up -n 5 --sync normal", "-n is 4 and not 5, --sync is full and not normal"),
     ],
 )
@@ -141,7 +144,10 @@ def test_what_cannot_be_meant_is_refused_with_code_2_and_one_line(
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "get k", "put k v", "delete k", "exists k", "keys", "ring", "kill n1", "logs", "cluster restart", "down"],
+    [
+        *("status", "get k", "put k v", "delete k", "exists k", "keys", "ring", "kill n1", "logs", "cluster restart", "down"),
+        *("aae status", "aae pause", "aae resume", "verify", "verify --deep"),
+    ],
 )
 def test_where_no_cluster_is_the_code_is_7_and_the_directory_is_named(
     command: str, nowhere: Path, capsys: pytest.CaptureFixture[str]
@@ -154,7 +160,8 @@ def test_where_no_cluster_is_the_code_is_7_and_the_directory_is_named(
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "get k", "put k v", "ring", "kill n1", "bench", "cluster wait --for ready --timeout 0"]
+    "command",
+    ["status", "get k", "put k v", "ring", "kill n1", "bench", "verify", "aae pause", "cluster wait --for ready --timeout 0"],
 )
 def test_a_cluster_that_does_not_run_is_said_to_and_how_to_start_it(
     command: str, nowhere: Path, capsys: pytest.CaptureFixture[str]
@@ -176,6 +183,14 @@ def test_the_command_to_type_next_names_the_directory_only_where_it_must(
     monkeypatch.delenv("DYNAZMQ_DIR")
     main(["status", "--dir", str(nowhere)])
     assert capsys.readouterr().out.endswith(f"next  dynazmq up --dir {nowhere}\n")
+
+
+def test_the_version_is_an_option_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    as_command = capsys.readouterr().out
+    assert as_command.startswith("dynazmq 0.")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == as_command
 
 
 def test_each_error_has_its_exit_code() -> None:

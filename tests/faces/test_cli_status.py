@@ -8,7 +8,7 @@ import pytest
 
 from dynazmq.cli import words
 from dynazmq.cli.shown import report
-from dynazmq.cli.status import code
+from dynazmq.cli.status import _met, code, document
 from dynazmq.cluster.judgement import Answer, Facts, NodeFact, judge
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.errors import InvalidRequest
@@ -96,6 +96,59 @@ def test_a_killed_node_is_shown_from_three_sides_with_its_hints_and_the_next_com
     assert code(seen.snapshot, check=True) == 8
 
 
+def test_a_node_that_is_rebuilt_says_how_far_it_is() -> None:
+    """Each pair is known to one of the two; who lost its disk has trees left with all of them."""
+    seen = Seen()
+    for name in NAMES:
+        peers = {peer: {"trees": 12, "left": 0} for peer in NAMES if peer > name}
+        seen.said[name]["anti_entropy"] = {"on": True, "surveyed": 120, "peers": peers}
+    seen.said["n1"]["anti_entropy"]["peers"]["n3"]["left"] = 12  # type: ignore[index]
+    seen.said["n2"]["anti_entropy"]["peers"]["n3"]["left"] = 5  # type: ignore[index]
+    seen.said["n3"]["anti_entropy"]["peers"]["n4"]["left"] = 1  # type: ignore[index]
+    seen.said["n3"]["keys"] = 1200
+    assert [line for line in seen.lines if "trees" in line] == [
+        "n3 compares with its peers: 30 of 48 trees equal, 1.2k keys here"
+    ]
+    nodes = {node["name"]: node for node in document(seen.snapshot)["nodes"]}
+    assert {name: (node["trees_shared"], node["trees_left"]) for name, node in nodes.items()} == {
+        "n1": (48, 12), "n2": (48, 5), "n3": (48, 18), "n4": (48, 1), "n5": (48, 0)
+    }  # fmt: skip
+    seen.gone("n1", 3.0)
+    assert document(seen.snapshot)["nodes"][2]["trees_shared"] == 36, "who does not answer does not count"
+
+
+def test_paused_and_switched_off_are_said_plainly_and_are_not_converged() -> None:
+    seen = Seen()
+    for name in NAMES:
+        peers = {peer: {"trees": 12, "left": 0} for peer in NAMES if peer > name}
+        seen.said[name]["ring"] = {"version": 5, "digest": "d", "partitions": 120}
+        seen.said[name]["anti_entropy"] = {"on": True, "paused": False, "surveyed": 120, "open_with": [], "peers": peers}
+    assert seen.snapshot.converged
+    seen.said["n2"]["anti_entropy"]["paused"] = True  # type: ignore[index]
+    assert not seen.snapshot.converged
+    assert "anti-entropy is paused on n2: replicas are not compared" in seen.lines
+    assert seen.lines[-1] == "next  dynazmq aae resume n2"
+    assert document(seen.snapshot)["anti_entropy"] == {"paused": ["n2"], "off": []}
+    assert _met(seen.snapshot, "converged", 0) == (False, "anti-entropy is paused on n2")
+    for said in seen.said.values():
+        said["anti_entropy"]["paused"] = True  # type: ignore[index]
+    assert seen.lines[-1] == "next  dynazmq aae resume"
+    for said in seen.said.values():
+        said["anti_entropy"] |= {"on": False, "paused": False, "surveyed": 0}  # type: ignore[operator]
+    assert not seen.snapshot.converged
+    assert "anti-entropy is off on n1 n2 n3 n4 n5: replicas are not compared" in seen.lines
+
+
+def test_writes_that_last_write_wins_let_go_of_are_told_in_one_line_and_by_node() -> None:
+    seen = Seen()
+    seen.said["n1"]["lww_discarded"] = 1_181
+    assert "1,181 concurrent writes discarded in buckets where the last write wins" in seen.lines
+    seen.said["n2"]["lww_discarded"] = 1
+    assert [node["lww_discarded"] for node in document(seen.snapshot)["nodes"]] == [1181, 1, 0, 0, 0]
+    assert max(map(len, seen.lines)) <= 80
+    assert code(seen.snapshot, check=True) == 0, "that is what was asked for, and no trouble"
+
+
 def test_a_countdown_is_shown_instead_of_a_command() -> None:
     seen = Seen()
     seen.gone("n3", 3.0, restart_in_s=7.0)
@@ -122,6 +175,17 @@ def test_a_node_that_is_given_up_is_named_with_its_last_words() -> None:
     assert seen.lines[-2:] == [
         "n2 died again and again, nobody starts it any more: disk I/O error",
         "next  dynazmq node start n2",
+    ]
+
+
+def test_a_node_that_refuses_its_disk_is_not_proposed_to_be_started_on_it_again() -> None:
+    seen = Seen()
+    reason = "n2/data.db is empty (0 bytes); to start empty and be filled by the peers: dynazmq node start n2 --rebuild"
+    seen.gone("n2", 3.0, process="exited (65)", gave_up=True, reason=reason)
+    seen.gone("n3", 3.0)
+    assert seen.lines[-2:] == [
+        f"n2 cannot use its disk, nobody starts it any more: {reason}",
+        "next  dynazmq node start n3",
     ]
 
 

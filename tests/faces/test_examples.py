@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
         ("01_first_steps.py", ["1000 written, 0 failed", "After a delete: False and 1000 keys are left"]),
         ("02_shopping_cart.py", ["{'bread': 2, 'eggs': 6, 'milk': 1}", "has 2 concurrent values", "'cake': 3"]),
         ("03_kill_and_recover.py", ["none refused", "1500 keys, 0 lost"]),
+        ("04_last_write_wins.py", ["240 writes acknowledged, 0 lost: 0%", "last-write-wins  240 writes", "let go of"]),
     ],
 )
 def test_an_example_runs_whole_and_leaves_nothing_behind(example: str, shows: list[str], tmp_path: Path) -> None:
@@ -37,5 +38,5 @@ def test_an_example_runs_whole_and_leaves_nothing_behind(example: str, shows: li
 
 def test_there_are_no_examples_that_are_not_run() -> None:
     assert sorted(path.name for path in (ROOT / "examples").glob("0*.py")) == [
-        "01_first_steps.py", "02_shopping_cart.py", "03_kill_and_recover.py",
+        "01_first_steps.py", "02_shopping_cart.py", "03_kill_and_recover.py", "04_last_write_wins.py",
     ]  # fmt: skip

@@ -240,6 +240,13 @@ def test_no_node_answering_at_all_is_drawn_too() -> None:
     assert "NOBODY ANSWERS" in header(cluster.run(1), Look(), 80).plain
 
 
+def test_the_header_says_that_replicas_are_not_compared_while_anti_entropy_is_paused() -> None:
+    model = Cluster().run(1)
+    assert "aae" not in header(model, Look(), 120).plain
+    model.snapshot.nodes[1].anti_entropy = "paused"
+    assert header(model, Look(), 80).plain.endswith("● up, aae paused ")
+
+
 # --- looks -----------------------------------------------------------------------------------------------------------------
 
 

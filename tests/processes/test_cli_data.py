@@ -216,3 +216,36 @@ def test_the_ring_shows_where_a_key_lives(cluster: Cluster) -> None:
     assert len(document["owners"]) == 120
     assert document["nodes"] == {"n1": 40, "n2": 40, "n3": 40}
     assert [each["node"] for each in document["key"]["preference"]] == [line.split()[1] for line in shown[-3:]]
+
+
+def test_a_bucket_is_told_to_let_the_last_write_win_and_what_that_costs_is_counted(cluster: Cluster) -> None:
+    assert cluster.run("bucket", "list").out == "(all others)  N=3 R=2 W=2  siblings\n"
+    done = cluster.run("bucket", "set", "positions", "--conflict", "lww")
+    assert done == Ran(0, "ok   positions keeps the last of concurrent writes; all nodes know it in some seconds\n", "")
+    policy = {"name": "positions", "n": 3, "r": 2, "w": 2, "conflict": "lww"}
+    eventually(
+        lambda: all(cluster.run("bucket", "list", "--json").document["buckets"] == [policy] for _ in range(6)), "all know it"
+    )
+    assert cluster.run("bucket", "list").out.startswith("positions     N=3 R=2 W=2  lww\n")
+    for place in ("here", "there"):
+        assert cluster.run("put", "car", place, "--blind", "--bucket", "positions").code == 0
+    assert cluster.run("get", "car", "--bucket", "positions").out == "there"
+    status = cluster.run("status", "--json").document
+    assert sum(node["lww_discarded"] for node in status["nodes"]) >= 1
+    assert "discarded in buckets where the last write wins" in cluster.run("status").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--conflict", "last"), "conflict='last' is not one of siblings, lww"),
+        (("-n", "4"), "n=4 is not in 1..3"),
+        (("-w", "0"), "w=0 is not in 1..3"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_a_mistake_of_whoever_typed_it(
+    cluster: Cluster, arguments: tuple[str, ...], text: str
+) -> None:
+    done = cluster.run("bucket", "set", "b", *arguments)
+    assert done.code == 2
+    assert text in done.err

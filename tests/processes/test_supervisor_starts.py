@@ -38,8 +38,8 @@ def test_a_start_that_fails_leaves_nothing_running_and_says_why(cluster: Cluster
     (cluster.directory / "nodes" / "n2" / "data.db").write_bytes(b"this is no database" * 1000)
     failed = cluster.run("up")
     assert failed.code == 1
-    assert "n2  exited with code 1" in failed.err
-    assert "not a database" in failed.err
+    assert "n2  exited with code 65: " in failed.err
+    assert "n2/data.db is not a database; to start empty and be filled by the peers: dynazmq node start n2" in failed.err
     assert "n1" in failed.err.split("stopped")[1]
     assert cluster.leftovers() == []
     again = cluster.run("up", "--json")

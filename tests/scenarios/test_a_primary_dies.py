@@ -163,13 +163,13 @@ def test_n11_frames_of_an_earlier_life_are_refused() -> None:
     assert all(node.holds("k") == ["v"] for node in with_it)
 
 
-def test_a_restart_keeps_the_epoch_and_raises_the_incarnation() -> None:
+def test_a_restart_renews_the_epoch_and_raises_the_incarnation() -> None:
     cluster = Cluster(seed=38)
     node = cluster.node("n1")
     epoch, incarnation = node.epoch, node.process.node.identity.incarnation
     node.process.wall_offset_ms = -86_400_000  # its clock was set back meanwhile
     node.restart()
-    assert node.epoch == epoch
+    assert node.epoch != epoch
     assert node.process.node.identity.incarnation == incarnation + 1
 
 

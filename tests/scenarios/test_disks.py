@@ -249,46 +249,6 @@ def test_s2_commits_lost_with_the_power_cost_no_acknowledged_write_and_no_dot() 
     assert cluster.history.broken == []
 
 
-def test_s10_a_node_set_back_to_a_backup_takes_a_new_epoch_when_a_peer_shows_it_what_it_lost() -> None:
-    cluster = Cluster(14)
-    client = cluster.client()
-    node = cluster.primaries("k")[0]
-    client.put("k", "v0", w="all")
-    backup = node.backup()
-    for i in range(1, 4):
-        client.put("k", f"v{i}", client.get("k").context, at=node.name)
-    cluster.run(0.5)
-    epoch = node.epoch
-    node.restore(backup)
-    node.come_back()
-    client.get("k", r="all")
-    cluster.run(0.1)
-    assert node.epoch != epoch
-    client.put("k", "beside", at=node.name)
-    cluster.settle()
-    assert sorted(client.get("k", r="all").values) == ["beside", "v3"]
-    assert cluster.history.broken == []
-
-
-def test_s10_a_client_that_shows_a_set_back_node_its_own_later_write_renews_the_epoch_as_well() -> None:
-    """The context alone tells: it covers a counter of this node's that its store does not have."""
-    cluster = Cluster(15)
-    client = cluster.client()
-    node = cluster.primaries("k")[0]
-    client.put("k", "v0", w="all", at=node.name)
-    backup = node.backup()
-    latest = client.put("k", "v1", client.get("k").context, at=node.name).context
-    cluster.run(0.5)
-    epoch = node.epoch
-    node.restore(backup)
-    node.come_back()
-    client.put("k", "v2", latest, at=node.name)
-    assert node.epoch != epoch
-    cluster.settle()
-    assert client.get("k", r="all").values == ["v2"]
-    assert cluster.history.broken == []
-
-
 def test_c11_a_fallback_that_dies_for_good_with_its_hints_takes_no_acknowledged_write_with_it() -> None:
     cluster = Cluster(16)
     client = cluster.client()

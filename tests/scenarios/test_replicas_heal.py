@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
+from dynazmq.dynamo.messages import SetAntiEntropy
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 
 KEYS = [f"k{i}" for i in range(60)]
@@ -50,6 +51,48 @@ def test_a_node_that_lost_its_disk_is_rebuilt_although_nobody_reads() -> None:
     exchange_until_equal(cluster)
     assert all(trees_are_true(node) for node in cluster.nodes)
     assert cluster.history.broken == []
+
+
+def test_while_it_is_paused_nobody_mends_anything_and_resumed_it_mends_all() -> None:
+    """The node that lost its disk has lost the pause with it: it asks, and is refused by those that keep it."""
+    cluster = a_cluster(1)
+    exchange_until_equal(cluster)
+    for node in cluster.nodes:
+        node.process.node.receive(b"an operator", SetAntiEntropy(1, True))
+    cluster.run(0.1)
+    lost = cluster.node("n3")
+    lost.wipe()
+    lost.come_back()
+    cluster.run(5.0)
+    assert not any(lost.holds(key) for key in KEYS)
+    assert lost.counters["exchanges"] > 0
+    assert sum(node.counters["keys_exchanged"] for node in cluster.nodes) == 0
+    for node in cluster.nodes:
+        node.process.node.receive(b"an operator", SetAntiEntropy(2, False))
+    exchange_until_equal(cluster)
+
+
+def test_a_node_that_lost_its_disk_is_followed_from_all_trees_left_to_none() -> None:
+    cluster = a_cluster(1)
+    exchange_until_equal(cluster)
+    lost = cluster.node("n3")
+    lost.wipe()
+    lost.restart()
+
+    def left() -> int:
+        """Trees that n3 shares with anybody and that are not known to be equal."""
+        told = [(node.name, exchanges(node).progress()) for node in cluster.nodes]
+        return sum(open_ for name, peers in told for peer, (_, open_) in peers.items() if "n3" in (name, peer))
+
+    cluster.wait(lambda: left() > 0, "somebody has noticed that it is another life")
+    seen = [left()]
+    while seen[-1]:
+        cluster.run(0.01)
+        seen.append(left())
+        assert len(seen) < 2000
+    assert max(seen) > 100
+    assert len(set(seen)) > 3, "it is followed, not only begun and ended"
+    exchange_until_equal(cluster)
 
 
 def test_what_a_lost_hint_should_have_brought_arrives_all_the_same() -> None:
