@@ -63,7 +63,7 @@ class Store(Protocol):
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None: ...
 
     def hints(self, target: str, after: Row, limit: int) -> list[OwnRow]:
-        """(place, bucket, key, state) of the hints for a target behind `after`, in order; the state of a damaged one is None."""
+        """The hints for a target behind `after`, in order; the state of a damaged one is None."""
 
     def hint_counts(self) -> dict[str, int]:
         """target → number of hints."""

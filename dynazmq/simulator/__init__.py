@@ -13,10 +13,10 @@
     workload.py    clients that read and write at random
     faults.py      what goes wrong, drawn from the seed
     simulation.py  one seed from beginning to end
-    contrast.py    the same seeds with siblings and with last write wins: what each loses
     campaign.py    many seeds, what they saw, and what they never did
     shrink.py      from a seed that fails to the least that still does
     mutants/       known bugs to be built in: checkers that find nothing must be able to
+    contrast.py    the same seeds with siblings and with last write wins: what each loses
 
 `dynazmq simulate --seed SEED` runs one seed again and tells what happened.
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from dynazmq.dynamo.runtime import DamagedRow, OwnRow, StoreFailed
+from dynazmq.dynamo.runtime import OwnRow, StoreFailed
 from dynazmq.dynamo.versions import decode
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.memory import MemoryStorage
@@ -34,7 +34,6 @@ class Disk(MemoryStorage):
         self.slow_s = 0.0
         self._sync = sync
         self._undo: list[tuple[dict[Any, bytes | None], ...]] = []  # of each commit that is not synced: what was there before
-        self._damaged_hints: set[HintKey] = set()
         self._home: set[HintKey] = set()  # hints that this turn deleted, be there new ones in their place or not
 
     @property
@@ -56,18 +55,11 @@ class Disk(MemoryStorage):
 
     def read_hint(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
         self._check_readable()
-        at = (target, place, bucket, key)
-        if at in self._damaged_hints and at not in self._new_hints:
-            raise DamagedRow(f"hint for {target}: {bucket}/{key!r}")
         return super().read_hint(target, place, bucket, key)
 
     def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         self._check_readable()
-        found = super().hints(target, after, limit)
-        if not self._damaged_hints:
-            return found
-        lost = {hint for hint in self._damaged_hints if hint not in self._new_hints}
-        return [(*hint[:3], None if (target, *hint[:3]) in lost else hint[3]) for hint in found]
+        return super().hints(target, after, limit)
 
     def hint_counts(self) -> dict[str, int]:
         self._check_readable()
@@ -129,9 +121,7 @@ class Disk(MemoryStorage):
         if self._sync != "full" and (self._new_rows or self._new_hints or self._new_meta) and not self.fail_commits:
             new: tuple[dict[Any, bytes], ...] = (self._new_rows, self._new_hints, self._new_meta)
             before = tuple({at: stored.get(at) for at in some} for stored, some in zip(self._stores, new, strict=True))
-        new_hints = self._new_hints
         written = super().commit()
-        self._damaged_hints.difference_update(new_hints)
         if before is not None:
             self._undo.append(before)
             if len(self._undo) >= _CHECKPOINT_EVERY:
@@ -175,7 +165,6 @@ class Disk(MemoryStorage):
     def wipe(self) -> None:
         super().wipe()
         self._undo.clear()
-        self._damaged_hints.clear()
 
     def backup(self) -> Backup:
         """A copy of what is committed."""

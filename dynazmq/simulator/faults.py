@@ -5,12 +5,9 @@ A `Nemesis` starts a fault now and then, each for a while, and ends it again. Wh
 for a while at least: what changes faster than anybody notices shows nothing.
 
 What a disk forgets is limited by promise 1, which holds while fewer than W copies are lost, and runs that lose any write at W = 2
-or more. A whole disk, or the newest commits, go at most once in a run (`lossy_max`). Bits rot as often as there is time for, but
-by an atlas: for each key the same W - 1 nodes at most, so several rows of one node may rot, and one row on each of several nodes,
-and of every acknowledged write a copy is out of reach.
-
-An old copy of a disk that is put back is not among them: a node learns of that from its peers, and until it has, it may give a
-dot twice (identity.py). There is a scenario for it.
+or more. A whole disk, or the newest commits, or what came after a backup, go at most once in a run (`lossy_max`). Bits rot as
+often as there is time for, but by an atlas: for each key the same W - 1 nodes at most, so several rows of one node may rot, and
+one row on each of several nodes, and of every acknowledged write a copy is out of reach.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ SPLIT, ISOLATE, ONE_WAY, BRIDGE, RING, SWIZZLE = "split", "isolate", "one way", 
 SLOW_NODE, BAD_LINK, CLOG = "slow node", "bad link", "clog"
 SLOW_DISK, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK = "slow disk", "full disk", "flickering disk", "unreadable disk"
 WALL_CLOCK, DRIFT, REBOOT = "wall clock", "drift", "reboot"
-WIPE, POWER, DAMAGE = "wipe", "power", "damage"
+WIPE, POWER, RESTORE, DAMAGE = "wipe", "power", "restore", "damage"
 
 PASSING = (
     CRASH, CRASH_ALL, PAUSE, SPLIT, ISOLATE, ONE_WAY, SLOW_NODE, SLOW_DISK, FULL_DISK, UNREADABLE_DISK, WALL_CLOCK,
@@ -41,10 +38,12 @@ CLOCKS = (DRIFT, REBOOT)
 """Of monotonic clocks, where each host has its own. While a host is up its clock drifts (gate.py says how much is allowed) and
 does not jump; each boot begins anew."""
 
-LOSSY = (WIPE, POWER, DAMAGE)
+LOSSY = (WIPE, POWER, RESTORE, DAMAGE)
 """A disk forgets something."""
 
 _BOOT_S = 1.5
+
+_LOSES_MUCH = (WIPE, POWER, RESTORE)
 
 End = Callable[[], None]
 
@@ -96,10 +95,10 @@ class Nemesis:
             self._world.record("fault", kind)
             least_s = self._stable_s if kind in SHAPES else 0.0
             self._later(least_s + self._random.expovariate(1.0) * self._lasting_s, end)
-            if kind in (WIPE, POWER):
+            if kind in _LOSES_MUCH:
                 self._lossy_left -= 1
                 if not self._lossy_left:
-                    self._kinds = [kind for kind in self._kinds if kind not in (WIPE, POWER)]
+                    self._kinds = [kind for kind in self._kinds if kind not in _LOSES_MUCH]
         if self._kinds:
             self._next()
 
@@ -263,6 +262,16 @@ class Nemesis:
         node.lose_power()
         return node.revive
 
+    def _restore(self, node: NodeHandle) -> End | None:
+        """An operator makes a backup, and later puts it back."""
+        backup = node.backup()
+
+        def end() -> None:
+            node.restore(backup)
+            node.revive()
+
+        return end
+
     def _damage(self, _node: NodeHandle) -> End | None:
         """A few places of the atlas where there is anything."""
         few = left = self._random.randint(1, 3)
@@ -278,5 +287,5 @@ _FAULTS: dict[str, Callable[[Nemesis, NodeHandle], End | None]] = {
     SLOW_NODE: Nemesis._slow_node, BAD_LINK: Nemesis._bad_link, CLOG: Nemesis._clog, SLOW_DISK: Nemesis._slow_disk,
     FULL_DISK: Nemesis._full_disk, FLICKERING_DISK: Nemesis._flickering_disk, UNREADABLE_DISK: Nemesis._unreadable_disk,
     WALL_CLOCK: Nemesis._wall_clock, DRIFT: Nemesis._drift, REBOOT: Nemesis._reboot,
-    WIPE: Nemesis._wipe, POWER: Nemesis._power, DAMAGE: Nemesis._damage,
+    WIPE: Nemesis._wipe, POWER: Nemesis._power, RESTORE: Nemesis._restore, DAMAGE: Nemesis._damage,
 }  # fmt: skip

@@ -16,7 +16,7 @@ from random import Random
 from traceback import extract_tb
 from typing import Any
 
-from dynazmq.config import DEFAULT_BUCKET
+from dynazmq.config import DEFAULT_BUCKET, LWW
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
@@ -26,9 +26,11 @@ from dynazmq.simulator.faults import (
     DAMAGE,
     FLICKERING_DISK,
     FULL_DISK,
+    LOSSY,
     PASSING,
     POWER,
     REBOOT,
+    RESTORE,
     SLOW_DISK,
     UNREADABLE_DISK,
     WALL_CLOCK,
@@ -39,7 +41,7 @@ from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix, Workload
 
 _LIMIT_S = 120.0
-_DISTURBS_HINTS = {CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, DAMAGE}
+_DISTURBS_HINTS = {CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, RESTORE, DAMAGE}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +81,7 @@ class Plan:
         plan.conditions = _weather(random)
         kinds = [kind for kind in PASSING if random.random() < 0.3]
         if random.random() < 0.3:  # then W stays 2: one disk may be lost
-            kinds.append(random.choice((WIPE, POWER, DAMAGE)))
+            kinds.append(random.choice(LOSSY))
         else:
             plan.r, plan.w = random.choice(((2, 2), (2, 2), (1, 3), (3, 1), (1, 1), (2, 1), (3, 3)))
             plan.load.put_levels = random.choice((({},), ({}, {"w": "one"}, {"w": "all"}), ({}, {"pw": 1})))
@@ -171,6 +173,7 @@ def run(plan: Plan, log: bool = False) -> Report:
         max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms,
     )  # fmt: skip
     if plan.conflict:
+        cluster.watch.keeps_siblings = plan.conflict != LWW
         cluster.client("operator").configure(DEFAULT_BUCKET, plan.n, plan.r, plan.w, plan.conflict)
         cluster.wait(lambda: all(DEFAULT_BUCKET in node.process.node.membership.policies for node in cluster.nodes), "the policy")
     workload = Workload(cluster, plan.load)

@@ -52,6 +52,7 @@ class Watch:
     def __init__(self, history: History, limits: Limits) -> None:
         self.history = history
         self.limits = limits
+        self.keeps_siblings = True  # False: the last write wins, and the others are lost
         self.processes: dict[str, Process] = {}
         self.figures: Counter[str] = Counter()
         self._turns = 0
@@ -71,7 +72,8 @@ class Watch:
             self._note_dots(key, after)
         for key, before, after in changes:
             if after.context:  # else a hint has gone home, or a damaged row was given up
-                self._nothing_lost(process, key, before, after)
+                if self.keeps_siblings:
+                    self._nothing_lost(process, key, before, after)
                 self._bounded(key, after)
 
     def _note_dots(self, key: bytes, state: Siblings) -> None:
@@ -108,9 +110,10 @@ class Watch:
         if len(state.live) > self.limits.siblings:
             self._broken(f"I13: {len(state.live)} siblings of {key!r}, the limit is {self.limits.siblings}")
         if entries > self.limits.clock_entries:
-            # Each lost row costs an epoch, and each hint that a stand-in itself wrote and delivered a session (identity.py).
+            # An epoch for each life and each lost row, a session for each hint that a stand-in wrote itself (identity.py).
             counted = [process.counted for process in self.processes.values()]
-            renewed = 2 * (self.history.disks_lost + self.history.rotted.total())
+            lives = sum(process.life - 1 for process in self.processes.values())
+            renewed = 2 * (lives + self.history.disks_lost + self.history.rotted.total())
             limit = self.limits.clock_entries + renewed + sum(each["hints_delivered"] for each in counted)
             if entries > limit:
                 self._broken(f"I13: {entries} clock entries of {key!r}, the limit is {limit}")

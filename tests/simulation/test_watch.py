@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from dynazmq.config import LWW
 from dynazmq.dynamo.messages import Put, Write
 from dynazmq.dynamo.versions import Context, Sibling, Siblings, encode
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle, row_of
+from dynazmq.simulator.simulation import run_seed
 from dynazmq.simulator.watch import COLLECTED, Limits
 
 
@@ -204,3 +206,10 @@ def merge(node: NodeHandle, state: Siblings) -> None:
     node.process.node.receive(peer, Write(0, "default", b"k", encode(state), "", 1000))
     node.process._commit()
     node.process.node.drain()
+
+
+def test_i3_is_not_asked_for_where_the_last_write_wins() -> None:
+    report = run_seed(1, conflict=LWW)
+    assert report.figures["lost"] > 0
+    assert not any(line.startswith("I3") for line in report.broken)
+    assert any(line.startswith("I1") for line in report.broken), "what it loses is seen all the same"

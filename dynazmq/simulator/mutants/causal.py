@@ -79,7 +79,7 @@ def return_a_context_of_more_than_was_shown(patch: Patches) -> None:
     patch.set(Puts, "_reply", reply)
 
 
-@mutant("I7", n=3, r=3, w=1, load=Load(clients=4, keys=1, requests=100, think_s=0.0005))
+@mutant("I7", n=3, r=3, w=1, load=Load(clients=4, keys=1, requests=150, think_s=0.0002))
 def answer_reads_at_one_copy_less(patch: Patches) -> None:
     """A get is answered at R - 1 copies, so it may miss what was acknowledged before."""
     patch.set(get, "Quorum", lambda r, pr: Quorum(max(r - 1, 1), pr))
