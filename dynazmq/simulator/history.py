@@ -62,6 +62,7 @@ class History:
     """A run's record."""
 
     secret: bytes
+    doubled: bool = False  # frames may come twice, as TCP never lets them: a refusal may be of one copy, and the other be done
     ops: list[Op] = field(default_factory=list)
     writes: dict[bytes, Op] = field(default_factory=dict)  # write id → op
     by_value: dict[tuple[bytes, bytes], Op] = field(default_factory=dict)  # (key, value) → op
@@ -95,7 +96,8 @@ class History:
     def end(self, op: Op, reply: Any, error: DynazmqError | None, tries: int, now: float) -> None:
         op.ended, op.tries = now, tries
         if error is not None:
-            op.outcome = FAILED if isinstance(error, _NOTHING_HAPPENED) else UNKNOWN
+            nothing = isinstance(error, InvalidRequest) or (isinstance(error, _NOTHING_HAPPENED) and not self.doubled)
+            op.outcome = FAILED if nothing else UNKNOWN
             op.error = f"{type(error).__name__}: {error}"
             return
         op.outcome, op.token = OK, reply.context

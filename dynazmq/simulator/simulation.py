@@ -20,6 +20,7 @@ from dynazmq.config import DEFAULT_BUCKET, LWW
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
+    BAD_LINK,
     CLOCKS,
     CRASH,
     CRASH_ALL,
@@ -92,10 +93,8 @@ class Plan:
         plan.stable_s = random.choice((0.1, 0.5, 1.5))
         if not plan.one_clock and WALL_CLOCK not in kinds:
             plan.faults += tuple(kind for kind in CLOCKS if random.random() < 0.5)
-        if random.random() < 0.15 and not plan.conditions.duplication:
-            # Of each kind at each node: some are refused. Not where frames come twice: the second copy of a put may be refused
-            # while the first is done, and then the client is told that nothing was attempted.
-            plan.max_in_flight = 1
+        if random.random() < 0.15:
+            plan.max_in_flight = 1  # of each kind at each node: some are refused
         able = max(plan.r, plan.w)
         if random.random() < 0.33 and able < plan.nodes:
             plan.core = random.randrange(able, plan.nodes)
@@ -172,6 +171,7 @@ def run(plan: Plan, log: bool = False) -> Report:
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
         max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms,
     )  # fmt: skip
+    cluster.history.doubled = plan.conditions.duplication > 0 or BAD_LINK in plan.faults
     if plan.conflict:
         cluster.watch.keeps_siblings = plan.conflict != LWW
         cluster.client("operator").configure(DEFAULT_BUCKET, plan.n, plan.r, plan.w, plan.conflict)
