@@ -71,6 +71,10 @@ node only and share frames: measured with 64 in flight, 10 % more gets than with
 _HELLO_S = 0.002
 """A connection is there in a millisecond or two. Asking before it is costs some microseconds, waiting would be felt."""
 
+_CONNECT_S = 0.25
+"""A request that is for one node alone waits so long for a connection. Mostly it is just being made; on a busy machine that can
+take many times as long as on an idle one."""
+
 _NO_CONNECTION = "no connection"
 
 _REPLY_TO: dict[type, type] = {Get: GetReply, Put: PutReply, Scan: ScanReply, SetBucket: SetBucketReply}
@@ -132,7 +136,7 @@ class ClientCore:
         if link is not None:
             self._dispatch(request, link, now)
             return
-        if request.only is not None:
+        if request.only is not None and (request.sent or now >= request.started + _CONNECT_S):
             self._finish(request, None, self._late(request))
             return
         pause = self._random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * 2**request.backoffs)

@@ -150,7 +150,7 @@ def test_s14_crashes_and_failed_commits_leave_trees_that_are_true() -> None:
         for key in KEYS[round::6]:
             client.put(key, f"round {round}", client.get(key).context)
         node.process.disk.fail_commits = False
-        cluster.nodes[(round + 2) % 5].restart()
+        cluster.nodes[(round + 2) % 5].come_back()
     cluster.settle()
     exchange_until_equal(cluster)
     cluster.run(1.0)
