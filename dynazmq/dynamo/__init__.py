@@ -13,7 +13,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.3             a node's own copies                     replica.py
     §4.6             the first N reachable nodes; hints      routing.py   hints.py
     §4.7             trees; kept equal to the rows           merkle.py   trees.py
-                     comparing them, shipping what differs   anti_entropy.py (who is asked: answers.py)
+                     comparing them, shipping what differs   anti_entropy.py   exchange.py   answers.py
     §4.8             gossip, members, policies               membership.py
     §4.8.3           who is reachable                        failure.py
                      names under which dots are issued       identity.py

@@ -5,7 +5,8 @@ Clients may look at trees and rows as well (`dynazmq verify`): nothing here chan
 
 from __future__ import annotations
 
-from dynazmq.dynamo.anti_entropy import NODES_PER_QUESTION, START, AntiEntropy, rows_with
+from dynazmq.dynamo.anti_entropy import AntiEntropy
+from dynazmq.dynamo.exchange import NODES_PER_QUESTION, START, rows_with
 from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import FANOUT, NODES, places_of_leaves, row_hash

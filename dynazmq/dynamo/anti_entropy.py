@@ -25,67 +25,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dynazmq.dynamo.exchange import Exchange, Looked, TreeId
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
-from dynazmq.dynamo.merkle import LEAVES, Tree, children, places_of_leaves, row_hash, runs
-from dynazmq.dynamo.messages import (
-    STORAGE,
-    Failure,
-    Mend,
-    MendReply,
-    RowsAsk,
-    RowsTell,
-    SetAntiEntropy,
-    SetAntiEntropyReply,
-    TreeAsk,
-    TreeTell,
-)
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
-from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.runtime import Address, OwnRow, Row, Runtime, Store, StoreFailed
+from dynazmq.dynamo.messages import STORAGE, Failure, MendReply, RowsTell, SetAntiEntropy, SetAntiEntropyReply, TreeTell
+from dynazmq.dynamo.replica import Replica
+from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.trees import Trees
-from dynazmq.dynamo.versions import decode
 
-ROWS_PER_PAGE = 512
-NODES_PER_QUESTION = LEAVES
-START: Row = (-1, "", b"")
-
-_MENDS = 64
-_MEND_BYTES = 512 << 10
 _PATIENCE_S = 5.0
 _SOON_S = 0.05
-_YOUNG_MS = 1000
-_BUSY_S = 30.0
 _PAUSED = "anti_entropy_paused"  # the meta value: b"1", or empty
-
-TreeId = tuple[int, int]
-"""(partition, n)."""
-
-
-class Exchange:
-    """With one peer: what is still to be compared, and the question that waits for its answer."""
-
-    __slots__ = (
-        "after", "asked", "asked_at", "began", "incarnation", "mends", "peer", "question", "roots", "runs", "todo", "unknown",
-    )  # fmt: skip
-
-    def __init__(self, peer: str, incarnation: int, now: float) -> None:
-        self.peer = peer
-        self.incarnation = incarnation
-        self.began = self.asked_at = now
-        self.question = 0  # its request id
-        self.asked: list[tuple[TreeId, int]] = []  # (tree, node) of the TreeAsk under way
-        self.roots: list[TreeId] = []  # trees whose roots are still to be asked for, next one last
-        self.todo: list[TreeId] = []  # trees that differ, next one last
-        self.runs: list[tuple[int, int]] = []  # of the tree that is last in todo, next one last
-        self.after = START  # within the run that is last
-        self.mends: dict[int, tuple[Row, bytes]] = {}  # request id → what was sent
-        self.unknown = False  # some tree could not be compared
 
 
 class AntiEntropy:
-    """This node's exchanges, and its answers to those of others."""
+    """This node's exchanges: when, with whom, and what is known from them."""
 
     def __init__(
         self, runtime: Runtime, membership: Membership, failure: FailureDetector, trees: Trees, replica: Replica
@@ -98,7 +53,7 @@ class AntiEntropy:
         self._interval = runtime.config.timing.anti_entropy_interval_ms / 1000
         self._next = runtime.now + self._interval * runtime.random.random() if trees.on else float("inf")
         self._turn = 0
-        self._looked: dict[tuple[str, int, int], float] = {}  # (peer, partition, n) → when it was last found to differ
+        self._looked: Looked = {}
         self._tried: dict[str, int] = {}  # peer → the incarnation with which an exchange was begun
         self._exchange: Exchange | None = None
         self._counted: tuple[Ring, list[int], dict[str, int]] | None = None  # for this ring and these Ns: peer → shared trees
@@ -174,8 +129,7 @@ class AntiEntropy:
             known = self._trees.on and self.compared.get(peer) == self._membership.incarnation_of(peer)
             left = 0 if known else shared
             if exchange is not None and exchange.peer == peer:
-                roots = sum(node == 0 for _, node in exchange.asked) + len(exchange.roots)
-                left = len(exchange.todo) + (0 if known else roots)
+                left = len(exchange.todo) + (0 if known else exchange.roots_left)
             found[peer] = shared, left
         return found
 
@@ -211,200 +165,60 @@ class AntiEntropy:
         text = f"{self._runtime.name} could not store it"
         self._runtime.send(sender, Failure(request_id, STORAGE, 0, 0, 0, text))
 
-    # --- one exchange, from the roots down --------------------------------------------------------------------------------
+    # --- the exchange under way -------------------------------------------------------------------------------------------
 
     def _begin(self, peer: str) -> None:
-        self._exchange = exchange = Exchange(peer, self._membership.incarnation_of(peer), self._runtime.now)
         self._runtime.counters["exchanges"] += 1
-        shared = list(self._shared(peer))
-        exchange.roots = [tree for tree in reversed(shared) if self._trees.of(*tree) is not None]
-        exchange.unknown = len(exchange.roots) < len(shared)
-        self._go_on(exchange)
-
-    def _ask_nodes(self, exchange: Exchange, nodes: list[tuple[TreeId, int]]) -> None:
-        exchange.asked = nodes
-        flat = [number for (partition, n), node in exchange.asked for number in (partition, n, node)]
-        self._ask(exchange, TreeAsk(0, flat))
-
-    def _ask(self, exchange: Exchange, message: TreeAsk | RowsAsk) -> None:
-        exchange.question = message.request_id = next(self._runtime.request_ids)
-        exchange.asked_at = self._runtime.now
-        self._runtime.send(exchange.peer, message)
+        self._exchange = exchange = Exchange(
+            self._runtime, self._membership, self._trees, self._replica, peer, list(self._shared(peer)), self._looked,
+            compared_before=self.compared.get(peer) == self._membership.incarnation_of(peer),
+        )  # fmt: skip
+        exchange.begin()
+        self._look_if_ended(exchange)
 
     def _awaited(self, sender: Address, request_id: int) -> Exchange | None:
         exchange = self._exchange
-        if exchange is None or exchange.peer != sender or exchange.question != request_id:
-            return None
-        exchange.question = 0
-        return exchange
+        return exchange if exchange is not None and exchange.peer == sender and exchange.awaits(request_id) else None
 
     def on_tree_tell(self, sender: Address, message: TreeTell) -> None:
-        exchange = self._awaited(sender, message.request_id)
-        if exchange is None:
-            return
-        asked, exchange.asked = exchange.asked, []
-        if len(message.hashes) != len(asked):
-            raise BadMessage(f"{len(message.hashes):,} hashes for {len(asked):,} nodes")
-        differing: list[tuple[TreeId, int]] = []
-        for (tree_id, node), theirs in zip(asked, message.hashes, strict=True):
-            tree = self._trees.of(*tree_id)
-            if tree is None or theirs < 0:
-                exchange.unknown = True
-            elif tree.hashes[node] != theirs and not (node == 0 and self._busy(exchange, tree_id, tree)):
-                differing.append((tree_id, node))
-        if differing and differing[0][1] == 0:
-            exchange.todo = [tree_id for tree_id, _ in reversed(differing)]
-            self._go_on(exchange)
-        elif differing and children(differing[0][1]):
-            self._ask_nodes(exchange, [(tree_id, child) for tree_id, node in differing for child in children(node)])
-        else:
-            exchange.runs = list(runs(node for _, node in differing))[::-1]
-            if not differing and exchange.todo:
-                exchange.todo.pop()  # it has become equal meanwhile
-                self._go_on(exchange)
-            else:
-                self._next_page(exchange)
-
-    def _busy(self, exchange: Exchange, tree_id: TreeId, tree: Tree) -> bool:
-        """It is being written, and was looked into with this peer not long ago."""
-        now, at = self._runtime.now, (exchange.peer, *tree_id)
-        looked = self._looked.get(at, -_BUSY_S)
-        known = self.compared.get(exchange.peer) == exchange.incarnation
-        if known and now - tree.changed_at < _YOUNG_MS / 1000 and now - looked < _BUSY_S:
-            return True
-        self._looked[at] = now
-        return False
-
-    def _go_on(self, exchange: Exchange) -> None:
-        """With the next tree that differs, then with the next roots; or this was the end."""
-        if exchange.todo:
-            tree_id = exchange.todo[-1]
-            self._ask_nodes(exchange, [(tree_id, node) for node in children(0)])
-            return
-        if exchange.roots:
-            asked, exchange.roots = exchange.roots[-NODES_PER_QUESTION:], exchange.roots[:-NODES_PER_QUESTION]
-            self._ask_nodes(exchange, [(tree_id, 0) for tree_id in reversed(asked)])
-            return
-        self._exchange = None
-        if exchange.unknown:
-            self.compared.pop(exchange.peer, None)
-        else:
-            self.compared[exchange.peer] = exchange.incarnation
-
-    def _next_page(self, exchange: Exchange) -> None:
-        if not exchange.runs:
-            if exchange.todo:
-                exchange.todo.pop()
-            self._go_on(exchange)
-            return
-        partition, n = exchange.todo[-1]
-        (first, last), (at, bucket, key) = exchange.runs[-1], exchange.after
-        self._ask(exchange, RowsAsk(0, partition, n, first, last, at, bucket, key))
+        if (exchange := self._awaited(sender, message.request_id)) is not None:
+            exchange.on_tree_tell(message)
+            self._look_if_ended(exchange)
 
     def on_rows_tell(self, sender: Address, message: RowsTell) -> None:
-        exchange = self._awaited(sender, message.request_id)
-        if exchange is None:
-            return
-        partition, n = exchange.todo[-1]
-        bounds = places_of_leaves(partition, self._membership.ring.partitions, *exchange.runs[-1])
-        theirs = self._told(message, bounds, n)
-        own, behind = rows_with(self._runtime.store, self._membership, bounds, n, exchange.after)
-        their_end = (message.next_place, message.next_bucket, message.next_key) if message.more else None
-        end = min((each for each in (behind, their_end) if each is not None), default=None)
-        if end is not None and (end <= exchange.after or end[0] > bounds[1]):
-            raise BadMessage("a page that does not go forward, or beyond what was asked for")
-        sent, done = 0, exchange.after
-        for row, differing in self._differences(own, theirs, end):
-            if sent >= _MENDS:
-                end = done
-                break
-            if differing is not None:
-                sent += self._mend(exchange, row, differing, theirs[row][1] if row in theirs else 0)
-            done = row
-        if end is None:
-            exchange.runs.pop()
-        exchange.after = end or START
-        if not exchange.mends:
-            self._next_page(exchange)
-
-    def _told(self, message: RowsTell, bounds: tuple[int, int], n: int) -> dict[Row, tuple[int, int]]:
-        """row → hash, bytes. Raises BadMessage for rows that were not asked for: we would take copies of what is not ours."""
-        if len(message.rows) > ROWS_PER_PAGE:
-            raise BadMessage(f"{len(message.rows):,} rows on a page: there are at most {ROWS_PER_PAGE}")
-        theirs: dict[Row, tuple[int, int]] = {}
-        for bucket, key, hashed, size in message.rows:
-            if (type(bucket), type(key), type(hashed), type(size)) != (str, bytes, int, int) or size < 0:
-                raise BadMessage("a row is told as bucket, key, hash and bytes")
-            check_key(bucket, key)
-            at = place(bucket, key)
-            if not bounds[0] <= at <= bounds[1]:
-                raise BadMessage("a row of other leaves than those that were asked for")
-            if self._membership.policy(bucket).n == n:  # they may know of another one than we, for a moment
-                theirs[at, bucket, key] = hashed, size
-        return theirs
-
-    def _differences(
-        self, own: list[OwnRow], theirs: dict[Row, tuple[int, int]], end: Row | None
-    ) -> Iterator[tuple[Row, bytes | None]]:
-        """Each row of either side up to `end`, in order, with our state if it differs and None if it does not."""
-        mine = {(at, bucket, key): state or b"" for at, bucket, key, state in own}
-        for row in sorted({*mine, *theirs}):
-            if end is not None and row > end:
-                return
-            state = mine.get(row, b"")
-            yield row, None if row_hash(row[0], state) == theirs.get(row, (0, 0))[0] else state
-
-    def _mend(self, exchange: Exchange, row: Row, state: bytes, their_bytes: int) -> int:
-        """Ship one key, unless it is young. How many were shipped, large ones counted more."""
-        written_ms = max((sibling.wall_ms for sibling in decode(state).live), default=0)
-        if 0 <= self._runtime.wall_ms - written_ms < _YOUNG_MS:  # written by a clock that is ahead: of unknown age
-            return 0
-        request_id = next(self._runtime.request_ids)
-        exchange.mends[request_id] = row, state
-        exchange.asked_at = self._runtime.now
-        self._runtime.counters["keys_exchanged"] += 1
-        self._runtime.send(exchange.peer, Mend(request_id, row[1], row[2], state))
-        return 1 + (len(state) + their_bytes) * _MENDS // _MEND_BYTES
+        if (exchange := self._awaited(sender, message.request_id)) is not None:
+            exchange.on_rows_tell(message)
+            self._look_if_ended(exchange)
 
     def on_mend_reply(self, sender: Address, message: MendReply) -> None:
-        exchange = self._exchange
-        if exchange is None or exchange.peer != sender or message.request_id not in exchange.mends:
-            return
-        (at, bucket, key), _ = exchange.mends.pop(message.request_id)
-        if message.state:
-            try:
-                self._replica.merge("", at, bucket, key, message.state)
-            except StateTooLarge:
-                self._runtime.counters["repairs_failed"] += 1
-                exchange.unknown = True
+        if (exchange := self._awaited(sender, message.request_id)) is not None:
+            exchange.on_mend_reply(message)
             self._runtime.aborts.append((self._not_merged, exchange))
-        if not exchange.mends:
-            self._next_page(exchange)
-
-    def _not_merged(self, exchange: Exchange) -> None:
-        """The turn's commit failed, and the exchange may have ended in it."""
-        exchange.unknown = True
-        if self._exchange is not exchange:
-            self.compared.pop(exchange.peer, None)
+            self._look_if_ended(exchange)
 
     def on_refused(self, peer: str, request_id: int) -> bool:
         """The peer cannot read or store now. Whether the request was an exchange's."""
-        exchange = self._exchange
-        if exchange is None or peer != exchange.peer or (request_id != exchange.question and request_id not in exchange.mends):
+        exchange = self._awaited(peer, request_id)
+        if exchange is None:
             return False
-        if exchange.mends.pop(request_id, None) is not None:  # it alone, as when both states together would be too large
-            exchange.unknown = True
-            if not exchange.mends:
-                self._next_page(exchange)
+        if exchange.refused(request_id):
+            self._look_if_ended(exchange)
         else:
             self._runtime.counters["exchanges_abandoned"] += 1
             self._exchange = None
         return True
 
+    def _look_if_ended(self, exchange: Exchange) -> None:
+        if not exchange.ended:
+            return
+        self._exchange = None
+        if exchange.whole:
+            self.compared[exchange.peer] = exchange.incarnation
+        else:
+            self.compared.pop(exchange.peer, None)
 
-def rows_with(
-    store: Store, membership: Membership, bounds: tuple[int, int], n: int, after: Row
-) -> tuple[list[OwnRow], Row | None]:
-    """A page of a node's own rows, those of buckets with another n left out. Raises StoreFailed."""
-    rows, behind = store.rows(*bounds, after, ROWS_PER_PAGE)
-    return [row for row in rows if membership.policy(row[1]).n == n], behind
+    def _not_merged(self, exchange: Exchange) -> None:
+        """The turn's commit failed, and the exchange may have ended in it."""
+        exchange.whole = False
+        if self._exchange is not exchange:
+            self.compared.pop(exchange.peer, None)

@@ -11,7 +11,7 @@ import pytest
 from dynazmq.cluster.asking import Asker, Question
 from dynazmq.cluster.judgement import Answer
 from dynazmq.cluster.verify import Report, Verifier
-from dynazmq.dynamo import anti_entropy, hints
+from dynazmq.dynamo import exchange, hints
 from dynazmq.dynamo.messages import Message, RowsAsk, RowsTell, TreeAsk, TreeTell
 from dynazmq.errors import ClusterUnreachable
 from dynazmq.simulator.cluster import Cluster, row_of
@@ -96,7 +96,7 @@ def test_pages_are_followed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.run(2.0)
     for key in KEYS[:20]:
         cluster.client().put(f"late {key}", "v")
-    monkeypatch.setattr(anti_entropy, "ROWS_PER_PAGE", 3)
+    monkeypatch.setattr(exchange, "ROWS_PER_PAGE", 3)
     monkeypatch.setattr(hints, "_ROWS_PER_PAGE", 2)
     report = verified(cluster)
     assert report.counts.keys == 80

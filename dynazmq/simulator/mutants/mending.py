@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynazmq.dynamo import answers, anti_entropy, versions
+from dynazmq.dynamo import answers, exchange, versions
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.get import GetOp, Gets
 from dynazmq.dynamo.membership import Member, Membership
@@ -68,7 +68,7 @@ def answer_a_mend_and_merge_nothing(patch: Patches) -> None:
 @mutant("I2", faults=(WIPE,), load=_MANY_KEYS, anti_entropy_ms=_EXCHANGING)
 def take_what_differs_for_equal(patch: Patches) -> None:
     """All rows hash alike, so anti-entropy finds nothing."""
-    for module in (anti_entropy, answers):
+    for module in (answers, exchange):
         patch.set(module, "row_hash", lambda *_: 0)
 
 
