@@ -235,6 +235,8 @@ class Gets:
         else:
             for state in states[1:]:
                 merged = sync(merged, decode(state))
+            if (own := op.states.get(self._runtime.name)) is not None and merged.live:
+                merged = self._replica.without_echoes(op.message.bucket, decode(own), merged)
         if len(merged.live) != 1 and self._membership.is_lww(op.message.bucket):
             merged, discarded = latest(merged, *map(decode, states))
             self._runtime.counters["lww_discarded"] += len(discarded)

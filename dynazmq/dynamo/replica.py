@@ -157,7 +157,7 @@ class Replica:
         both = sync(before, incoming)
         if len(both.live) != 1:
             both = self._resolved(bucket, both, before, incoming)
-        after = self._without_echoes(bucket, before, both)
+        after = self.without_echoes(bucket, before, both)
         merged = state if after is incoming else encode(after)
         if merged != known:
             if after is not incoming:
@@ -176,7 +176,7 @@ class Replica:
             self.remember(sibling.write_id, sibling.dot)
         return one
 
-    def _without_echoes(self, bucket: str, before: Siblings, after: Siblings) -> Siblings:
+    def without_echoes(self, bucket: str, before: Siblings, after: Siblings) -> Siblings:
         """Leave out what came under another dot to a node where it had been overwritten already."""
         overwritten = self.overwritten
         for sibling in after.live:

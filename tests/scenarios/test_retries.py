@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dynazmq.dynamo.messages import Write
+from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put
 from dynazmq.errors import Unavailable, WriteTimeout
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.network import Conditions
@@ -263,3 +265,32 @@ def test_every_answer_lost_for_a_while_no_write_is_doubled() -> None:
     values = alice.get("k", r="all").values
     assert len(values) == len(set(values))
     assert len(values) <= 2
+
+
+def test_what_a_replica_remembers_as_overwritten_is_not_shown_to_who_reads_through_it() -> None:
+    """Found with real processes: a first try was on one disk alone, whose node was away when all else happened.
+
+    The retry was given a dot of its own, and was overwritten. When that node is back, a coordinator of gets remembers the write.
+    """
+    cluster = Cluster(21)
+    client = cluster.client()
+    client.connected()
+    back, *others = cluster.primaries("k")
+    first_try = put(EMPTY, EMPTY.context, "x~1", b"old", b"w" * 16, 0)[0]
+    retry = put(EMPTY, EMPTY.context, "y~1", b"old", b"w" * 16, 0)[0]
+    newer = put(retry, retry.context, "y~1", b"new", b"n" * 16, 0)[0]
+    hold(back, first_try)
+    for node in others:
+        hold(node, retry)
+        hold(node, newer)
+    assert client.get("k", at=others[0].name, r="all").values == ["new"]
+    cluster.run(0.1)
+    assert [node.holds("k") for node in cluster.primaries("k")] == [["new"]] * 3
+
+
+def hold(node: NodeHandle, state: Siblings) -> None:
+    """A peer brings it this state."""
+    peer = next(name for name in node.process.node.membership.members if name != node.name)
+    node.process.node.receive(peer, Write(0, "default", b"k", encode(state), "", 1000))
+    node.process._commit()
+    node.process.node.drain()
