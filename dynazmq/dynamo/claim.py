@@ -17,7 +17,8 @@ How:
   carry all its load, and if it leaves, no gap can be filled without moving more. Grown rings mix neighbours.
 - A change keeps what can be kept (`_Draft`). Gaps go to members below their share by bipartite matching: two partitions of one
   leaver are never within n of each other, so how one is filled does not restrict the other. Joiners take from members above
-  their share, evenly round the ring. This alone nearly always ends distinct, balanced and at the least possible number of moves.
+  their share, evenly round the ring. This alone nearly always ends distinct, balanced and at the least possible number of moves,
+  at the first deal or at one of some others, in which other members of equal standing get one partition more.
 - Where it does not (n or few more members remain), `_Draft.repair` swaps owners of pairs of partitions until no repeat is left,
   a tabu search that changes nobody's share. It has a budget. `_cycle`, renamed so as to
   agree with the previous owners as far as possible, is always there to fall back on, so wish 1 is granted whatever the search
@@ -120,9 +121,13 @@ def _candidates(weights: list[Fraction], run: int, before: list[int], shares: li
     elif members > run:
         steps = _STEPS_PER_PARTITION * partitions
         for attempt in range(_ATTEMPTS):
+            random = Random(attempt)
             draft = _Draft(before, before, members, run)
-            draft.deal(shares)
-            steps -= draft.repair(Random(attempt), steps)
+            if attempt:  # what is open: who of those that own equally much gets one more, and where joiners begin to take
+                draft.deal(_shares(weights, run, before, [random.random() for _ in weights]), int(random.random() * partitions))
+            else:
+                draft.deal(shares)
+            steps -= draft.repair(random, steps)
             yield draft.owners
         if members - present > 1:
             sizes = range(min(members, max(founders, present + 1)), members + 1)
@@ -140,8 +145,11 @@ def _grown(draft: _Draft, sizes: range, weights: list[Fraction], shares: list[in
     return draft.owners
 
 
-def _shares(weights: list[Fraction], run: int, before: list[int]) -> list[int]:
-    """How many partitions each member shall own: in proportion, by largest remainder, none above what distinctness allows."""
+def _shares(weights: list[Fraction], run: int, before: list[int], lots: Sequence[float] = ()) -> list[int]:
+    """How many partitions each member shall own: in proportion, by largest remainder, none above what distinctness allows.
+
+    lots: by member, decide between those whose remainders are equal and who own equally much; without them the first do better.
+    """
     partitions = len(before)
     most = max(partitions // run, -(-partitions // len(weights)))
     shares = [0] * len(weights)
@@ -159,7 +167,7 @@ def _shares(weights: list[Fraction], run: int, before: list[int]) -> list[int]:
     for index in unbound:
         shares[index] = math.floor(exact[index])
     # Equal remainders: whoever owns more now, so that it need not give it away.
-    unbound.sort(key=lambda index: (shares[index] - exact[index], -before.count(index), index))
+    unbound.sort(key=lambda index: (shares[index] - exact[index], -before.count(index), lots[index] if lots else index))
     for index in unbound[: left - sum(shares[index] for index in unbound)]:
         shares[index] += 1
     return shares
@@ -230,8 +238,11 @@ class _Draft:
             row[owner] -= 1
             row[member] += 1
 
-    def deal(self, shares: list[int]) -> None:
-        """Give each member exactly its share, with no repeats as far as this can be had at the least number of moves."""
+    def deal(self, shares: list[int], start: int = 0) -> None:
+        """Give each member exactly its share, with no repeats as far as this can be had at the least number of moves.
+
+        start: the partition at which joiners begin to take.
+        """
         shares = [*shares, *[0] * (self.vacant + 1 - len(shares))]
         gaps = [at for at, owner in enumerate(self.owners) if owner == self.vacant]
         hopeless = [False] * self.vacant
@@ -241,7 +252,7 @@ class _Draft:
                 hopeless = tried
         short = [member for member in range(self.vacant) if self.held[member] < shares[member]]
         for member in sorted(short, key=lambda member: self.held[member] - shares[member]):
-            self._seat(member, shares)
+            self._seat(member, shares, start)
         for member in short:
             while self.held[member] < shares[member]:
                 over = [at for at, owner in enumerate(self.owners) if self.held[owner] > shares[owner]]
@@ -264,12 +275,12 @@ class _Draft:
                     return True
         return False
 
-    def _seat(self, member: int, shares: list[int]) -> None:
+    def _seat(self, member: int, shares: list[int], start: int) -> None:
         """Let a member below its share take from those above theirs, where it fits, evenly round the ring."""
         size = len(self.owners)
         wanted = shares[member] - self.held[member]
         for turn in range(wanted):
-            ideal = turn * size // wanted
+            ideal = start + turn * size // wanted
             best, best_key = -1, size
             for distance in range(size // 2 + 1):
                 for at in ((ideal + distance) % size, (ideal - distance) % size):

@@ -3,6 +3,10 @@
 Each node judges each peer for itself, by what it hears *in answer* to itself: probes every `probe_interval_ms`, and the replies
 of normal traffic. Only answers count, because a peer that we hear but that does not hear us is of no use as a replica (N2).
 
+All probing all is the square of the members. So a node sends no more than `probes_per_s` of them: where peers are many, each is
+probed more seldom, and its silence takes longer to be one. (SWIM and memberlist probe one peer at a time and tell each other what
+they find. Here nobody is told, §4.8.3: what one node cannot reach another may.)
+
 The probe's answers feed a phi-accrual estimate (Hayashibara et al. 2004): with the mean and the spread of the recent intervals,
 phi = -log10 of the probability that an answer is merely late. A send that the transport refuses (the peer's socket is gone, or
 does not drain) is suspicion at once.
@@ -55,7 +59,8 @@ class FailureDetector:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._timing = runtime.config.timing
-        self._interval = self._timing.probe_interval_ms / 1000
+        self._look_interval = self._timing.probe_interval_ms / 4000
+        self._interval = self._timing.probe_interval_ms / 1000  # longer when there are many peers
         self._next_probe = runtime.now
         self._next_look = runtime.now
         self._last_tick = runtime.now
@@ -70,6 +75,7 @@ class FailureDetector:
             return
         self.peers = {name: self.peers.get(name) or Peer(self._runtime.now) for name in names}
         self._returned = [name for name in self._returned if name in self.peers]
+        self._interval = max(self._timing.probe_interval_ms / 1000, len(names) / self._timing.probes_per_s)
         self.changes += 1
 
     def reachable(self, name: str) -> bool:
@@ -146,7 +152,7 @@ class FailureDetector:
                 self._runtime.send(name, Probe(self._sequence))
             self._next_probe = now + self._interval
         if now >= self._next_look:
-            self._next_look = now + self._interval / 4
+            self._next_look = now + self._look_interval
             for name, peer in self.peers.items():
                 self._judge(name, peer, now)
 

@@ -2,7 +2,8 @@
 
 Each second a node sends a digest of what it knows to one random reachable peer, and now and then to one that is away or was
 away at its start (a seed, §4.8.2). The peer answers with what it knows better and the names of which it knows less; those come
-back in a third message. What is "better" is decided by each record's subject alone:
+back in a third message, and so do the ring and policies if the peer's are others. So each exchange brings news both ways. What
+is "better" is decided by each record's subject alone:
 
     member     (incarnation, heartbeat), only ever raised by the member itself
     ring       its version, the digest breaks a tie
@@ -140,7 +141,9 @@ class Membership:
         return self._next_gossip
 
     def _digest(self) -> GossipDigest:
-        members = [[m.name, m.incarnation, m.heartbeat] for m in self.members.values()]
+        return self._digest_of([[m.name, m.incarnation, m.heartbeat] for m in self.members.values()])
+
+    def _digest_of(self, members: list[Any]) -> GossipDigest:
         return GossipDigest(members, self.ring.version, self.ring.digest(), self._policies_digest())
 
     def _policies_digest(self) -> bytes:
@@ -151,18 +154,21 @@ class Membership:
 
     def on_digest(self, sender: Address, message: GossipDigest) -> None:
         """Answer with what we know better; ask for what the sender knows better."""
+        asked = bool(message.members)  # else it is the question that follows below, and no members are meant
         theirs = {name: (incarnation, heartbeat) for name, incarnation, heartbeat in message.members}
-        better = [list(m) for m in self.members.values() if (m.incarnation, m.heartbeat) > theirs.get(m.name, (-1, -1))]
+        better = [list(m) for m in self.members.values() if asked and (m.incarnation, m.heartbeat) > theirs.get(m.name, (-1, -1))]
         wanted = [name for name, life in theirs.items() if life > self._life_of(name)]
-        ring = self.ring.to_wire() if self._ring_rank(self.ring) > (message.ring_version, message.ring_digest) else []
-        # Which side's policies are newer a digest cannot say: the sender merges ours, and ours are merged with its own when it
-        # next answers a digest of ours. Answering at once could go to and fro for ever over a row that one side refuses.
-        buckets = self._policy_rows() if self._policies_digest() != message.policies_digest else []
+        mine, told = self._ring_rank(self.ring), (message.ring_version, message.ring_digest)
+        ring = self.ring.to_wire() if mine > told else []
+        # Which side's policies are newer a digest cannot say: each side merges the other's.
+        differ = self._policies_digest() != message.policies_digest
+        buckets = self._policy_rows() if differ else []
         if better or wanted or ring or buckets:
             self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets))
-        # A ring that the sender knows better comes with its answer to our digest: ask for it by sending ours.
-        if (message.ring_version, message.ring_digest) > self._ring_rank(self.ring):
-            self._runtime.send(sender, self._digest())
+        # The sender's ring and policies come with its answer to a digest of ours. One without members is told from those that a
+        # node sends by itself and is not asked back: else a row that one side refuses would keep both asking for ever.
+        if asked and (told > mine or differ):
+            self._runtime.send(sender, self._digest_of([]))
 
     def on_delta(self, sender: Address, message: GossipDelta) -> None:
         for row in message.members:

@@ -436,7 +436,7 @@ class ProbeReply:
 
 @dataclass(slots=True)
 class GossipDigest:
-    """What I know, in short. members: [name, incarnation, heartbeat]."""
+    """What I know, in short. members: [name, incarnation, heartbeat]; without any it asks for the ring and policies alone."""
 
     members: list[Any]
     ring_version: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -46,6 +47,36 @@ class Watch:
                 self.detector.on_probe_reply("peer", ProbeReply(sequence))
             if self.state != before:
                 self.changed.append((self.runtime.now, self.state))
+
+
+@pytest.mark.parametrize(("peers", "rounds"), [(1, 50), (4, 50), (20, 50), (63, 15), (127, 7)])
+def test_each_peer_is_probed_each_200_ms_but_no_more_than_a_hundred_a_second_together(peers: int, rounds: int) -> None:
+    watch = Watch()
+    names = ["peer", *(f"p{i}" for i in range(peers - 1))]
+    watch.detector.watch(names)
+    probes: Counter[str] = Counter()
+    for _ in range(1000):  # 10 s
+        watch.runtime.now += STEP
+        watch.detector.tick()
+        probes.update(list(watch.runtime.outbox))
+        watch.runtime.outbox.clear()
+    assert set(probes) == set(names)
+    assert all(rounds - 5 <= count <= rounds + 1 for count in probes.values()), probes
+    assert probes.total() <= 1_000 + peers
+
+
+def test_of_many_peers_a_silent_one_is_suspected_later_but_in_time_and_no_other_is() -> None:
+    watch = Watch()
+    watch.detector.watch(["peer", *(f"p{i}" for i in range(62))])
+    watch.run(20)
+    watch.changed.clear()
+    quiet_since = watch.runtime.now
+    watch.run(5, answer_after=None)
+    (suspected_at, suspected), (_, down) = watch.changed
+    assert (suspected, down) == (SUSPECT, DOWN)
+    assert 0.6 < suspected_at - quiet_since < 2.0
+    watch.run(0.7)
+    assert watch.state == UP
 
 
 def test_a_peer_is_not_reachable_before_its_first_answer() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
 from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.messages import GossipDelta, GossipDigest, SetBucket
+from dynazmq.dynamo.membership import Policy
+from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Message, SetBucket
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.ring import Ring
 from dynazmq.storage.memory import MemoryStorage
@@ -153,6 +154,63 @@ def test_policies_of_two_buckets_set_at_two_nodes_at_once_reach_all() -> None:
     world.nodes["c"].receive(b"client", SetBucket(1, "sessions", 3, 2, 1))
     world.run(20)
     assert [sorted(node.membership.policies) for node in world.nodes.values()] == [["carts", "sessions"]] * 4
+
+
+def talk(one: Node, other: Node) -> list[Message]:
+    """The next digest that `one` sends goes to `other`; all that the two say until nothing follows, or for a hundred messages."""
+    said: list[Message] = []
+    for node in (one, other):
+        node.drain()
+    while not said:
+        one.tick(one.runtime.now + 0.1, 0)
+        said = [message for messages in one.drain().values() for message in messages if isinstance(message, GossipDigest)]
+    under_way = [(one, other, said[0])]
+    while under_way and len(said) < 100:
+        source, target, message = under_way.pop(0)
+        target.receive(source.runtime.name, message)
+        answers = target.drain().get(source.runtime.name, [])
+        under_way += [(target, source, answer) for answer in answers]
+        said += answers
+    return said
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_4_8_one_exchange_brings_a_policy_to_the_side_that_has_none_whoever_begins(first: str) -> None:
+    nodes = World(20).nodes
+    nodes["a"].membership.set_policy("carts", 3, 1, 3)
+    talk(nodes[first], nodes["b" if first == "a" else "a"])
+    assert nodes["b"].membership.policy("carts")[:3] == (3, 1, 3)
+
+
+def test_4_8_one_exchange_brings_policies_and_rings_both_ways() -> None:
+    nodes = World(21).nodes
+    a, b = nodes["a"].membership, nodes["b"].membership
+    a.set_policy("carts", 3, 1, 3)
+    b.set_policy("sessions", 3, 2, 1)
+    ring = Ring(2, ("d", "c", "b", "a") * 4)
+    tell(nodes["a"], ring=ring.to_wire(), sender="c")
+    assert len(talk(nodes["a"], nodes["b"])) <= 5
+    assert sorted(a.policies) == sorted(b.policies) == ["carts", "sessions"]
+    assert a.ring == b.ring == ring
+    assert [type(message) for message in talk(nodes["b"], nodes["a"])].count(GossipDigest) == 1, "nothing is left to ask for"
+
+
+def test_a_policy_that_one_side_refuses_does_not_keep_the_two_asking_for_ever() -> None:
+    nodes = World(22).nodes
+    newer = Policy(3, 2, 2, 1, "b", "of a later release")
+    nodes["b"].membership.policies = {"carts": newer}
+    for one, other in (("a", "b"), ("b", "a")):
+        assert len(talk(nodes[one], nodes[other])) <= 6
+    assert nodes["a"].membership.policies == {}
+    assert nodes["b"].membership.policies == {"carts": newer}
+
+
+def test_a_digest_without_members_asks_for_ring_and_policies_alone_and_is_not_asked_back() -> None:
+    node = World(23).nodes["a"]
+    node.membership.set_policy("carts", 3, 1, 3)
+    node.drain()
+    node.receive("b", GossipDigest([], 9, b"another", b"another"))
+    assert node.drain() == {"b": [GossipDelta([], [], [], [["carts", 3, 1, 3, 1, "a", "siblings"]])]}
 
 
 def test_two_policies_for_one_bucket_set_at_once_end_in_one() -> None:
