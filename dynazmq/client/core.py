@@ -2,7 +2,7 @@
 
     start ──▶ the first good node of the key's preference list (a get: any of its good primaries, so that they share the work)
                 │ answered                        ──▶ done
-                │ refused, nothing was attempted  ──▶ the next one at once
+                │ refused, nothing was attempted  ──▶ the next one at once; one that stops or starts is avoided for a second
                 │ it could not even be sent       ──▶ the next one at once; this node is avoided for a moment
                 │ silent for ATTEMPT_S            ──▶ the next one; this node is avoided for longer
                 │ busy: it answers others         ──▶ patience, up to BUSY_S: asking elsewhere would only make more work
@@ -30,6 +30,7 @@ from dynazmq.client.requests import Request
 from dynazmq.client.view import Link, View
 from dynazmq.dynamo.messages import (
     INVALID,
+    NOT_YET,
     TIMEOUT,
     UNAVAILABLE,
     Failure,
@@ -221,17 +222,19 @@ class ClientCore:
                 continue  # the late answer to an attempt that another has overtaken
             if message.__class__ is Failure:
                 if link == request.link:
-                    self._on_failure(request, message, now)
+                    self._on_failure(request, link, message, now)
             elif message.__class__ is _REPLY_TO[request.message.__class__]:
                 # Of any attempt: it is the answer, whoever gives it.
                 self._finish(request, message, None)
 
-    def _on_failure(self, request: Request, failure: Any, now: float) -> None:
+    def _on_failure(self, request: Request, link: Link, failure: Any, now: float) -> None:
         request.refusal = failure
         code = failure.code
         if code == INVALID:
             self._finish(request, None, failure_of(request))
             return
+        if code == NOT_YET:
+            self._avoid_link(link, now + _AVOID_SILENT_S)  # it is about to end, or has just begun
         if code == TIMEOUT:
             request.maybe = True
         elif code == UNAVAILABLE:

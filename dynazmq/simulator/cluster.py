@@ -59,6 +59,10 @@ class NodeHandle:
         else:
             self.process.crash()
 
+    def stop(self) -> None:
+        """SIGTERM: it ends as soon as it has finished what is under way."""
+        self.process.stop()
+
     def restart(self) -> None:
         """A new life of the process; one that still runs is killed first."""
         self.process.crash()

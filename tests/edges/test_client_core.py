@@ -114,6 +114,21 @@ def test_what_could_not_be_sent_goes_to_the_next_one_at_once_and_that_node_is_av
     assert first in {link for link, _ in bench.sent()}
 
 
+def test_a_node_that_stops_or_starts_is_left_alone_for_a_second() -> None:
+    bench = Bench()
+    request = bench.put()
+    first, second, *_ = bench.preference(request)
+    bench.sent()
+
+    bench.refuse(first, request, NOT_YET)
+    bench.put()
+
+    assert [link for link, _ in bench.sent()] == [second, second]
+    bench.wait(1.1)
+    bench.put()
+    assert first in {link for link, _ in bench.sent()}
+
+
 def test_silence_goes_to_the_next_one_with_the_same_write_id_and_the_age_of_the_first_try() -> None:
     bench = Bench()
     request = bench.put()

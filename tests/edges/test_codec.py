@@ -152,6 +152,7 @@ def test_codes_never_change() -> None:
         "HintsTell",
         "SetAntiEntropy",
         "SetAntiEntropyReply",
+        "Stopping",
     ]
 
 
