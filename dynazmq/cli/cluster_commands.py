@@ -94,18 +94,30 @@ def down(
 
 
 @command(cluster_app)
-def restart(directory: Dir = None, timeout: StartTimeout = "20s", as_json: Json = False) -> Work:
+def restart(
+    directory: Dir = None,
+    rolling: Annotated[bool, typer.Option("--rolling", help="Node after node, while the cluster serves.")] = False,
+    timeout: StartTimeout = "20s",
+    as_json: Json = False,
+) -> Work:
     """Stop a cluster and start it again, as it was.
 
+    --rolling: one node after the other (SIGTERM, a new process), each when the one before is seen up by all, the rings agree
+    and no hint pends for it; --timeout is for each. No operation fails meanwhile. It is refused when too few nodes would be
+    left for the quorums, or when a node is down by itself. Nodes that were stopped, killed or paused by hand are left as they
+    are, and so is the supervisor. Ctrl-C ends it between two nodes.
+    Exit code 5 when too few are up, 6 when a node does not come back in time.
+
     \b
-    Example:  dynazmq cluster restart
+    Example:  dynazmq cluster restart --rolling
+              dynazmq cluster restart
     """
 
     def work() -> int:
         from dynazmq.cli.restart import run
         from dynazmq.cli.words import seconds
 
-        return run(at(directory), seconds(timeout), as_json)
+        return run(at(directory), seconds(timeout), rolling=rolling, as_json=as_json)
 
     return work
 

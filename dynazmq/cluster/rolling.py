@@ -1,0 +1,197 @@
+"""A rolling restart: one node after the other, so that never more than one is away and nobody's operation fails.
+
+    for each node   SIGTERM (it finishes what is under way) → a new process → every peer sees it up, all agree on the ring, no
+                    hint for it pends → the next one
+
+Whoever asks drives it, and the supervisor does each step as a whole: `restart` is one request, "stop it, and start it when it has
+ended". So whenever this process dies, the node that it was at comes back all the same, and a cluster is never left half stopped.
+
+`restart_each` yields each step when it is done. Nodes that somebody has stopped, killed or paused by hand are left as they are:
+they run nothing old, or are not to be touched. A node that is down without anybody's wish is a reason not to begin.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynazmq import paths
+from dynazmq.cluster import control
+from dynazmq.cluster.children import tail
+from dynazmq.cluster.judgement import NodeFact, hints_by_target
+from dynazmq.cluster.observe import PATIENT_S, Observer
+from dynazmq.cluster.readiness import POLL_S, away, mesh
+from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.errors import ClusterError, Unavailable
+
+PROGRESS_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A node that is not restarted, and how it is: "paused", "stopped", "killed (9)", "wiped"."""
+
+    name: str
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is still missing, now and then. name "": before the first node."""
+
+    name: str
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    name: str
+    pid_before: int
+    pid: int
+    peers: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """It ends here. name "": it was not even begun, since the cluster is not whole. died: the node has ended, no time was."""
+
+    name: str
+    missing: str
+    died: bool = False
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Somebody asked for the end; the node that was away then is back."""
+
+
+Step = Left | Waiting | Back | Stuck | Interrupted
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One restart of a cluster at a time. The kernel drops the lock with the process, however that ends. Raises ClusterError."""
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClusterError("another command restarts this cluster just now; this one has done nothing") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def restart_each(directory: Path, timeout_s: float, go_on: Callable[[], bool]) -> Iterator[Step]:
+    """timeout_s: for each node. go_on: asked between two nodes.
+
+    Raises ClusterError without a supervisor, Unavailable when operations would fail while a node is away.
+    """
+    with Observer(directory) as observer:
+        if observer.facts(PATIENT_S).supervisor_pid is None:
+            raise ClusterError("no supervisor answers; start one, it takes over what runs: dynazmq up")
+        missing = yield from _await(observer, "", lambda snapshot: _missing(observer, snapshot), timeout_s)
+        if missing is not None:
+            yield missing
+            return
+        _check_quorum(directory, [name for name, fact in observer.last_facts.nodes.items() if not away(fact)])
+        for name in observer.cluster.members:
+            if not go_on():
+                yield Interrupted()
+                return
+            fact = observer.facts(PATIENT_S).nodes[name]
+            if away(fact):
+                yield Left(name, fact.process)
+                continue
+            step = yield from _restart(observer, name, timeout_s)
+            yield step
+            if isinstance(step, Stuck):
+                return
+
+
+def _restart(observer: Observer, name: str, timeout_s: float) -> Generator[Step, None, Back | Stuck]:
+    began = time.monotonic()
+    reply = control.call(observer.directory, "restart", nodes=[name])
+    before = int(reply["nodes"][name]["pid"] or 0)
+
+    def missing(snapshot: Snapshot) -> str:
+        if observer.last_facts.supervisor_pid is None:
+            return "no supervisor answers"
+        if observer.last_facts.nodes[name].pid == before:
+            return "it has not ended yet"
+        return _missing(observer, snapshot, name)
+
+    stuck = yield from _await(observer, name, missing, timeout_s)
+    if stuck is not None:
+        return stuck
+    fact = observer.last_facts.nodes[name]
+    peers = sum(not away(each) for each in observer.last_facts.nodes.values()) - 1
+    return Back(name, before, fact.pid or 0, peers, time.monotonic() - began)
+
+
+def _await(
+    observer: Observer, name: str, missing: Callable[[Snapshot], str], timeout_s: float
+) -> Generator[Step, None, Stuck | None]:
+    """Until nothing is missing any more. None, or why that cannot be waited for."""
+    deadline = time.monotonic() + timeout_s
+    tell_at = 0.0
+    while text := missing(observer.look(facts_timeout=PATIENT_S)):
+        now = time.monotonic()
+        if (dead := _dead(observer, name)) or now >= deadline:
+            return dead or Stuck(name, text)
+        if now >= tell_at:
+            tell_at = now + PROGRESS_S
+            yield Waiting(name, text)
+        time.sleep(POLL_S)
+    return None
+
+
+def _dead(observer: Observer, awaited: str) -> Stuck | None:
+    """A node that has ended by itself, or the one that is waited for, if somebody has ended it. Only a supervisor knows."""
+    if observer.last_facts.supervisor_pid is None:
+        return None
+    for name, fact in observer.last_facts.nodes.items():
+        if fact.pid is None and (not fact.purpose or name == awaited):
+            reason = f": {fact.reason}" if fact.reason else ""
+            log = tail(paths.node_log(observer.directory, name), fact.log_from) if not fact.purpose else []
+            return Stuck(name, f"{fact.process}{reason}", died=True, log=tuple(log))
+    return None
+
+
+def _missing(observer: Observer, snapshot: Snapshot, name: str = "") -> str:
+    """Why another node may not be taken away now; "" when it may. With a name, hints for others are not looked at."""
+    facts = observer.last_facts.nodes
+    wanted = [node for node in snapshot.nodes if not away(facts.get(node.name, NodeFact()))]
+    silent = [node.name for node in wanted if not node.answers]
+    if silent:
+        return f"{' '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer"
+    if not snapshot.ring_agreed:
+        return "the nodes do not agree on the ring"
+    if not mesh(wanted):
+        unseen = [node.name for node in wanted if any(word != "up" for word in node.seen_by.values())]
+        return f"not seen up by all: {' '.join(unseen)}" if unseen else "the nodes do not see each other yet"
+    waiting = hints_by_target(snapshot)
+    hints = sum(waiting.get(node.name, 0) for node in wanted if name in ("", node.name))
+    return f"{hints:,} {'hint' if hints == 1 else 'hints'} to be delivered" if hints else ""
+
+
+def _check_quorum(directory: Path, running: list[str]) -> None:
+    """Quorums are sloppy: any nodes will do, but there must be enough of them for every bucket while one is away."""
+    import dynazmq
+
+    with dynazmq.connect(dir=directory) as client:
+        policies, members = {"": client.view.default, **client.view.policies}, len(client.view.links)
+    bucket, policy = max(policies.items(), key=lambda item: max(item[1].r, item[1].w))
+    needed = max(policy.r, policy.w)
+    if len(running) - 1 < needed:
+        of = f" in bucket {bucket!r}" if bucket else ""
+        text = f"{len(running)} of {members} nodes are up, R={policy.r} W={policy.w}{of}: operations would fail while one is away"
+        mend = "with that outage: dynazmq cluster restart"
+        raise Unavailable(f"{text}; nothing was done; {mend}", needed, len(running) - 1)
