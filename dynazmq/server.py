@@ -31,7 +31,7 @@ from dynazmq.paths import cluster_dir, load_node_config
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
-from dynazmq.wire.codec import BadFrame
+from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherVersion
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.sockets import Sockets, peer_name
 
@@ -133,9 +133,19 @@ class Server:
         """How many messages there were in it. A bad frame counts as one: it took as long to check."""
         try:
             return self._gate.hear(identity, frame)
+        except OtherVersion as error:
+            self._meet_other_version(identity, error.version)
+            return 1
         except BadFrame as error:
             self._log.rarely("WARN", "wire", f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}")
             return 1
+
+    def _meet_other_version(self, identity: bytes, version: int) -> None:
+        peer = peer_name(identity)
+        text = f"{peer or 'a client'} speaks protocol {version}, this node {PROTOCOL_VERSION}: what it sends is dropped"
+        self._log.rarely("WARN", "wire", text)
+        if peer is None:
+            self._sockets.send_to_client(identity, self._gate.introduction())
 
     def _send(self, to: Address, frame: bytes) -> bool:
         return self._sockets.send_to_peer(to, frame) if isinstance(to, str) else self._sockets.send_to_client(to, frame)
@@ -146,6 +156,8 @@ class Server:
         meter = self._meter
         return {
             "pid": os.getpid(),
+            "protocol": PROTOCOL_VERSION,
+            "other_versions": dict(self._gate.other_versions),
             "rss_bytes": _rss_bytes(),
             "cpu_s": round(time.process_time(), 3),
             "ops_per_s": round(meter.ops_per_s, 1),

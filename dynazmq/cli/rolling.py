@@ -103,7 +103,7 @@ class Report:
     def stuck(self, step: Stuck) -> int:
         self._clear()
         cross = paint("✗", RED, BOLD, out=sys.stderr)
-        if step.died:
+        if step.died or step.version:
             note(f"{cross} {step.name}  {step.missing}")
         elif step.name:
             note(f"{cross} {step.name}  not back after {self._timeout_s:g} s: {step.missing}")
@@ -113,9 +113,13 @@ class Report:
             note(f"      {line}")
         note(self._how_it_stands())
         note(f"look   dynazmq {f'logs {step.name}' if step.died else 'status'}{self._at}")
-        mend = f"dynazmq node start {step.name}{self._at} && " if step.died else ""
-        note(f"go on  {mend}dynazmq cluster restart --rolling{self._at}")
-        return self._end(FAILED if step.died else TIMED_OUT, failure={"node": step.name or None, "missing": step.missing})
+        if step.version:
+            note(f"go on  dynazmq cluster restart{self._at}    all nodes at once: two versions cannot serve together")
+        else:
+            mend = f"dynazmq node start {step.name}{self._at} && " if step.died else ""
+            note(f"go on  {mend}dynazmq cluster restart --rolling{self._at}")
+        code = FAILED if step.died or step.version else TIMED_OUT
+        return self._end(code, failure={"node": step.name or None, "missing": step.missing})
 
     def _how_it_stands(self) -> str:
         """Who was restarted and who was not come to; whoever is stuck is in neither."""

@@ -7,7 +7,8 @@ Whoever asks drives it, and the supervisor does each step as a whole: `restart` 
 ended". So whenever this process dies, the node that it was at comes back all the same, and a cluster is never left half stopped.
 
 `restart_each` yields each step when it is done. Nodes that somebody has stopped, killed or paused by hand are left as they are:
-they run nothing old, or are not to be touched. A node that is down without anybody's wish is a reason not to begin.
+they run nothing old, or are not to be touched. A node that is down without anybody's wish is a reason not to begin; so is one
+that speaks another version of the protocol: the two versions would take each other for down.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from dynazmq.cluster.children import tail
 from dynazmq.cluster.judgement import NodeFact, hints_by_target
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.readiness import POLL_S, away, mesh
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterError, Unavailable
+from dynazmq.wire.codec import PROTOCOL_VERSION
 
 PROGRESS_S = 0.2
 
@@ -64,6 +66,7 @@ class Stuck:
     name: str
     missing: str
     died: bool = False
+    version: bool = False  # a node speaks another version of the protocol than this program
     log: tuple[str, ...] = ()
 
 
@@ -142,10 +145,11 @@ def _await(
     """Until nothing is missing any more. None, or why that cannot be waited for."""
     deadline = time.monotonic() + timeout_s
     tell_at = 0.0
-    while text := missing(observer.look(facts_timeout=PATIENT_S)):
+    while text := missing(snapshot := observer.look(facts_timeout=PATIENT_S)):
         now = time.monotonic()
-        if (dead := _dead(observer, name)) or now >= deadline:
-            return dead or Stuck(name, text)
+        vain = _dead(observer, name) or _foreign(observer, snapshot)
+        if vain or now >= deadline:
+            return vain or Stuck(name, text)
         if now >= tell_at:
             tell_at = now + PROGRESS_S
             yield Waiting(name, text)
@@ -165,10 +169,17 @@ def _dead(observer: Observer, awaited: str) -> Stuck | None:
     return None
 
 
+def _foreign(observer: Observer, snapshot: Snapshot) -> Stuck | None:
+    """A node that speaks another version of the protocol."""
+    for node in snapshot.nodes:
+        if node.protocol is not None and not away(_fact(observer, node)):
+            return Stuck(node.name, f"speaks protocol {node.protocol}, this program {PROTOCOL_VERSION}", version=True)
+    return None
+
+
 def _missing(observer: Observer, snapshot: Snapshot, name: str = "") -> str:
     """Why another node may not be taken away now; "" when it may. With a name, hints for others are not looked at."""
-    facts = observer.last_facts.nodes
-    wanted = [node for node in snapshot.nodes if not away(facts.get(node.name, NodeFact()))]
+    wanted = [node for node in snapshot.nodes if not away(_fact(observer, node))]
     silent = [node.name for node in wanted if not node.answers]
     if silent:
         return f"{' '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer"
@@ -180,6 +191,10 @@ def _missing(observer: Observer, snapshot: Snapshot, name: str = "") -> str:
     waiting = hints_by_target(snapshot)
     hints = sum(waiting.get(node.name, 0) for node in wanted if name in ("", node.name))
     return f"{hints:,} {'hint' if hints == 1 else 'hints'} to be delivered" if hints else ""
+
+
+def _fact(observer: Observer, node: NodeView) -> NodeFact:
+    return observer.last_facts.nodes.get(node.name, NodeFact())
 
 
 def _check_quorum(directory: Path, running: list[str]) -> None:

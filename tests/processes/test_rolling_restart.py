@@ -21,6 +21,7 @@ import dynazmq
 from dynazmq.cluster.processes import environment, identify
 from dynazmq.cluster.rolling import alone
 from dynazmq.errors import ClusterError, DynazmqError
+from dynazmq.wire.codec import PROTOCOL_VERSION
 
 LONGEST_S = 1.0
 """What no operation may take even on a busy machine; on two cores that were shared with others the longest took 0.1 s."""
@@ -151,6 +152,38 @@ def test_it_ends_at_a_node_that_is_not_back_in_time(cluster: Cluster) -> None:
     after = cluster.pids()
     assert after.pop("n1") != before.pop("n1")
     assert after == before
+
+
+AS_NEWER = """
+import sys
+import dynazmq.wire.codec as codec
+codec.PROTOCOL_VERSION += 1
+from dynazmq.cli import main
+sys.exit(main())
+"""
+
+
+def newer(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of a release that speaks the next version of the protocol."""
+    command = [sys.executable, "-P", "-c", AS_NEWER, *arguments, "--dir", str(cluster.directory)]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
+
+
+def test_c24_it_does_not_begin_with_nodes_of_another_protocol_version(cluster: Cluster) -> None:
+    before = cluster.pids()
+    ran = newer(cluster, "cluster", "restart", "--rolling")
+    assert ran.returncode == 1
+    assert f"n1  speaks protocol {PROTOCOL_VERSION}, this program {PROTOCOL_VERSION + 1}" in ran.stderr
+    assert re.search("go on  dynazmq cluster restart --dir .* all nodes at once", ran.stderr)
+    assert cluster.pids() == before
+
+
+def test_c24_commands_of_another_protocol_version_say_so(cluster: Cluster) -> None:
+    status = newer(cluster, "status")
+    assert f"n1 n2 n3 n4 n5 speak protocol {PROTOCOL_VERSION}, this program {PROTOCOL_VERSION + 1}" in status.stdout
+    put = newer(cluster, "put", "k", "v")
+    assert put.returncode == 1
+    assert f"speaks protocol {PROTOCOL_VERSION}, this client {PROTOCOL_VERSION + 1}" in put.stderr
 
 
 def test_ctrl_c_ends_it_between_two_nodes(cluster: Cluster) -> None:
