@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cli import FAILED, INTERRUPTED, OK, TIMED_OUT
+from dynazmq.cli import FAILED, INTERRUPTED, OK, TIMED_OUT, UNAVAILABLE
 from dynazmq.cli.clusters import running
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say, where
 from dynazmq.cli.words import many, span
-from dynazmq.cluster.rolling import Back, Interrupted, Left, Stuck, Waiting, restart_each
+from dynazmq.cluster.rolling import DIED, FEW, LATE, VERSION, Back, Interrupted, Left, Stuck, Waiting, restart_each
 from dynazmq.paths import ClusterFile
+
+_CODES = {LATE: TIMED_OUT, DIED: FAILED, VERSION: FAILED, FEW: UNAVAILABLE}
 
 
 def run_rolling(directory: Path, timeout_s: float, as_json: bool) -> int:
@@ -102,24 +104,26 @@ class Report:
 
     def stuck(self, step: Stuck) -> int:
         self._clear()
-        cross = paint("✗", RED, BOLD, out=sys.stderr)
-        if step.died or step.version:
-            note(f"{cross} {step.name}  {step.missing}")
-        elif step.name:
-            note(f"{cross} {step.name}  not back after {self._timeout_s:g} s: {step.missing}")
-        else:
-            note(f"{cross} the cluster is not whole after {self._timeout_s:g} s: {step.missing}")
+        said = step.missing
+        if step.why == LATE:
+            said = f"{'not back' if step.name else 'the cluster is not whole'} after {self._timeout_s:g} s: {said}"
+        said = "  ".join(filter(None, (step.name, said)))
+        note(f"{paint('✗', RED, BOLD, out=sys.stderr)} {said}")
         for line in step.log:
             note(f"      {line}")
         note(self._how_it_stands())
-        note(f"look   dynazmq {f'logs {step.name}' if step.died else 'status'}{self._at}")
-        if step.version:
-            note(f"go on  dynazmq cluster restart{self._at}    all nodes at once: two versions cannot serve together")
-        else:
-            mend = f"dynazmq node start {step.name}{self._at} && " if step.died else ""
-            note(f"go on  {mend}dynazmq cluster restart --rolling{self._at}")
-        code = FAILED if step.died or step.version else TIMED_OUT
-        return self._end(code, failure={"node": step.name or None, "missing": step.missing})
+        note(f"look   dynazmq {f'logs {step.name}' if step.why == DIED else 'status'}{self._at}")
+        note(f"go on  {self._how_to_go_on(step)}")
+        return self._end(_CODES[step.why], failure={"node": step.name or None, "why": step.why, "missing": step.missing})
+
+    def _how_to_go_on(self, step: Stuck) -> str:
+        at_once = f"dynazmq cluster restart{self._at}    all nodes at once"
+        if step.why == VERSION:
+            return f"{at_once}: two versions cannot serve together"
+        if step.why == FEW:
+            return f"{at_once}, with an outage"
+        start = f"dynazmq node start {step.name}{self._at} && " if step.why == DIED else ""
+        return f"{start}dynazmq cluster restart --rolling{self._at}"
 
     def _how_it_stands(self) -> str:
         """Who was restarted and who was not come to; whoever is stuck is in neither."""

@@ -20,15 +20,17 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dynazmq import paths
 from dynazmq.cluster import control
 from dynazmq.cluster.children import tail
+from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.judgement import NodeFact, hints_by_target
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.readiness import POLL_S, away, mesh
 from dynazmq.cluster.snapshot import NodeView, Snapshot
-from dynazmq.errors import ClusterError, Unavailable
+from dynazmq.errors import ClusterError
 from dynazmq.wire.codec import PROTOCOL_VERSION
 
 PROGRESS_S = 0.2
@@ -59,14 +61,22 @@ class Back:
     elapsed_s: float
 
 
+LATE, DIED, VERSION, FEW = "late", "died", "version", "few"
+
+
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """It ends here. name "": it was not even begun, since the cluster is not whole. died: the node has ended, no time was."""
+    """It ends here. name "": it is not about one node. why:
+
+    LATE      something is still missing after the time for a node
+    DIED      a node has ended by itself, or somebody has ended the one that was awaited
+    VERSION   a node speaks another version of the protocol than this program
+    FEW       fewer than R or W nodes would be left: operations would fail
+    """
 
     name: str
     missing: str
-    died: bool = False
-    version: bool = False  # a node speaks another version of the protocol than this program
+    why: str = LATE
     log: tuple[str, ...] = ()
 
 
@@ -95,16 +105,13 @@ def alone(directory: Path) -> Iterator[None]:
 def restart_each(directory: Path, timeout_s: float, go_on: Callable[[], bool]) -> Iterator[Step]:
     """timeout_s: for each node. go_on: asked between two nodes.
 
-    Raises ClusterError without a supervisor, Unavailable when operations would fail while a node is away.
+    Before each node all others must be in order: since the one before was back somebody may have paused one, or one have died.
+    Raises ClusterError without a supervisor.
     """
     with Observer(directory) as observer:
         if observer.facts(PATIENT_S).supervisor_pid is None:
             raise ClusterError("no supervisor answers; start one, it takes over what runs: dynazmq up")
-        missing = yield from _await(observer, "", lambda snapshot: _missing(observer, snapshot), timeout_s)
-        if missing is not None:
-            yield missing
-            return
-        _check_quorum(directory, [name for name, fact in observer.last_facts.nodes.items() if not away(fact)])
+        quorum: Quorum | None = None
         for name in observer.cluster.members:
             if not go_on():
                 yield Interrupted()
@@ -113,7 +120,11 @@ def restart_each(directory: Path, timeout_s: float, go_on: Callable[[], bool]) -
             if away(fact):
                 yield Left(name, fact.process)
                 continue
-            step = yield from _restart(observer, name, timeout_s)
+            stuck = yield from _await(observer, "", lambda snapshot: _missing(observer, snapshot), timeout_s)
+            if stuck is None:
+                quorum = quorum or _largest_quorum(directory)
+                stuck = _too_few(observer, quorum)
+            step = stuck or (yield from _restart(observer, name, timeout_s))
             yield step
             if isinstance(step, Stuck):
                 return
@@ -121,7 +132,10 @@ def restart_each(directory: Path, timeout_s: float, go_on: Callable[[], bool]) -
 
 def _restart(observer: Observer, name: str, timeout_s: float) -> Generator[Step, None, Back | Stuck]:
     began = time.monotonic()
-    reply = control.call(observer.directory, "restart", nodes=[name])
+    try:
+        reply = control.call(observer.directory, "restart", nodes=[name])
+    except NoSupervisor as error:
+        return Stuck(name, str(error))
     before = int(reply["nodes"][name]["pid"] or 0)
 
     def missing(snapshot: Snapshot) -> str:
@@ -165,7 +179,7 @@ def _dead(observer: Observer, awaited: str) -> Stuck | None:
         if fact.pid is None and (not fact.purpose or name == awaited):
             reason = f": {fact.reason}" if fact.reason else ""
             log = tail(paths.node_log(observer.directory, name), fact.log_from) if not fact.purpose else []
-            return Stuck(name, f"{fact.process}{reason}", died=True, log=tuple(log))
+            return Stuck(name, f"{fact.process}{reason}", DIED, tuple(log))
     return None
 
 
@@ -173,7 +187,7 @@ def _foreign(observer: Observer, snapshot: Snapshot) -> Stuck | None:
     """A node that speaks another version of the protocol."""
     for node in snapshot.nodes:
         if node.protocol is not None and not away(_fact(observer, node)):
-            return Stuck(node.name, f"speaks protocol {node.protocol}, this program {PROTOCOL_VERSION}", version=True)
+            return Stuck(node.name, f"speaks protocol {node.protocol}, this program {PROTOCOL_VERSION}", VERSION)
     return None
 
 
@@ -197,16 +211,29 @@ def _fact(observer: Observer, node: NodeView) -> NodeFact:
     return observer.last_facts.nodes.get(node.name, NodeFact())
 
 
-def _check_quorum(directory: Path, running: list[str]) -> None:
-    """Quorums are sloppy: any nodes will do, but there must be enough of them for every bucket while one is away."""
+class Quorum(NamedTuple):
+    """A bucket's, "" for the default."""
+
+    bucket: str
+    r: int
+    w: int
+
+
+def _largest_quorum(directory: Path) -> Quorum:
+    """Of all buckets."""
     import dynazmq
 
     with dynazmq.connect(dir=directory) as client:
-        policies, members = {"": client.view.default, **client.view.policies}, len(client.view.links)
-    bucket, policy = max(policies.items(), key=lambda item: max(item[1].r, item[1].w))
-    needed = max(policy.r, policy.w)
-    if len(running) - 1 < needed:
-        of = f" in bucket {bucket!r}" if bucket else ""
-        text = f"{len(running)} of {members} nodes are up, R={policy.r} W={policy.w}{of}: operations would fail while one is away"
-        mend = "with that outage: dynazmq cluster restart"
-        raise Unavailable(f"{text}; nothing was done; {mend}", needed, len(running) - 1)
+        policies = {"": client.view.default, **client.view.policies}
+    return max((Quorum(bucket, policy.r, policy.w) for bucket, policy in policies.items()), key=lambda each: max(each.r, each.w))
+
+
+def _too_few(observer: Observer, quorum: Quorum) -> Stuck | None:
+    """Quorums are sloppy, any nodes will do: but there must be enough of them while one is away."""
+    facts = observer.last_facts.nodes
+    up = sum(not away(fact) for fact in facts.values())
+    if up > max(quorum.r, quorum.w):
+        return None
+    of = f" in bucket {quorum.bucket!r}" if quorum.bucket else ""
+    counted = f"{up} of {len(facts)} nodes are up, R={quorum.r} W={quorum.w}{of}"
+    return Stuck("", f"{counted}: operations would fail while one is away", FEW)

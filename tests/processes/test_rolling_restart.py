@@ -117,6 +117,38 @@ def test_nodes_that_were_ended_or_paused_by_hand_are_left_as_they_are(cluster: C
     assert cluster.pids()["n2"] == before["n2"]
 
 
+def test_it_goes_no_further_where_too_few_nodes_would_be_left(cluster: Cluster) -> None:
+    before = cluster.pids()
+    cluster.run("node", "stop", "n2,n3,n5")
+    ran = cluster.run("cluster", "restart", "--rolling", "--json")
+    assert ran.code == 5
+    assert ran.document["failure"]["why"] == "few"
+    assert "2 of 5 nodes are up, R=2 W=2: operations would fail while one is away" in ran.err
+    assert cluster.pids()["n1"] == before["n1"]
+
+
+def test_a_bucket_that_wants_more_copies_wants_more_nodes(cluster: Cluster) -> None:
+    before = cluster.pids()
+    with dynazmq.connect(cluster.directory) as client:
+        client.bucket("all").configure(n=5, r=1, w=5)
+        eventually(lambda: _known_everywhere(cluster, "all"), "all nodes know the bucket")
+        ran = cluster.run("cluster", "restart", "--rolling")
+        client.bucket("all").configure(n=3, r=2, w=2)
+        eventually(lambda: _known_everywhere(cluster, "all", w=2), "all nodes know that it is an ordinary one")
+    assert ran.code == 5
+    assert "5 of 5 nodes are up, R=1 W=5 in bucket 'all'" in ran.err
+    assert cluster.pids() == before
+
+
+def _known_everywhere(cluster: Cluster, bucket: str, w: int = 5) -> bool:
+    """Whether each node knows this policy; w: its write quorum."""
+    known = []
+    for node in cluster.status()["nodes"]:
+        with dynazmq.connect(endpoints=[node["endpoint"]]) as client:
+            known.append(client.view.policy(bucket).w == w)
+    return all(known)
+
+
 def test_it_does_not_begin_while_a_node_is_down_by_itself(cluster: Cluster) -> None:
     before = cluster.pids()
     os.kill(before["n5"], signal.SIGKILL)
