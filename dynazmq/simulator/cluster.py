@@ -69,7 +69,9 @@ class NodeHandle:
         self.process.start()
 
     def revive(self) -> None:
-        """Start it if it does not run."""
+        """Start it if it does not run. One that was told to stop is not waited for."""
+        if self.process.stopping:
+            self.process.crash()
         if not self.process.alive:
             self.process.start()
 

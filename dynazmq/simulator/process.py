@@ -89,6 +89,11 @@ class Process:
         return self.state != "down"
 
     @property
+    def stopping(self) -> bool:
+        """It was told to end and has not ended yet."""
+        return self.alive and self._stopped_at < math.inf
+
+    @property
     def waiting(self) -> int:
         return len(self._inbox)
 
@@ -156,7 +161,7 @@ class Process:
             return
         passed_s = self.world.now - self._stopped_at
         if self._busy or self.state == "paused" or (self.node.in_flight and passed_s < _DRAIN_S):
-            self.world.at(self.world.now + _STEP_S, self._end_if_done, life)
+            self.world.at(self.world.now + _NOTICE_S / 10, self._end_if_done, life)
             return
         self._past.update(self.node.runtime.counters)
         self.state = "down"
