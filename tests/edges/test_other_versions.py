@@ -52,11 +52,12 @@ def test_c24_both_sides_say_so_in_their_logs_and_not_with_each_frame(mixed: Node
         ("n1", f"n3 speaks protocol {NEWER}, this node {PROTOCOL_VERSION}: what it sends is dropped"),
         ("n3", f"n1 speaks protocol {PROTOCOL_VERSION}, this node {NEWER}: what it sends is dropped"),
     ):
-        assert 1 <= node_log(mixed.dir, name).read_text().count(said) <= 2
+        assert 1 <= node_log(mixed.dir, name).read_text().count(said) <= 3  # one in ten seconds
 
 
 def _counted(mixed: Nodes, name: str) -> int:
-    return next(node for node in observe(mixed.dir).nodes if node.name == name).counters["frames_of_other_versions"]
+    (node,) = [node for node in observe(mixed.dir, timeout=1.0).nodes if node.name == name]
+    return node.counters.get("frames_of_other_versions", 0)
 
 
 def test_c24_status_says_which_node_speaks_which_version(mixed: Nodes) -> None:
@@ -72,9 +73,12 @@ def test_c24_those_of_one_version_serve_and_take_the_other_for_down(mixed: Nodes
         for i in range(20):
             assert "n3" not in client.put(f"k{i}", b"v").acked
             assert client.get(f"k{i}").value == b"v"
-    eventually(
-        lambda: {node.seen_by.get("n1") for node in observe(mixed.dir).nodes if node.name == "n3"} == {"down"}, "n3 is down to n1"
-    )
+    eventually(lambda: _word(mixed, of="n3", by="n1") == "down", "n3 is down to n1")
+
+
+def _word(mixed: Nodes, of: str, by: str) -> str | None:
+    (node,) = [node for node in observe(mixed.dir, timeout=1.0).nodes if node.name == of]
+    return node.seen_by.get(by)
 
 
 def test_c24_a_client_that_no_node_understands_is_told_so_and_does_not_wait(mixed: Nodes) -> None:

@@ -23,7 +23,7 @@ from dynazmq.cluster.rolling import alone
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.wire.codec import PROTOCOL_VERSION
 
-LONGEST_S = 1.0
+LONGEST_S = 2.0
 """What no operation may take even on a busy machine; on two cores that were shared with others the longest took 0.1 s."""
 
 
@@ -88,7 +88,7 @@ class Load:
 
 def test_no_operation_fails_while_all_nodes_are_restarted_and_every_acknowledged_write_is_there(cluster: Cluster) -> None:
     before = cluster.pids()
-    with dynazmq.connect(cluster.directory) as client:
+    with dynazmq.connect(cluster.directory, timeout=5.0) as client:
         with Load(client, threads=8) as load:
             ran = cluster.run("cluster", "restart", "--rolling")
         assert ran.code == 0, ran
