@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from dynazmq import aio
 from dynazmq.cli.terminal import emit, note, say
+from dynazmq.cli.words import many
 from dynazmq.client.asynchronous import AsyncBucket, AsyncClient
 from dynazmq.client.context import EMPTY, Context
 from dynazmq.cluster.asking import Asker
@@ -228,7 +229,7 @@ def _cpu_s(asker: Asker, cluster: ClusterFile) -> float:
 def _print_table(cluster: ClusterFile, value_bytes: int, runs: Sequence[Run], nodes: Sequence[dict[str, Any]]) -> None:
     sync = "fsync" if cluster.sync == "full" else "no fsync"
     say(
-        f" {cluster.name}  N={cluster.n} R={cluster.r} W={cluster.w}  {sync}  {len(cluster.members)} nodes  "
+        f" {cluster.name}  N={cluster.n} R={cluster.r} W={cluster.w}  {sync}  {many(len(cluster.members), 'node')}  "
         f"{os.cpu_count()} cores  {value_bytes:,} B values" + ("  anti-entropy off" if cluster.anti_entropy == "off" else "")
     )
     say(" op   flight   ops/s    avg    p50    p99  p99.9     max ms  errors  cpu µs/op: nodes client")

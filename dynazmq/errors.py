@@ -108,7 +108,7 @@ class ClusterUnreachable(DynazmqError, ConnectionError):
 
 
 class ProtocolError(DynazmqError):
-    """The other side sent something that this version does not understand."""
+    """The other side speaks another version of the protocol, or sent what this version does not understand."""
 
 
 class ClientClosed(DynazmqError):

@@ -31,7 +31,7 @@ from dynazmq.paths import cluster_dir, load_node_config
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
-from dynazmq.wire.codec import BadFrame
+from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherVersion
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.sockets import Sockets, peer_name
 
@@ -40,6 +40,11 @@ _MESSAGES_PER_TURN_MAX = 1_000  # so that a turn stays short and probes are answ
 _ROUNDS_MAX = 8
 _WAIT_MAX_S = 0.2  # a poll that a signal has interrupted goes on: without peers to probe, SIGTERM would wait for the next gossip
 _DRAIN_S = 1.0
+
+_NOTICE_S = 0.1
+"""A node that stops serves its peers for so long at least: what they and clients sent before they heard of it is still answered.
+
+Without it five of some 5,000 operations under way during a rolling restart took 0.3 s, a client's patience; with it none did."""
 _LOG_INTERVAL_S = 10.0
 
 
@@ -58,13 +63,17 @@ class Server:
             self._sockets.connect(peer)
         self._log = Log(config.name)
         self._meter = _Meter(self.node)
-        self._stop_at: float | None = None
+        self.stopping = False
         self._backlog = False
 
     def run(self) -> None:
-        """Turn after turn until `stop`: then what is under way is finished, for a second at most."""
+        """Turn after turn until `stop`: then what is under way is finished, for a second at most, and nothing new is begun."""
         self._log("INFO", "server", f"{self._config.name} serves {self._config.endpoint}, epoch {self.node.identity.epoch}")
-        while self._stop_at is None or (self.node.in_flight and time.monotonic() < self._stop_at):
+        while not self.stopping:
+            self.turn()
+        self.node.stop()
+        begun = time.monotonic()
+        while (passed_s := time.monotonic() - begun) < _NOTICE_S or (self.node.in_flight and passed_s < _DRAIN_S):
             self.turn()
         self.turn()  # the last replies
         self._sockets.close()
@@ -72,8 +81,8 @@ class Server:
         self._log("INFO", "server", "stopped")
 
     def stop(self) -> None:
-        self.node.stopping = True
-        self._stop_at = time.monotonic() + _DRAIN_S
+        """End soon. No more than a word to the loop: it may come from a signal in the middle of a turn."""
+        self.stopping = True
 
     # --- one turn ---------------------------------------------------------------------------------------------------------
 
@@ -124,9 +133,19 @@ class Server:
         """How many messages there were in it. A bad frame counts as one: it took as long to check."""
         try:
             return self._gate.hear(identity, frame)
+        except OtherVersion as error:
+            self._meet_other_version(identity, error.version)
+            return 1
         except BadFrame as error:
             self._log.rarely("WARN", "wire", f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}")
             return 1
+
+    def _meet_other_version(self, identity: bytes, version: int) -> None:
+        peer = peer_name(identity)
+        text = f"{peer or 'a client'} speaks protocol {version}, this node {PROTOCOL_VERSION}: what it sends is dropped"
+        self._log.rarely("WARN", "wire", text)
+        if peer is None:
+            self._sockets.send_to_client(identity, self._gate.introduction())
 
     def _send(self, to: Address, frame: bytes) -> bool:
         return self._sockets.send_to_peer(to, frame) if isinstance(to, str) else self._sockets.send_to_client(to, frame)
@@ -137,6 +156,8 @@ class Server:
         meter = self._meter
         return {
             "pid": os.getpid(),
+            "protocol": PROTOCOL_VERSION,
+            "other_versions": dict(self._gate.other_versions),
             "rss_bytes": _rss_bytes(),
             "cpu_s": round(time.process_time(), 3),
             "ops_per_s": round(meter.ops_per_s, 1),
@@ -230,7 +251,7 @@ def main(arguments: list[str]) -> int:
         return _failed(f"cannot listen on {config.endpoint}: {error}")
 
     def on_signal(_signal: int, _frame: object) -> None:
-        if server.node.stopping:
+        if server.stopping:
             os._exit(1)  # everything acknowledged is committed
         server.stop()
 

@@ -3,6 +3,7 @@
     commands.py *_commands.py   every command: its options, help and example, and where it is done
     up.py progress.py           starting a cluster, and what is said meanwhile
     down.py restart.py          ending one
+    rolling.py                  restarting node after node
     status.py shown.py          what is seen of it: `status`, `wait`; the table as text
     nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
     data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives

@@ -18,9 +18,9 @@ def up(
     nodes: Annotated[int | None, option("--nodes", "-n", help="Number of nodes; 5 for a new cluster.")] = None,
     directory: Dir = None,
     name: Annotated[str | None, option(help="Its name, and its place where --dir is not given.")] = None,
-    replicas: Annotated[int | None, option("--replicas", "-N", help="Copies of each key (3).")] = None,
-    read_quorum: Annotated[int | None, option("--read-quorum", "-R", help="Replies for a get (2).")] = None,
-    write_quorum: Annotated[int | None, option("--write-quorum", "-W", help="Durable copies for a put (2).")] = None,
+    replicas: Annotated[int | None, option("--replicas", "-N", help="Copies of each key (3; 1 or 2 with as many nodes).")] = None,
+    read_quorum: Annotated[int | None, option("--read-quorum", "-R", help="Replies for a get (2 of 3).")] = None,
+    write_quorum: Annotated[int | None, option("--write-quorum", "-W", help="Durable copies for a put (2 of 3).")] = None,
     partitions: Annotated[int | None, option("--partitions", "-q", help="Parts of the ring, for ever (120).")] = None,
     sync: Annotated[str | None, option(help="full: survives loss of power; normal: any crash (full).", metavar="MODE")] = None,
     transport: Annotated[str | None, option(help="ipc or tcp on 127.0.0.1 (ipc).", metavar="KIND")] = None,
@@ -94,18 +94,30 @@ def down(
 
 
 @command(cluster_app)
-def restart(directory: Dir = None, timeout: StartTimeout = "20s", as_json: Json = False) -> Work:
+def restart(
+    directory: Dir = None,
+    rolling: Annotated[bool, typer.Option("--rolling", help="Node after node, while the cluster serves.")] = False,
+    timeout: StartTimeout = "20s",
+    as_json: Json = False,
+) -> Work:
     """Stop a cluster and start it again, as it was.
 
+    --rolling: one node after the other (SIGTERM, a new process), each when the one before is seen up by all, the rings agree
+    and no hint pends for it; --timeout is for each. No operation fails meanwhile. It is refused when too few nodes would be
+    left for the quorums, or when a node is down by itself. Nodes that were stopped, killed or paused by hand are left as they
+    are, and so is the supervisor. Ctrl-C ends it between two nodes.
+    Exit code 5 when too few are up, 6 when a node does not come back in time.
+
     \b
-    Example:  dynazmq cluster restart
+    Example:  dynazmq cluster restart --rolling
+              dynazmq cluster restart
     """
 
     def work() -> int:
         from dynazmq.cli.restart import run
         from dynazmq.cli.words import seconds
 
-        return run(at(directory), seconds(timeout), as_json)
+        return run(at(directory), seconds(timeout), rolling=rolling, as_json=as_json)
 
     return work
 

@@ -1,20 +1,27 @@
-"""`cluster restart`: `down` and `up` in one, the supervisor included, with the same settings."""
+"""`cluster restart`: `down` and `up` in one, the supervisor included, with the same settings; or, rolling, node after node."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from dynazmq.cli import up
+from dynazmq.cli.rolling import run_rolling
 from dynazmq.cli.terminal import say
 from dynazmq.cli.words import many
 from dynazmq.cluster import launch
 from dynazmq.cluster.creation import Wishes
+from dynazmq.cluster.rolling import alone
 from dynazmq.cluster.state import StateFile
 from dynazmq.paths import ClusterFile
 
 
-def run(directory: Path, timeout_s: float, as_json: bool) -> int:
+def run(directory: Path, timeout_s: float, *, rolling: bool, as_json: bool) -> int:
     ClusterFile.load(directory)  # one that could not be started again is not ended
+    with alone(directory):
+        return run_rolling(directory, timeout_s, as_json) if rolling else _all_at_once(directory, timeout_s, as_json)
+
+
+def _all_at_once(directory: Path, timeout_s: float, as_json: bool) -> int:
     before = StateFile.load(directory)  # `down` forgets it
     ended = launch.end_cluster(directory)
     if not as_json:

@@ -9,6 +9,7 @@ from dynazmq.cli.words import brief, many, short, span
 from dynazmq.cluster.judgement import Facts, hints_by_target, not_comparing, quorum_met, rebuilding
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import UnusableDisk
+from dynazmq.wire.codec import PROTOCOL_VERSION
 
 _REFUSED_DISK = f"exited ({UnusableDisk.exit_code})"
 
@@ -39,6 +40,7 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     if discarded := sum(node.lww_discarded for node in snapshot.nodes):
         lines.append(f"{many(discarded, 'concurrent write')} discarded in buckets where the last write wins")
     lines.append(_served(snapshot))
+    lines += _versions(snapshot)
     return lines + advice(snapshot, facts, at)
 
 
@@ -50,6 +52,16 @@ def _compared(snapshot: Snapshot) -> list[str]:
         equal = node.trees_shared - node.trees_left
         keys = "1 key" if node.keys == 1 else f"{short(node.keys)} keys"
         lines.append(f"{node.name} compares with its peers: {equal:,} of {node.trees_shared:,} trees equal, {keys} here")
+    return lines
+
+
+def _versions(snapshot: Snapshot) -> list[str]:
+    """Nodes that are not understood: those of another version of the protocol than this program."""
+    lines = []
+    for version in sorted({node.protocol for node in snapshot.nodes if node.protocol is not None}):
+        names = [node.name for node in snapshot.nodes if node.protocol == version]
+        speak = "speaks" if len(names) == 1 else "speak"
+        lines.append(paint(f"{brief(names)} {speak} protocol {version}, this program {PROTOCOL_VERSION}", RED))
     return lines
 
 
@@ -161,7 +173,7 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     down = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
     away = [name for name in down if name not in refused]  # its reason ends with what to do
     paused = [node.name for node in snapshot.nodes if node.state == "paused"]
-    silent = [node.name for node in snapshot.nodes if node.state == "suspect" and not node.answers]
+    silent = [node.name for node in snapshot.nodes if node.state == "suspect" and not node.answers and node.protocol is None]
     if snapshot.supervisor_pid is None:
         lines.append("no supervisor: nodes that die stay down")
         lines.append(f"next  dynazmq up{at}")
@@ -171,6 +183,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(f"next  dynazmq node resume {','.join(paused)}{at}")
     if held := not_comparing(snapshot)["paused"]:
         lines.append(f"next  dynazmq aae resume{'' if len(held) == len(snapshot.nodes) else ' ' + ','.join(held)}{at}")
+    if any(node.protocol is not None for node in snapshot.nodes):
+        lines.append(f"next  dynazmq cluster restart{at}    all nodes at once: two versions cannot serve together")
     if silent:
         lines.append(f"{brief(silent)} runs and does not answer    look  dynazmq logs {silent[0]}{at}")
     return lines

@@ -104,6 +104,7 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "restart_in_s": node.restart_in_s,
         "gave_up": node.gave_up,
         "incarnation": node.incarnation,
+        "protocol": node.protocol,
         "ops_per_s": node.ops_per_s,
         "p50_ms": node.p50_ms,
         "p99_ms": node.p99_ms,

@@ -46,7 +46,7 @@ class _AsyncDriver:
         self._flush_soon = False
 
     async def open(self) -> None:
-        """Raises ClusterUnreachable; ClientClosed for one that was in use already."""
+        """Raises ClusterUnreachable, ProtocolError; ClientClosed for one that was in use already."""
         if self.closed or self._links is not None:
             raise ClientClosed("this client was opened before: make another with dynazmq.aio.connect")
         self._loop = asyncio.get_running_loop()
@@ -60,6 +60,8 @@ class _AsyncDriver:
                 await asyncio.sleep(0.001)
                 if self.closed:
                     raise ClientClosed("the client was closed while it connected")
+                if (error := links.core.hopeless()) is not None:
+                    raise error
                 if time.monotonic() >= deadline and links.core.view is None:
                     raise unreachable(links.core.tried)
         except BaseException:

@@ -2,8 +2,9 @@
 
     start ──▶ the first good node of the key's preference list (a get: any of its good primaries, so that they share the work)
                 │ answered                        ──▶ done
-                │ refused, nothing was attempted  ──▶ the next one at once
+                │ refused, nothing was attempted  ──▶ the next one at once; one that stops or starts is avoided for a second
                 │ it could not even be sent       ──▶ the next one at once; this node is avoided for a moment
+                │ it speaks another version       ──▶ the next one at once; when all do, that is the error
                 │ silent for ATTEMPT_S            ──▶ the next one; this node is avoided for longer
                 │ busy: it answers others         ──▶ patience, up to BUSY_S: asking elsewhere would only make more work
                 │ all were tried                  ──▶ pause with full jitter, then another round
@@ -25,11 +26,12 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from dynazmq.client.outcomes import failure_of, late, unreachable
+from dynazmq.client.outcomes import failure_of, late, misunderstood, unreachable
 from dynazmq.client.requests import Request
 from dynazmq.client.view import Link, View
 from dynazmq.dynamo.messages import (
     INVALID,
+    NOT_YET,
     TIMEOUT,
     UNAVAILABLE,
     Failure,
@@ -45,7 +47,7 @@ from dynazmq.dynamo.messages import (
     Topology,
     TopologyRequest,
 )
-from dynazmq.errors import ClientClosed, DynazmqError
+from dynazmq.errors import ClientClosed, DynazmqError, ProtocolError
 
 ATTEMPT_S = 0.3
 """A node that has not answered in this time is asked no longer: nodes answer in milliseconds, or refuse at once."""
@@ -88,6 +90,7 @@ class ClientCore:
         self.view: View | None = None
         self.tried: dict[Link, str] = {}
         """What came of asking each seed, until one has answered."""
+        self._foreign: dict[Link, str] = {}  # nodes of another version of the protocol, and what there is to say of it
         self._seeds = list(seeds)
         self._cluster_id = cluster_id
         self._random = random
@@ -136,6 +139,9 @@ class ClientCore:
         if link is not None:
             self._dispatch(request, link, now)
             return
+        if self._foreign and all(each in self._foreign for each in self._links_for(request)):
+            self._finish(request, None, misunderstood(request, self._said_of(self._links_for(request))))
+            return
         if request.only is not None and (request.sent or now >= request.started + _CONNECT_S):
             self._finish(request, None, self._late(request))
             return
@@ -158,6 +164,9 @@ class ClientCore:
             if link not in tried:
                 return link
         return None
+
+    def _links_for(self, request: Request) -> list[Link]:
+        return [request.only] if request.only is not None else self._route(request.partition)[0]
 
     def _route(self, partition: int) -> tuple[list[Link], int]:
         """Whom to ask about a partition, best first, and how many of the first are primaries of good standing."""
@@ -212,6 +221,8 @@ class ClientCore:
     def receive(self, link: Link, messages: Iterable[Message], now: float) -> None:
         """The messages of one frame of a node."""
         self._heard[link] = now
+        if self._foreign:
+            self._foreign.pop(link, None)
         for message in messages:
             if message.__class__ is Topology:
                 self._on_topology(link, message, now)
@@ -221,17 +232,19 @@ class ClientCore:
                 continue  # the late answer to an attempt that another has overtaken
             if message.__class__ is Failure:
                 if link == request.link:
-                    self._on_failure(request, message, now)
+                    self._on_failure(request, link, message, now)
             elif message.__class__ is _REPLY_TO[request.message.__class__]:
                 # Of any attempt: it is the answer, whoever gives it.
                 self._finish(request, message, None)
 
-    def _on_failure(self, request: Request, failure: Any, now: float) -> None:
+    def _on_failure(self, request: Request, link: Link, failure: Any, now: float) -> None:
         request.refusal = failure
         code = failure.code
         if code == INVALID:
             self._finish(request, None, failure_of(request))
             return
+        if code == NOT_YET:
+            self._avoid_link(link, now + _AVOID_SILENT_S)  # it is about to end, or has just begun
         if code == TIMEOUT:
             request.maybe = True
         elif code == UNAVAILABLE:
@@ -244,6 +257,24 @@ class ClientCore:
             return
         self._refresh_soon(now)
         self._try_next(request, now)
+
+    def of_another_version(self, link: Link, said: str, now: float) -> None:
+        """This node has dropped whatever it was sent, since it speaks another version of the protocol. said: for people."""
+        self.tried[link] = self._foreign[link] = said
+        self._avoid_link(link, now + _AVOID_SILENT_S)
+        for request in [each for each in self._requests.values() if each.link == link]:
+            request.maybe |= link in self._heard  # an earlier process may have taken it
+            self._try_next(request, now)
+
+    def hopeless(self) -> ProtocolError | None:
+        """Why nobody need be waited for any longer, if no seed can ever say what the cluster looks like."""
+        if self.view is None and all(link in self._foreign for link in self._seeds):
+            return ProtocolError(f"no node can be understood ({self._said_of(self._seeds)})")
+        return None
+
+    def _said_of(self, links: Iterable[Link]) -> str:
+        name_of = self.view.name_of if self.view is not None else str
+        return ", ".join(f"{name_of(link)} {self._foreign[link]}" for link in links)
 
     def undeliverable(self, link: Link, messages: Iterable[Any], now: float) -> None:
         """The transport could not take these: no connection, or the node does not read. They have not left."""
@@ -338,8 +369,7 @@ class ClientCore:
         assert view is not None
         if request.sent or not (request.tried or request.backoffs):
             return late(request, view)
-        links = [request.only] if request.only is not None else self._route(request.partition)[0]
-        return unreachable({view.name_of(link): _NO_CONNECTION for link in links})
+        return unreachable({view.name_of(link): _NO_CONNECTION for link in self._links_for(request)})
 
     def next_deadline(self) -> float | None:
         """When tick must be called at the latest; None when nothing is waited for."""

@@ -92,7 +92,7 @@ class Connection:
     """The sockets of one client in one process, and the threads that wait at them."""
 
     def __init__(self, target: Target, timeout: float) -> None:
-        """Returns when a node has said what the cluster looks like. Raises ClusterUnreachable, InvalidRequest."""
+        """Returns when a node has said what the cluster looks like. Raises ClusterUnreachable, ProtocolError, InvalidRequest."""
         self.closed = False
         self.after_fork = threading.Lock()
         """Held by the thread of a forked child that makes the connection which takes the place of this one."""
@@ -123,6 +123,8 @@ class Connection:
             self._links.turn()
             due = core.next_deadline()
             self._pump(deadline if due is None else min(due, deadline))
+            if (error := core.hopeless()) is not None:
+                raise error
             if time.monotonic() >= deadline and core.view is None:
                 raise unreachable(core.tried)
 

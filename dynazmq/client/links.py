@@ -16,7 +16,17 @@ from dynazmq.client.view import Link, View, is_endpoint
 from dynazmq.config import MEMBERS_MAX
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile, cluster_dir
-from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
+from dynazmq.wire.codec import (
+    FROM_CLIENT,
+    FROM_NODE,
+    PROTOCOL_VERSION,
+    BadFrame,
+    Envelope,
+    OtherVersion,
+    decode_body,
+    encode_counted,
+    open_frame,
+)
 from dynazmq.wire.sockets import NOBLOCK, RCVMORE, set_options
 
 _RECONNECT_MS, _RECONNECT_MAX_MS = 20, 250
@@ -152,6 +162,10 @@ class Links:
                 if envelope.kind != FROM_NODE or (core.view is not None and envelope.cluster_id != core.view.cluster_id):
                     raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
                 messages = decode_body(body)
+            except OtherVersion as error:
+                said = f"speaks protocol {error.version}, this client {PROTOCOL_VERSION}"
+                core.of_another_version(link, said, time.monotonic())
+                continue
             except BadFrame as error:
                 core.tried[link] = f"not a node of this cluster and version: {error}"
                 continue

@@ -12,6 +12,7 @@ from dynazmq.errors import (
     DynazmqError,
     InvalidRequest,
     Overloaded,
+    ProtocolError,
     ReadTimeout,
     StorageError,
     Unavailable,
@@ -59,6 +60,15 @@ def _required(message: object, view: View) -> int:
         return 1  # one node's own answer
     n = message.n or policy.n
     return max(n if given < 0 else given or min(usual, n), primaries)
+
+
+def misunderstood(request: Request, said: str) -> DynazmqError:
+    """All nodes that it could go to speak another version of the protocol."""
+    failure: Any = request.refusal
+    if request.maybe and request.message.__class__ is Put:
+        required = failure.required if failure is not None else 0
+        return _timeout(request, required, 0, f"no node can be understood any more ({said})")
+    return ProtocolError(f"{_about(request)}: no node can be understood ({said}); nothing was attempted")
 
 
 def unreachable(tried: dict[str, str]) -> ClusterUnreachable:

@@ -29,7 +29,7 @@ def connect(
     """A client of the local cluster, of the one in `dir` (or DYNAZMQ_DIR), or of the one with these endpoints.
 
     Returns when a node has said what the cluster looks like. `timeout`, in seconds, bounds this and, unless a call says
-    otherwise, every call with all its retries. Raises NoSuchCluster, ClusterUnreachable, InvalidRequest.
+    otherwise, every call with all its retries. Raises NoSuchCluster, ClusterUnreachable, ProtocolError, InvalidRequest.
     """
     return Client(dir, endpoints, timeout)
 

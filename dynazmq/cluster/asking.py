@@ -28,7 +28,7 @@ from dynazmq.dynamo.messages import (
     TreeAsk,
 )
 from dynazmq.dynamo.ring import Ring
-from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode, open_frame
+from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, OtherVersion, decode_body, encode, open_frame
 
 Question = StatusRequest | TopologyRequest | TreeAsk | RowsAsk | HintsAsk | SetAntiEntropy
 
@@ -50,6 +50,8 @@ class Asker:
     endpoints: Mapping[str, str]
     rings: dict[str, Ring] = field(default_factory=dict)
     """digest → ring, as far as nodes were asked for it"""
+    versions: dict[str, int] = field(default_factory=dict)
+    """name → the version of the protocol that it speaks, of nodes that speak another one than this process"""
     _context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=lambda: zmq.Context(io_threads=1))
     _lines: dict[str, _Line] = field(default_factory=dict)
     _next: int = 1
@@ -71,7 +73,7 @@ class Asker:
         """The answers that are here by now: name → answer to the question asked last."""
         answers: dict[str, Answer] = {}
         for name, line in self._lines.items():
-            for message in _receive(line.socket):
+            for message in self._receive(name, line.socket):
                 if isinstance(message, StatusReply) and message.request_id == line.asked:
                     if answer := Answer.parse(name, message.status):
                         answers[name] = answer
@@ -114,8 +116,8 @@ class Asker:
         answers: list[Message | None] = [None] * len(questions)
         while waiting and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
-            for line in self._lines.values():
-                for message in _receive(line.socket):
+            for name, line in self._lines.items():
+                for message in self._receive(name, line.socket):
                     index = waiting.pop(getattr(message, "request_id", 0), None)
                     if index is not None:
                         answers[index] = message
@@ -174,23 +176,27 @@ class Asker:
             return
         self.rings[ring.digest().hex()] = ring
 
+    def _receive(self, name: str, socket: zmq.Socket[bytes]) -> Iterator[Message]:
+        """What is there. What does not decode is passed over: a node's fault never ends an observer."""
+        while True:
+            try:
+                frame = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                _, body = open_frame(frame)
+                messages = decode_body(body)
+            except OtherVersion as error:
+                self.versions[name] = error.version
+                continue
+            except BadFrame:
+                continue
+            self.versions.pop(name, None)
+            yield from messages
+
     def _wait(self, seconds: float) -> None:
         poller = zmq.Poller()
         for socket in self.sockets():
             poller.register(socket, zmq.POLLIN)
         poller.poll(max(1, int(seconds * 1000)))
 
-
-def _receive(socket: zmq.Socket[bytes]) -> Iterator[Message]:
-    """What is there. What does not decode is passed over: a node's fault never ends an observer."""
-    while True:
-        try:
-            frame = socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        try:
-            _, body = open_frame(frame)
-            messages = decode_body(body)
-        except BadFrame:
-            continue
-        yield from messages

@@ -90,7 +90,9 @@ class Child:
         )
 
     def record(self) -> NodeRecord:
-        return NodeRecord(identity=self._identity, process=self._process, purpose=self._purpose, changed_at=self.changed_at)
+        # One that is stopped only to be started again is not to stay away when another supervisor reads this meanwhile.
+        purpose = "" if self._start_when_ended else self._purpose
+        return NodeRecord(identity=self._identity, process=self._process, purpose=purpose, changed_at=self.changed_at)
 
     # --- what is asked of it ----------------------------------------------------------------------------------------------
     # Each returns what was done, for a person, or raises ClusterError when that cannot be done to this node now.

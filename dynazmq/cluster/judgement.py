@@ -103,10 +103,14 @@ def judge(
     owners: Sequence[str],
     now: float,
     cpu_percent: Mapping[str, float] | None = None,
+    versions: Mapping[str, int] | None = None,
 ) -> Snapshot:
-    """`now` is wall-clock time."""
+    """`now` is wall-clock time. versions: of the protocol, of nodes that speak another one than we."""
     nodes = [_view(name, endpoint, facts, answers, cpu_percent or {}) for name, endpoint in cluster.members.items()]
     _count_trees(nodes)
+    met = [answer.section("other_versions") for answer in answers.values()]
+    for node in nodes:
+        node.protocol = next((int(each[node.name]) for each in [versions or {}, *met] if node.name in each), None)
     digests = {answer.ring_digest for answer in answers.values()}
     snapshot = Snapshot(
         name=cluster.name,

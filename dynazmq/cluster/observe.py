@@ -57,7 +57,10 @@ class Observer:
         answers = self._asker.gather(self._expected(facts), max(deadline, time.monotonic() + timeout / 2))
         self._remember_owners(answers)
         cpu_percent = self._cpu_percent(answers, time.monotonic())
-        return judge(self.cluster, self.directory, facts, answers, owners=self._owners, now=time.time(), cpu_percent=cpu_percent)
+        return judge(
+            self.cluster, self.directory, facts, answers, owners=self._owners, now=time.time(), cpu_percent=cpu_percent,
+            versions=self._asker.versions,
+        )  # fmt: skip
 
     def facts(self, timeout: float = LOOK_TIMEOUT_S) -> Facts:
         """What is known of the processes: from the supervisor, else from its file and the operating system."""

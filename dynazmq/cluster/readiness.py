@@ -92,7 +92,7 @@ def await_ready(directory: Path, deadline: float) -> Iterator[Step]:
             if supervised and (failed := _first_failure(directory, facts)):
                 yield failed
                 return
-            wanted = [node for node in snapshot.nodes if not _away(node, facts)]
+            wanted = [node for node in snapshot.nodes if not away(facts.get(node.name, NodeFact()))]
             for node in wanted:
                 if node.answers and node.name not in told:
                     told.add(node.name)
@@ -101,7 +101,7 @@ def await_ready(directory: Path, deadline: float) -> Iterator[Step]:
                 if snapshot.ring_agreed and not agreed:
                     agreed = True
                     yield Agreed(snapshot.ring_version, len(wanted))
-                if agreed and not meshed and _mesh(wanted):
+                if agreed and not meshed and mesh(wanted):
                     meshed = True
                     yield Meshed(len(wanted) - 1)
             if meshed:
@@ -138,10 +138,9 @@ def canary(directory: Path, quorum: str, deadline: float) -> Canary:
     return Canary(quorum, elapsed_ms)
 
 
-def _away(node: NodeView, facts: Mapping[str, NodeFact]) -> bool:
+def away(fact: NodeFact) -> bool:
     """By somebody's wish, so that nobody waits for it."""
-    fact = facts.get(node.name, NodeFact())
-    return node.state == "paused" or (fact.pid is None and bool(fact.purpose))
+    return fact.process == "paused" or (fact.pid is None and bool(fact.purpose))
 
 
 def _first_failure(directory: Path, facts: Mapping[str, NodeFact]) -> Failed | None:
@@ -157,7 +156,7 @@ def _code(process: str) -> str:
     return process[len("exited (") : -1] if process.startswith("exited (") else ""
 
 
-def _mesh(wanted: list[NodeView]) -> bool:
+def mesh(wanted: list[NodeView]) -> bool:
     """Each is seen up by each other one."""
     names = {node.name for node in wanted}
     return all(all(node.seen_by.get(peer) == "up" for peer in names - {node.name}) for node in wanted)

@@ -46,6 +46,7 @@ class NodeView:
     counters: dict[str, int] = field(default_factory=dict)
     ring_digest: str = ""
     incarnation: int = 0
+    protocol: int | None = None  # the version that it speaks, if whoever looks or a peer speaks another one and met it
 
 
 @dataclass(slots=True)

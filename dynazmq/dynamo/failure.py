@@ -9,9 +9,10 @@ they find. Here nobody is told, §4.8.3: what one node cannot reach another may.
 
 The probe's answers feed a phi-accrual estimate (Hayashibara et al. 2004): with the mean and the spread of the recent intervals,
 phi = -log10 of the probability that an answer is merely late. A send that the transport refuses (the peer's socket is gone, or
-does not drain) is suspicion at once.
+does not drain) is suspicion at once; so is the word of a peer that its process ends (`Stopping`), which is also its answer to
+probes from then on.
 
-    up ──phi or refused send──▶ suspect ──down_after──▶ down          either ──answer to a probe──▶ up
+    up ──phi, refused send, its word──▶ suspect ──down_after──▶ down          either ──answer to a probe──▶ up
 
 Suspect and down are treated alike by routing; "down" is a word for people. Suspicion never changes membership, and a suspected
 peer is asked on: its next answer clears it, which is all the refutation that a local judgement needs (C21).
@@ -22,7 +23,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from dynazmq.dynamo.messages import Probe, ProbeReply
+from dynazmq.dynamo.messages import Probe, ProbeReply, Stopping
 from dynazmq.dynamo.runtime import Address, Runtime
 
 UP, SUSPECT, DOWN = "up", "suspect", "down"
@@ -65,6 +66,7 @@ class FailureDetector:
         self._next_look = runtime.now
         self._last_tick = runtime.now
         self._sequence = 0
+        self._stopping = False
         self._returned: list[str] = []
         self.peers: dict[str, Peer] = {}
         self.changes = 0
@@ -119,7 +121,17 @@ class FailureDetector:
             self._become(name, peer, SUSPECT)
 
     def on_probe(self, sender: Address, message: Probe) -> None:
-        self._runtime.send(sender, ProbeReply(message.sequence))
+        self._runtime.send(sender, Stopping(message.sequence) if self._stopping else ProbeReply(message.sequence))
+
+    def stop(self) -> None:
+        """This node's own process is to end: the peers need not find that out by asking it in vain."""
+        self._stopping = True
+        for name in self.peers:
+            self._runtime.send(name, Stopping(0))
+
+    def on_stopping(self, sender: Address, message: Stopping) -> None:
+        assert isinstance(sender, str)
+        self.refused(sender)
 
     def on_probe_reply(self, sender: Address, message: ProbeReply) -> None:
         peer = self.peers.get(sender) if isinstance(sender, str) else None

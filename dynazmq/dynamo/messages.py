@@ -435,6 +435,16 @@ class ProbeReply:
 
 
 @dataclass(slots=True)
+class Stopping:
+    """My process ends in good order: it finishes what is under way and begins nothing. Ask others from now on.
+
+    sequence: of the probe that this answers; 0 when the node says so by itself, first of all.
+    """
+
+    sequence: int
+
+
+@dataclass(slots=True)
 class GossipDigest:
     """What I know, in short. members: [name, incarnation, heartbeat]; without any it asks for the ring and policies alone."""
 
@@ -462,7 +472,7 @@ MESSAGES: tuple[type, ...] = (
     Get, GetReply, Put, PutReply, Failure, Scan, ScanReply, TopologyRequest, Topology, SetBucket, SetBucketReply,
     StatusRequest, StatusReply, Read, ReadReply, Write, WriteReply, Refused, Recall, RecallReply, Handoff, HandoffReply,
     Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply, RetireAsk,
-    RetireTell, Retire, HintsAsk, HintsTell, SetAntiEntropy, SetAntiEntropyReply,
+    RetireTell, Retire, HintsAsk, HintsTell, SetAntiEntropy, SetAntiEntropyReply, Stopping,
 )  # fmt: skip
 
 Message = (
@@ -470,5 +480,5 @@ Message = (
     | StatusRequest | StatusReply | Read | ReadReply | Write | WriteReply | Refused | Recall | RecallReply | Handoff
     | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta | TreeAsk | TreeTell | RowsAsk | RowsTell | Mend | MendReply
     | RetireAsk | RetireTell | Retire
-    | HintsAsk | HintsTell | SetAntiEntropy | SetAntiEntropyReply
+    | HintsAsk | HintsTell | SetAntiEntropy | SetAntiEntropyReply | Stopping
 )  # fmt: skip

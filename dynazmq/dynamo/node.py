@@ -62,6 +62,7 @@ from dynazmq.dynamo.messages import (
     SetBucketReply,
     StatusReply,
     StatusRequest,
+    Stopping,
     Topology,
     TopologyRequest,
     TreeAsk,
@@ -149,6 +150,7 @@ class Node:
             Refused: self._on_refused,
             Probe: self.failure.on_probe,
             ProbeReply: self.failure.on_probe_reply,
+            Stopping: self.failure.on_stopping,
             GossipDigest: self.membership.on_digest,
             GossipDelta: self.membership.on_delta,
         }
@@ -199,6 +201,11 @@ class Node:
             self.runtime.counters["messages_refused"] += 1
             self.runtime.note(f"refused {type(message).__name__} of {sender!r}: {error}")
             self._decline(sender, message, INVALID, str(error))
+
+    def stop(self) -> None:
+        """Begin nothing new, and say so to the peers at once and to clients when they ask. What is under way goes on."""
+        self.stopping = True
+        self.failure.stop()
 
     def heard(self, peer: str, incarnation: int) -> bool:
         """A frame of this peer's life has come; False when a newer life of it is known: its requests are void (N11)."""

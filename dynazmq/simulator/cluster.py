@@ -59,13 +59,19 @@ class NodeHandle:
         else:
             self.process.crash()
 
+    def stop(self) -> None:
+        """SIGTERM: it ends as soon as it has finished what is under way."""
+        self.process.stop()
+
     def restart(self) -> None:
         """A new life of the process; one that still runs is killed first."""
         self.process.crash()
         self.process.start()
 
     def revive(self) -> None:
-        """Start it if it does not run."""
+        """Start it if it does not run. One that was told to stop is not waited for."""
+        if self.process.stopping:
+            self.process.crash()
         if not self.process.alive:
             self.process.start()
 

@@ -37,6 +37,7 @@ CRASH_POINTS = (BEFORE_COMMIT, AFTER_COMMIT, AMID_SENDING)
 # As in server.py, which says why.
 _FRAMES_PER_TURN_MAX = 128
 _ROUNDS_MAX = 8
+_DRAIN_S, _NOTICE_S = 1.0, 0.1
 
 _STEP_S = 0.00005
 _COMMIT_S = 0.0002
@@ -79,12 +80,18 @@ class Process:
         self._busy = False  # between hearing and speaking
         self._wake = math.inf
         self._frozen_since = math.inf
+        self._stopped_at = math.inf
 
     # --- life -------------------------------------------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
         return self.state != "down"
+
+    @property
+    def stopping(self) -> bool:
+        """It was told to end and has not ended yet."""
+        return self.alive and self._stopped_at < math.inf
 
     @property
     def waiting(self) -> int:
@@ -108,7 +115,7 @@ class Process:
         """A new life of the process, on the disk as it is. If that cannot be read or written its supervisor tries again."""
         assert self.state == "down", f"{self.name} is {self.state}"
         self._life += 1
-        self._busy, self._wake, self._frozen_since = False, math.inf, math.inf
+        self._busy, self._wake, self._frozen_since, self._stopped_at = False, math.inf, math.inf, math.inf
         self._inbox.clear()
         self.crash_when = ""
         try:
@@ -139,6 +146,27 @@ class Process:
         self.disk.crash()
         self._inbox.clear()
         self.world.record("crash", self.name)
+
+    def stop(self) -> None:
+        """SIGTERM: what is under way is finished, for a second at most, and nothing new is begun."""
+        assert self.state == "up", f"{self.name} is {self.state}"
+        self._stopped_at = self.world.now
+        self.node.stop()
+        self.world.record("stop", self.name)
+        self._wake_at(self.world.now)
+        self.world.at(self.world.now + _NOTICE_S, self._end_if_done, self._life)
+
+    def _end_if_done(self, life: int) -> None:
+        if life != self._life or not self.alive:
+            return
+        passed_s = self.world.now - self._stopped_at
+        if self._busy or self.state == "paused" or (self.node.in_flight and passed_s < _DRAIN_S):
+            self.world.at(self.world.now + _NOTICE_S / 10, self._end_if_done, life)
+            return
+        self._past.update(self.node.runtime.counters)
+        self.state = "down"
+        self._inbox.clear()
+        self.world.record("end", self.name)
 
     def pause(self) -> None:
         """SIGSTOP."""

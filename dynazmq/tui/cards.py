@@ -149,17 +149,19 @@ def _stages(block: Block, model: Model, look: Look, now: Recovery, width: int) -
     view = next((node for node in model.snapshot.nodes if node.name == now.node), None)
     back = now.started is not None or (now.what == "silent" and view is not None and view.state == "up")
     _stage(block, width, now.what if now.what != "silent" else "no answer, its process runs", now.began, now)
-    if now.suspected is not None or not back:
+    lone = len(model.snapshot.nodes) == 1  # nobody else could say anything of it
+    if not lone and (now.suspected is not None or not back):
         by = f"suspected by {some(now.suspected_by)}" if now.suspected_by else "suspected by its peers"
         _stage(block, width, by, now.suspected, now, current=bool(now.peers))
-    if now.down is not None or not back:
+    if not lone and (now.down is not None or not back):
         _stage(block, width, f"down, {now.agree if not back else now.peers}/{now.peers} agree", now.down, now,
                current=now.suspected is not None)  # fmt: skip
     if now.what != "silent":
         start = "resumed" if now.what == "paused" else "started"
         _stage(block, width, start if now.started is not None else _how_to_start(now, view, look), now.started, now,
                current=now.down is not None or not now.peers)  # fmt: skip
-    _stage(block, width, f"up, {now.agree if back else 0}/{now.peers} agree", now.up, now, current=back)
+    agree = "" if lone else f", {now.agree if back else 0}/{now.peers} agree"
+    _stage(block, width, f"up{agree}", now.up, now, current=back)
     if now.delivered is None and now.up is not None and now.left:
         pending = next((each for each in model.pending if each.target == now.node), None)
         eta = f"ETA {span(pending.eta_s + 0.5)}" if pending and pending.eta_s is not None else ""

@@ -11,7 +11,8 @@ The decoder's limits are those of `config.py`: no maps, no extension types, arra
 `CONTAINERS_MAX` of them and `ELEMENTS_MAX` elements in a frame (a megabyte of empty lists would become 72 MB of memory, W6), and
 each message must have the fields that `messages.py` states, of those types (W9). Surplus fields of a newer version are cut off.
 
-A frame that breaks a rule raises `BadFrame` and nothing else; its `reason` is a short constant, good as the name of a counter.
+A frame that breaks a rule raises `BadFrame` and nothing else (`OtherVersion` is one); its `reason` is a short constant, good as
+the name of a counter.
 """
 
 from __future__ import annotations
@@ -59,6 +60,14 @@ class BadFrame(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+class OtherVersion(BadFrame):
+    """A frame of another version of this protocol: its first three bytes are the same in all, nothing else need be."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__("protocol version", f"{version}, this is {PROTOCOL_VERSION}")
+        self.version = version
 
 
 class Envelope(NamedTuple):
@@ -236,6 +245,11 @@ def seal(envelope: Envelope, body: bytes) -> bytes:
     return b"".join((head, zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "big"), body))
 
 
+def introduction(envelope: Envelope) -> bytes:
+    """A frame without messages: it answers one of another version, whose sender then knows which version is spoken here."""
+    return seal(envelope, _body([]))
+
+
 def open_frame(frame: bytes) -> tuple[Envelope, bytes]:
     """Check envelope and checksum; the body is still packed. Raises BadFrame."""
     if len(frame) < HEADER.size:
@@ -246,7 +260,7 @@ def open_frame(frame: bytes) -> tuple[Envelope, bytes]:
     if magic != _MAGIC:
         raise BadFrame("not dynazmq")
     if version != PROTOCOL_VERSION:
-        raise BadFrame("protocol version", f"{version}, this is {PROTOCOL_VERSION}")
+        raise OtherVersion(version)
     body = frame[HEADER.size :]
     if zlib.crc32(body, zlib.crc32(frame[:_COVERED])) != checksum:
         raise BadFrame("checksum")

@@ -3,6 +3,8 @@
 The server's loop and the simulator's processes use the same one, so that the rules below are what the simulator proves.
 
     strangers   a client that does not know the cluster's id yet may ask where everything is, and for a status; nothing else
+    versions    a frame of another version of the protocol is not understood: a client is told which one is spoken here, a peer's
+                is noted. Two versions in one cluster take each other for down
     lives       of or for an earlier life of either side only gossip and probes are heard: its requests are void (N11)
     age         what a frame spent under way is taken off its requests' budgets. Expired work is then dropped by the core; and
                 a state that was under way for very long is not taken in at all (retirement.py rests on it). Hosts have clocks
@@ -34,7 +36,17 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address
-from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode_counted, open_frame
+from dynazmq.wire.codec import (
+    FROM_CLIENT,
+    FROM_NODE,
+    BadFrame,
+    Envelope,
+    OtherVersion,
+    decode_body,
+    encode_counted,
+    introduction,
+    open_frame,
+)
 
 _CLOCKS_DIFFER_MS = 3_600_000
 """An age above this says that a client's clock is another one: then nothing is known of what the frame spent under way."""
@@ -63,6 +75,8 @@ class Gate:
         self._node = node
         self._cluster_id = cluster_id
         self._peer_of = peer_of
+        self.other_versions: dict[str, int] = {}
+        """Members that speak another version of the protocol, by what came from them last."""
         self._quickest: dict[str, tuple[int, float, float]] = {}  # peer → its incarnation, least lag in ms, when that was so
         self._state_life_ms = node.runtime.config.timing.retirement_grace_ms * 2 // 3 or _CLOCKS_DIFFER_MS
 
@@ -73,9 +87,13 @@ class Gate:
             envelope, body = open_frame(frame)
             messages = decode_body(body)
             sender = self._sender(identity, envelope, messages)
-        except BadFrame:
+        except BadFrame as error:
             node.runtime.counters["frames_refused"] += 1
+            if isinstance(error, OtherVersion):
+                self._note_version(identity, error.version)
             raise
+        if self.other_versions and isinstance(sender, str):
+            self.other_versions.pop(sender, None)
         void = isinstance(sender, str) and not (
             node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
         )
@@ -96,6 +114,16 @@ class Gate:
                     cast(Put, message).age_ms += age_ms
             receive(sender, message)
         return len(messages)
+
+    def _note_version(self, identity: bytes, version: int) -> None:
+        self._node.runtime.counters["frames_of_other_versions"] += 1
+        name = self._peer_of(identity)
+        if name in self._node.membership.members:
+            self.other_versions[name] = version
+
+    def introduction(self) -> bytes:
+        """What a client of another version is answered."""
+        return introduction(Envelope(FROM_NODE, self._cluster_id, self._node.identity.incarnation, 0, 0))
 
     def _age_ms(self, sender: Address, envelope: Envelope) -> int:
         """How long a frame was under way."""

@@ -19,6 +19,7 @@ _PEER = b"peer:"
 _FRAMES_QUEUED_MAX = 1_000  # each way and connection: beyond it the sender is told, instead of memory being filled (N7)
 _HEARTBEAT_MS, _HEARTBEAT_TIMEOUT_MS = 200, 600
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500
+_FAREWELL_MS = 200
 
 
 # As plain numbers: an enum's members cost half a microsecond where they are joined or handed to C.
@@ -107,9 +108,10 @@ class Sockets:
         return dealer
 
     def close(self) -> None:
+        """What was said last still leaves, unless nobody takes it: that is waited for no longer than a moment."""
         for _, dealer in self._dealers.values():
-            dealer.close()
-        self._router.close()
+            dealer.close(linger=_FAREWELL_MS)
+        self._router.close(linger=_FAREWELL_MS)
         self._context.term()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.failure import DOWN, SUSPECT, UP, FailureDetector, Peer
-from dynazmq.dynamo.messages import Probe, ProbeReply
+from dynazmq.dynamo.messages import Probe, ProbeReply, Stopping
 from dynazmq.dynamo.runtime import Runtime
 from dynazmq.storage.memory import MemoryStorage
 
@@ -147,6 +147,16 @@ def test_a_send_that_the_transport_refuses_is_suspicion_at_once() -> None:
     watch.detector.refused("peer")
     assert watch.state == SUSPECT
     watch.detector.refused("stranger")
+
+
+def test_a_peer_that_says_it_stops_is_suspected_at_once_until_its_next_life_answers_a_probe() -> None:
+    watch = Watch()
+    watch.run(1.0)
+    watch.detector.on_stopping("peer", Stopping(0))
+    assert watch.state == SUSPECT
+    watch.run(0.3, answer_after=None)
+    watch.run(0.3)
+    assert watch.state == UP
 
 
 def test_replies_of_normal_traffic_keep_a_peer_reachable_but_bring_none_back() -> None:

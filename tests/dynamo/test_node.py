@@ -16,6 +16,7 @@ from dynazmq.dynamo.messages import (
     Get,
     GetReply,
     Handoff,
+    Probe,
     Read,
     ReadReply,
     Recall,
@@ -23,6 +24,7 @@ from dynazmq.dynamo.messages import (
     Refused,
     StatusReply,
     StatusRequest,
+    Stopping,
     Topology,
     TopologyRequest,
     Write,
@@ -149,10 +151,17 @@ def test_a_reply_to_a_client_that_has_gone_is_counted() -> None:
 
 def test_a_node_that_stops_begins_nothing_and_answers_its_peers() -> None:
     lone = LoneNode()
-    lone.node.stopping = True
+    lone.node.stop()
     ((_, failure),) = of(Failure, lone.hear(CLIENT, a_get(b"k")))
     assert failure.code == NOT_YET
     assert len(lone.hear("b", Read(6, "default", b"k", 1000))) == 1
+
+
+def test_a_node_that_stops_says_so_to_each_peer_and_gives_probes_no_other_answer() -> None:
+    lone = LoneNode()
+    lone.node.stop()
+    assert [to for to, _ in of(Stopping, lone.turn())] == ["b", "c", "d", "e"]
+    assert of(Stopping, lone.hear("b", Probe(7))) == [("b", Stopping(7))]
 
 
 def test_what_only_peers_may_say_is_refused_to_clients() -> None:

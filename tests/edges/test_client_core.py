@@ -22,6 +22,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.errors import (
     ClientClosed,
+    ProtocolError,
     WriteTimeout,
 )
 
@@ -112,6 +113,65 @@ def test_what_could_not_be_sent_goes_to_the_next_one_at_once_and_that_node_is_av
     bench.wait(0.11)
     bench.put()
     assert first in {link for link, _ in bench.sent()}
+
+
+def test_a_node_that_stops_or_starts_is_left_alone_for_a_second() -> None:
+    bench = Bench()
+    request = bench.put()
+    first, second, *_ = bench.preference(request)
+    bench.sent()
+
+    bench.refuse(first, request, NOT_YET)
+    bench.put()
+
+    assert [link for link, _ in bench.sent()] == [second, second]
+    bench.wait(1.1)
+    bench.put()
+    assert first in {link for link, _ in bench.sent()}
+
+
+def test_c24_a_node_of_another_version_is_passed_over_for_those_that_understand() -> None:
+    bench = Bench()
+    request = bench.get()
+    (first, _), *_ = bench.sent()
+
+    bench.core.of_another_version(first, "speaks protocol 3, this client 2", bench.now)
+
+    second, _ = bench.only_sent()
+    assert second != first
+    bench.answer(second, request)
+    assert request.error is None
+
+
+def test_c24_when_all_nodes_speak_another_version_that_is_the_error_at_once() -> None:
+    bench = Bench(nodes=3)
+    request = bench.get()
+    for _ in range(3):
+        link, _ = bench.only_sent()
+        bench.core.of_another_version(link, "speaks protocol 3, this client 2", bench.now)
+    assert isinstance(request.error, ProtocolError)
+    assert "n3 speaks protocol 3, this client 2" in str(request.error)
+    assert "nothing was attempted" in str(request.error)
+
+
+def test_c24_a_put_that_a_node_may_have_taken_before_it_was_replaced_has_an_unknown_outcome() -> None:
+    bench = Bench(nodes=3)
+    request = bench.put()
+    for link in bench.preference(request):
+        bench.core.receive(link, [], bench.now)  # it has spoken our version once
+        bench.core.of_another_version(link, "speaks protocol 3, this client 2", bench.now)
+    assert isinstance(request.error, WriteTimeout)
+    assert "speaks protocol 3" in str(request.error)
+
+
+def test_c24_a_node_that_is_understood_again_is_asked_again() -> None:
+    bench = Bench(nodes=1)
+    bench.core.of_another_version(link_of("n1"), "speaks protocol 3, this client 2", bench.now)
+    bench.learn()
+    request = bench.put()
+    link, _ = bench.only_sent()
+    bench.answer(link, request)
+    assert request.error is None
 
 
 def test_silence_goes_to_the_next_one_with_the_same_write_id_and_the_age_of_the_first_try() -> None:

@@ -38,8 +38,10 @@ from dynazmq.wire.codec import (
     PROTOCOL_VERSION,
     BadFrame,
     Envelope,
+    OtherVersion,
     decode_body,
     encode,
+    introduction,
     open_frame,
     seal,
     to_row,
@@ -152,6 +154,7 @@ def test_codes_never_change() -> None:
         "HintsTell",
         "SetAntiEntropy",
         "SetAntiEntropyReply",
+        "Stopping",
     ]
 
 
@@ -295,6 +298,19 @@ def test_two_frames_with_their_bodies_exchanged_are_refused() -> None:
 )
 def test_c24_a_foreign_magic_version_or_kind_is_named(frame: bytes, reason: str) -> None:
     assert refused(frame) == reason
+
+
+def test_c24_a_frame_of_another_version_says_which_whatever_else_is_in_it() -> None:
+    for frame in (header(version=3), b"DZ\x03" + bytes(37), b"DZ\x03" + b"\xff" * 100):
+        with pytest.raises(OtherVersion) as caught:
+            open_frame(frame)
+        assert caught.value.version == 3
+
+
+def test_c24_an_introduction_is_a_frame_without_messages() -> None:
+    envelope, body = open_frame(introduction(ENVELOPE))
+    assert envelope == ENVELOPE
+    assert decode_body(body) == []
 
 
 def test_w10_a_frame_over_the_limit_is_refused_before_its_checksum_is_computed() -> None:

@@ -31,7 +31,7 @@ TYPES = {
 CONVERSATIONS = {
     "Get": "client ↔ node", "Read": "node ↔ node: copies", "Probe": "node ↔ node: membership",
     "TreeAsk": "node ↔ node: anti-entropy", "RetireAsk": "node ↔ node: forgetting",
-    "HintsAsk": "client ↔ node: looking closely",
+    "HintsAsk": "client ↔ node: looking closely", "Stopping": "node ↔ node: going",
 }  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.errors import InvalidRequest, Unavailable
+from dynazmq.errors import InvalidRequest, Unavailable, WriteTimeout
 from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT
 
 
 def test_the_third_copy_is_made_although_two_were_enough() -> None:
@@ -131,3 +132,33 @@ def test_a_write_to_w_and_a_read_of_r_meet_whichever_nodes_they_ask() -> None:
     for i in range(30):
         client.put("k", f"v{i}", client.get("k").context, at=cluster.names[i % 5])
         assert client.get("k", at=cluster.names[(i * 3) % 5]).values == [f"v{i}"]
+
+
+@pytest.mark.parametrize(("when", "found"), [(BEFORE_COMMIT, "milk"), (AFTER_COMMIT, "eggs"), (AMID_SENDING, "eggs")])
+def test_a_cluster_of_one_node_has_all_that_it_acknowledged_whenever_it_was_killed(when: str, found: str) -> None:
+    cluster = Cluster(12, nodes=1, n=1, r=1, w=1)
+    client = cluster.client()
+    (only,) = cluster.nodes
+    done = client.put("cart", "milk")
+    only.crash(when)
+    call = client.begin_put("cart", "eggs", done.context)
+    cluster.run(0.1)
+    only.restart()
+    if found == "milk":  # nobody but the node could know of the first try, and it has forgotten what it had not committed
+        with pytest.raises(WriteTimeout):
+            call.result()
+    else:
+        call.result()
+    read = client.get("cart")
+    assert read.values == only.holds("cart") == [found]
+    client.put("cart", "bread", read.context)
+    assert client.get("cart").values == ["bread"]
+
+
+def test_n_is_never_quietly_less_than_configured() -> None:
+    client = Cluster(13, nodes=2, n=3, r=2, w=2).client()
+    assert len(client.put("cart", "milk").acked) == 2
+    for refused in (lambda: client.put("cart", "eggs", w="all"), lambda: client.get("cart", r="all")):
+        with pytest.raises(Unavailable) as caught:
+            refused()
+        assert (caught.value.required, caught.value.alive) == (3, 2)
