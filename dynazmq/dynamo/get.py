@@ -235,8 +235,7 @@ class Gets:
         else:
             for state in states[1:]:
                 merged = sync(merged, decode(state))
-            if (own := op.states.get(self._runtime.name)) is not None and merged.live:
-                merged = self._replica.without_echoes(op.message.bucket, decode(own), merged)
+            merged = self._without_overwritten(op, merged)
         if len(merged.live) != 1 and self._membership.is_lww(op.message.bucket):
             merged, discarded = latest(merged, *map(decode, states))
             self._runtime.counters["lww_discarded"] += len(discarded)
@@ -258,6 +257,12 @@ class Gets:
             else:
                 self._runtime.send(who, Write(0, op.message.bucket, op.message.key, raw, stands_for[who], BUDGET_MS_MAX))
         return merged
+
+    def _without_overwritten(self, op: GetOp, merged: Siblings) -> Siblings:
+        try:
+            return self._replica.without_overwritten(op.at, op.message.bucket, op.message.key, merged)
+        except (StoreFailed, StateTooLarge):
+            return merged  # as others hold it
 
     def _repair_own(self, op: GetOp, stands_for: str, raw: bytes) -> None:
         try:

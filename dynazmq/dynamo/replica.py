@@ -157,7 +157,7 @@ class Replica:
         both = sync(before, incoming)
         if len(both.live) != 1:
             both = self._resolved(bucket, both, before, incoming)
-        after = self.without_echoes(bucket, before, both)
+        after = self._without_echoes(bucket, before, both)
         merged = state if after is incoming else encode(after)
         if merged != known:
             if after is not incoming:
@@ -176,7 +176,7 @@ class Replica:
             self.remember(sibling.write_id, sibling.dot)
         return one
 
-    def without_echoes(self, bucket: str, before: Siblings, after: Siblings) -> Siblings:
+    def _without_echoes(self, bucket: str, before: Siblings, after: Siblings) -> Siblings:
         """Leave out what came under another dot to a node where it had been overwritten already."""
         overwritten = self.overwritten
         for sibling in after.live:
@@ -190,6 +190,16 @@ class Replica:
             return after  # with lww, a try that nobody recognised is a later write: without it nothing might be left
         self._runtime.counters["echoes_dropped"] += len(after.live) - len(live)
         return Siblings(live, after.context)
+
+    def without_overwritten(self, at: int, bucket: str, key: bytes, seen: Siblings) -> Siblings:
+        """What others hold, for who reads through this node: without writes of which it knows that they were overwritten.
+
+        Raises StoreFailed, StateTooLarge.
+        """
+        if not any(sibling.write_id in self.overwritten for sibling in seen.live):
+            return seen
+        own = decode(self.read(at, bucket, key))  # as it is by now: what overwrote them is in it
+        return self._without_echoes(bucket, own, sync(seen, own))
 
     def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, new: bool) -> None:
         """Keep a state that was computed from everything that this node holds: `new` when it held nothing."""
