@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from dynazmq.dynamo.lww import CLOCK
 from dynazmq.dynamo.messages import GetReply, PutReply
 from dynazmq.dynamo.versions import Context, Dot, open_context
 from dynazmq.errors import (
@@ -106,7 +107,14 @@ class History:
             self._show(op, [self.by_value.get((op.key, value)) for value in op.values])
         elif isinstance(reply, PutReply):
             op.acked, op.stand_ins = tuple(reply.acked), tuple(node for node, _ in reply.stand_ins)
+            self.dots_of.setdefault(op.write_id, set()).update(self._told_dots(op))
             self._show(op, [op])
+
+    def _told_dots(self, op: Op) -> list[Dot]:
+        """The dot that an acknowledgement names. Perhaps no commit ever saw it: overwritten in the turn in which it came."""
+        seen, now = (self.context_of(token, op.bucket, op.key) for token in (op.given, op.token))
+        dots = [*now.vector.items(), *now.cloud]
+        return [(actor, counter) for actor, counter in dots if actor != CLOCK and not seen.covers(actor, counter)]
 
     def _covered(self, client: str, token: bytes) -> frozenset[bytes]:
         """What the holder of a context was shown: this client, or whoever passed the context on to it."""
