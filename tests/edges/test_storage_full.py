@@ -44,7 +44,7 @@ def missing():
         lost += store.read_hint("n1", turn, "b", b"hint") != b"%d" % turn
     return lost
 
-print("while full", len(stored) > 100, refused, missing())
+print("while full", len(stored) > 100, refused, missing(), flush=True)
 store.rollback()
 store.delete_hint("n1", stored[0], "b", b"hint")
 limit(resource.RLIM_INFINITY)
@@ -53,7 +53,7 @@ for again in range(50):
     store.commit()
 store.write_hint("n1", stored[0], "b", b"hint", b"%d" % stored[0])
 store.commit()
-print("with room again", missing())
+print("with room again", missing(), flush=True)
 if sys.argv[3] == "killed":
     os._exit(0)
 store.close()
