@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
 from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.errors import DynazmqError
 from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
@@ -106,17 +105,8 @@ class Checker:
     def _trees(self) -> None:
         """Each tree says what is on the disk: never equal roots over unequal data, nor the reverse."""
         for node in self._cluster.nodes:
-            core = node.process.node
-            partitions = core.membership.ring.partitions
-            true: dict[int, Tree] = {}
-            assert len(core.membership.replica_counts()) == 1, "runs have no buckets with an N of their own"
-            for (at, _, _), state in node.process.disk.committed().items():
-                tree = true.setdefault(core.membership.ring.partition_of(at), Tree())
-                tree.change(leaf_of(at, partitions), row_hash(at, state))
-            for partition in range(partitions):
-                kept = core.trees.of(partition, core.membership.default_policy.n)
-                if kept is not None and kept != true.get(partition, Tree()):
-                    self.broken.append(f"I10: {node}'s tree of partition {partition} differs from its rows")
+            for partition in node.untrue_trees():
+                self.broken.append(f"I10: {node}'s tree of partition {partition} differs from its rows")
 
     def _stale_before_reads(self, keys: list[str], hints_suffice: bool) -> None:
         stale = [key for key in keys if not self._cluster.equal(key)]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
+from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.simulator.client import SCHEME, Client
@@ -137,6 +138,23 @@ class NodeHandle:
     def sees(self, other: str | NodeHandle) -> str:
         """up | suspect | down, in its own judgement."""
         return self.process.node.failure.state_of(str(other))
+
+    def untrue_trees(self) -> list[int]:
+        """Partitions whose Merkle tree is known and does not say what is on the disk (I10)."""
+        core = self.process.node
+        ring = core.membership.ring
+        assert len(core.membership.replica_counts()) == 1, "runs have no buckets with an N of their own"
+        true: dict[int, Tree] = {}
+        for (at, _, _), state in self.process.disk.committed().items():
+            tree = true.setdefault(ring.partition_of(at), Tree())
+            tree.change(leaf_of(at, ring.partitions), row_hash(at, state))
+        kept = {partition: core.trees.of(partition, core.membership.default_policy.n) for partition in range(ring.partitions)}
+        return [p for p, tree in kept.items() if tree is not None and tree != true.get(p, Tree())]
+
+    def trees_are_true(self) -> bool:
+        """Whether all its trees are known and say what is on the disk."""
+        core = self.process.node
+        return core.trees.known == core.membership.ring.partitions and not self.untrue_trees()
 
     @property
     def counters(self) -> dict[str, int]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
 from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster import Cluster
 
 GRACE_S = 6.0
 SOON_S = 2 * GRACE_S + 12.0  # each has lived for a grace, two rounds a grace apart, and a retry
@@ -25,15 +24,6 @@ def copies(cluster: Cluster, key: str) -> list[str]:
 
 def forgotten(cluster: Cluster, *keys: str, seconds: float = SOON_S) -> None:
     cluster.wait(lambda: not any(copies(cluster, key) for key in keys), "all is forgotten", seconds)
-
-
-def trees_are_true(node: NodeHandle) -> bool:
-    core = node.process.node
-    partitions = core.membership.ring.partitions
-    true: dict[int, Tree] = {}
-    for (at, _, _), state in node.process.disk.committed().items():
-        true.setdefault(core.membership.ring.partition_of(at), Tree()).change(leaf_of(at, partitions), row_hash(at, state))
-    return all(core.trees.of(partition, 3) == true.get(partition, Tree()) for partition in range(partitions))
 
 
 def collected(cluster: Cluster) -> int:
@@ -55,7 +45,7 @@ def test_a_deleted_key_leaves_nothing_behind() -> None:
     assert collected(cluster) == len(keys)
     assert client.get("kept", r="all").values == ["v"]
     assert sum(node.process.node.replica.keys for node in cluster.nodes) == 3
-    assert all(trees_are_true(node) for node in cluster.nodes)
+    assert all(node.trees_are_true() for node in cluster.nodes)
     assert all(len(node.process.node.retirement) == 0 for node in cluster.nodes)
 
 
@@ -223,7 +213,7 @@ def test_a_disk_that_is_full_forgets_later() -> None:
     full.process.disk.fail_commits = True
     cluster.run(SOON_S)
     assert full.name in copies(cluster, "k")
-    assert trees_are_true(full)
+    assert full.trees_are_true()
     full.process.disk.fail_commits = False
     forgotten(cluster, "k", seconds=2 * SOON_S)
 
@@ -269,7 +259,7 @@ def test_clock_entries_of_disks_that_are_gone_are_retired_and_no_value_with_them
     cluster.wait(short, f"contexts of {longest} entries are short again", 2 * SOON_S)
     assert all(client.get(key, r="all").values == ["of life 11"] for key in written)
     assert all(cluster.equal(key) for key in written)
-    assert all(trees_are_true(node) for node in cluster.nodes)
+    assert all(node.trees_are_true() for node in cluster.nodes)
     old = client.get(written[0]).context
     client.put(written[0], "new", old)
     assert client.get(written[0], r="all").values == ["new"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dynazmq.dynamo.anti_entropy import AntiEntropy
-from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
+from dynazmq.dynamo.merkle import leaf_of
 from dynazmq.dynamo.messages import SetAntiEntropy
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 
@@ -33,23 +33,12 @@ def exchanges(node: NodeHandle) -> AntiEntropy:
     return node.process.node.anti_entropy
 
 
-def trees_are_true(node: NodeHandle) -> bool:
-    """Whether the node's trees say what is on its disk."""
-    core = node.process.node
-    partitions = core.membership.ring.partitions
-    true: dict[int, Tree] = {}
-    for (at, _, _), state in node.process.disk.committed().items():
-        tree = true.setdefault(core.membership.ring.partition_of(at), Tree())
-        tree.change(leaf_of(at, partitions), row_hash(at, state))
-    return all(core.trees.of(partition, 3) == true.get(partition, Tree()) for partition in range(partitions))
-
-
 def test_a_node_that_lost_its_disk_is_rebuilt_although_nobody_reads() -> None:
     cluster = a_cluster(1)
     cluster.node("n3").wipe()
     cluster.node("n3").come_back()
     exchange_until_equal(cluster)
-    assert all(trees_are_true(node) for node in cluster.nodes)
+    assert all(node.trees_are_true() for node in cluster.nodes)
     assert cluster.history.broken == []
 
 
@@ -138,7 +127,7 @@ def test_s14_a_tree_that_differs_from_its_rows_is_replaced_by_the_next_survey() 
     trees.survey_all()
     trees._next = 0.0
     cluster.wait(lambda: node.counters["trees_mended"] == 1, "the wrong tree is found")
-    assert trees_are_true(node)
+    assert node.trees_are_true()
 
 
 def test_s14_crashes_and_failed_commits_leave_trees_that_are_true() -> None:
@@ -154,7 +143,7 @@ def test_s14_crashes_and_failed_commits_leave_trees_that_are_true() -> None:
     cluster.settle()
     exchange_until_equal(cluster)
     cluster.run(1.0)
-    assert all(trees_are_true(node) for node in cluster.nodes)
+    assert all(node.trees_are_true() for node in cluster.nodes)
 
 
 def test_replicas_that_hold_the_same_ship_nothing() -> None:
