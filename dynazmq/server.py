@@ -38,6 +38,13 @@ from dynazmq.wire.sockets import Sockets, peer_name
 _FRAMES_PER_TURN_MAX = 128
 _MESSAGES_PER_TURN_MAX = 1_000  # so that a turn stays short and probes are answered, however much is waiting
 _ROUNDS_MAX = 8
+
+_BUSY = 4
+_GATHER_S = 0.0001
+"""A node that coordinates this many requests gives more messages a moment to arrive, and commits them together.
+
+Measured on two cores, 64 in flight, in alternating seconds of one run: puts 3 % more and their p99 19 ms for 27, gets 3 % more
+and 10 ms for 13. A lone request never waits."""
 _WAIT_MAX_S = 0.2  # a poll that a signal has interrupted goes on: without peers to probe, SIGTERM would wait for the next gossip
 _DRAIN_S = 1.0
 
@@ -90,6 +97,8 @@ class Server:
         """The order is the promise: hear, step, commit, speak."""
         wait_s = 0.0 if self._backlog else min(self.node.next_deadline() - time.monotonic(), _WAIT_MAX_S)
         self._sockets.poll(max(0, int(wait_s * 1000) + 1) if wait_s > 0 else 0)
+        if self.node.in_flight >= _BUSY and not self._backlog:
+            time.sleep(_GATHER_S)
         now, wall_ms = time.monotonic(), _wall_ms()
         self.node.wake(now, wall_ms)
         self._hear()

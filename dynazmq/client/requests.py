@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from dynazmq.client.codecs import CODECS, Codec, codec_of
 from dynazmq.client.context import Context
 from dynazmq.client.results import PutResult, Result
 from dynazmq.client.view import Link, View
+from dynazmq.client.write_ids import new_write_id
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, DEFAULT_BUCKET, KEY_BYTES_MAX
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.ring import place
@@ -25,7 +25,6 @@ Resolver = Callable[[list[Any]], Any]
 BATCH_IN_FLIGHT = 512
 """Requests of one call that are under way at a time: many enough to fill frames, few enough not to be refused."""
 
-WRITE_ID_BYTES = 16
 _TIMEOUT_MAX_S = BUDGET_MS_MAX / 1000
 
 
@@ -212,7 +211,7 @@ def put_request(options: Options, view: View, key: Key, value: bytes | None, con
         pw = n if pw < 0 else pw
         n = options.n
     token = Context.of(context).token
-    message = Put(0, bucket, raw, value, token, os.urandom(WRITE_ID_BYTES), 0, 0, n, w, pw, 0)
+    message = Put(0, bucket, raw, value, token, new_write_id(), 0, 0, n, w, pw, 0)
     return Request(message, key, place(bucket, raw), options.timeout)
 
 

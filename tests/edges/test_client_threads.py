@@ -21,6 +21,7 @@ from client_nodes import eventually
 
 import dynazmq
 from dynazmq.client import core
+from dynazmq.client.write_ids import new_write_id
 from dynazmq.errors import ClientClosed, DynazmqError, InvalidRequest, ReadTimeout
 
 THREADS = 8
@@ -332,6 +333,31 @@ def in_child(work: Callable[[], Any]) -> str:
         said = file.read()
     os.waitpid(child, 0)
     return said
+
+
+def test_a_forked_child_gives_none_of_its_parents_write_ids() -> None:
+    new_write_id()  # so that there are some in stock
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, b"".join(new_write_id() for _ in range(500)))
+        os._exit(0)
+    ours = {new_write_id() for _ in range(500)}
+    os.waitpid(child, 0)
+    given = os.read(reading, 16 * 500)
+    os.close(reading)
+    os.close(writing)
+    theirs = {given[at : at + 16] for at in range(0, len(given), 16)}
+    assert len(ours) == len(theirs) == 500
+    assert not ours & theirs
+
+
+def test_threads_share_no_write_id() -> None:
+    with ThreadPoolExecutor(THREADS) as pool:
+        each = pool.map(lambda _: [new_write_id() for _ in range(2_000)], range(THREADS))
+        given = [write_id for ids in each for write_id in ids]
+    assert len(set(given)) == len(given) == THREADS * 2_000
+    assert {len(write_id) for write_id in given} == {16}
 
 
 def test_a_forked_child_uses_the_client_and_so_does_its_parent(fakes: Fakes, client: dynazmq.Client) -> None:
