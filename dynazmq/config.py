@@ -126,7 +126,11 @@ class NodeConfig:
     """ipc://… or tcp://127.0.0.1:port: where this node's ROUTER listens."""
 
     members: dict[str, str] = field(default_factory=dict)
-    """name → endpoint of the founding members, this node among them: ring and seeds of a first start (§4.8.2)."""
+    """name → endpoint of the members, this node among them: seeds of a first start (§4.8.2)."""
+
+    founders: list[str] = field(default_factory=list)
+    """Those with whom the cluster began: they make its first ring. Who is not one of them waits to be told of the ring.
+    Empty: all members are."""
 
     partitions: int = 120
     n: int = 3

@@ -126,6 +126,13 @@ class UnusableDisk(StorageError):
     """With which a node then ends (EX_DATAERR of sysexits.h): its supervisor does not start it again by itself."""
 
 
+class Expelled(DynazmqError):
+    """A node was removed from its cluster by force while it was away: its peers do not speak to it any more."""
+
+    exit_code = 66
+    """With which it then ends: its supervisor does not start it again by itself."""
+
+
 class ClusterError(DynazmqError):
     """Administration failed: the message says what, and what to type next."""
 

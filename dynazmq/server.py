@@ -26,7 +26,7 @@ import zmq
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
-from dynazmq.errors import DynazmqError, StorageError, UnusableDisk
+from dynazmq.errors import DynazmqError, Expelled, StorageError, UnusableDisk
 from dynazmq.paths import cluster_dir, load_node_config
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
@@ -63,7 +63,7 @@ class Server:
         self._store = store
         self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms())
         store.commit()  # the new incarnation is durable before anybody hears of it
-        self.node.driver_status = self._status  # type: ignore[method-assign]
+        self.node.admin.driver_status = self._status  # type: ignore[method-assign]
         self._gate = Gate(self.node, config.cluster_id, peer_name)
         self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
         for peer in self.node.failure.peers:
@@ -74,10 +74,15 @@ class Server:
         self._backlog = False
 
     def run(self) -> None:
-        """Turn after turn until `stop`: then what is under way is finished, for a second at most, and nothing new is begun."""
+        """Turn after turn until `stop`: then what is under way is finished, for a second at most, and nothing new is begun.
+
+        Raises Expelled when the node was removed from its cluster by force.
+        """
         self._log("INFO", "server", f"{self._config.name} serves {self._config.endpoint}, epoch {self.node.identity.epoch}")
         while not self.stopping:
             self.turn()
+            if self.node.membership.expelled:
+                raise Expelled(f"{self._config.name} was removed from the cluster {self._config.cluster}")
         self.node.stop()
         begun = time.monotonic()
         while (passed_s := time.monotonic() - begun) < _NOTICE_S or (self.node.in_flight and passed_s < _DRAIN_S):
@@ -111,6 +116,7 @@ class Server:
             # What cannot be sent gives the core new work (a hint, another replica): that is committed before it is spoken of.
             self._gate.speak(outbox, int(time.monotonic() * 1000), self._send)
         self._meter.tick(self.node.runtime.now)
+        self._sockets.keep(self.node.membership.members)
         if self.node.runtime.notes:
             self._log_notes()
 
@@ -237,7 +243,8 @@ class Log:
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM or SIGINT (finish what is under way, exit 0); a second one ends it at once.
 
-    Exit codes of a node that cannot serve: 2 for a wrong call, 65 for a disk that it refuses (UnusableDisk), else 1.
+    Exit codes of a node that cannot serve: 2 for a wrong call, 65 for a disk that it refuses (UnusableDisk), 66 if it was removed
+    from its cluster (Expelled), else 1.
     """
     if len(arguments) != 1:
         print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
@@ -275,6 +282,8 @@ def main(arguments: list[str]) -> int:
         server.run()
     except StoreFailed as error:  # not even what is stored can be read: there is nothing that this process could still do
         return _failed(f"{config.data_dir}: {error}")
+    except Expelled as error:
+        return _failed(f"{error}; to take part again as a new member: dynazmq cluster add NAME", error.exit_code)
     os.close(lock)
     return 0
 

@@ -34,6 +34,8 @@ from dynazmq.dynamo.messages import (
     NOT_YET,
     TIMEOUT,
     UNAVAILABLE,
+    ChangeMembers,
+    ChangeMembersReply,
     Failure,
     Get,
     GetReply,
@@ -79,7 +81,9 @@ take many times as long as on an idle one."""
 
 _NO_CONNECTION = "no connection"
 
-_REPLY_TO: dict[type, type] = {Get: GetReply, Put: PutReply, Scan: ScanReply, SetBucket: SetBucketReply}
+_REPLY_TO: dict[type, type] = {
+    Get: GetReply, Put: PutReply, Scan: ScanReply, SetBucket: SetBucketReply, ChangeMembers: ChangeMembersReply
+}  # fmt: skip
 
 
 class ClientCore:
@@ -191,7 +195,7 @@ class ClientCore:
             request.attempt += 1
             self._wait(request.deadline, request)
             return
-        if message.__class__ is not SetBucket:  # which takes no time worth a limit
+        if message.__class__ not in (SetBucket, ChangeMembers):  # which take no time worth a limit
             message.budget_ms = budget_ms
             if request.maybe and message.__class__ is Put:
                 message.age_ms = int((now - request.started) * 1000) + 1

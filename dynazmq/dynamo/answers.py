@@ -63,9 +63,7 @@ class Answers:
             return
         check_key(message.bucket, message.key)
         at = place(message.bucket, message.key)
-        n = self._membership.policy(message.bucket).n
-        ring = self._membership.ring
-        if self._runtime.name not in ring.primaries(ring.partition_of(at), n):
+        if not self._replica.holds(at, message.bucket):
             self._runtime.send(sender, Refused(message.request_id, f"{self._runtime.name} is no primary of this key"))
             return
         try:

@@ -53,14 +53,19 @@ class Exchange:
         looked: Looked,
         *,
         compared_before: bool,
+        thorough: bool = False,
     ) -> None:
-        """shared: the trees to compare. compared_before: an exchange with this life of the peer was whole."""
+        """shared: the trees to compare. compared_before: an exchange with this life of the peer was whole.
+
+        thorough: young keys, too.
+        """
         self._runtime = runtime
         self._membership = membership
         self._trees = trees
         self._replica = replica
         self._looked = looked
         self._compared_before = compared_before
+        self._young_ms = 0 if thorough else _YOUNG_MS
         self.peer = peer
         self.incarnation = membership.incarnation_of(peer)
         self.began = self.asked_at = runtime.now
@@ -198,7 +203,7 @@ class Exchange:
     def _mend(self, row: Row, state: bytes, their_bytes: int) -> int:
         """Ship one key, unless it is young. How many were shipped, large ones counted more."""
         written_ms = max((sibling.wall_ms for sibling in decode(state).live), default=0)
-        if 0 <= self._runtime.wall_ms - written_ms < _YOUNG_MS:  # written by a clock that is ahead: of unknown age
+        if 0 <= self._runtime.wall_ms - written_ms < self._young_ms:  # written by a clock that is ahead: of unknown age
             return 0
         request_id = next(self._runtime.request_ids)
         self._mends[request_id] = row
@@ -228,9 +233,7 @@ class Exchange:
         return True
 
 
-def _differences(
-    own: list[OwnRow], theirs: dict[Row, tuple[int, int]], end: Row | None
-) -> Iterator[tuple[Row, bytes | None]]:
+def _differences(own: list[OwnRow], theirs: dict[Row, tuple[int, int]], end: Row | None) -> Iterator[tuple[Row, bytes | None]]:
     """Each row of either side up to `end`, in order, with our state if it differs and None if it does not."""
     mine = {(at, bucket, key): state or b"" for at, bucket, key, state in own}
     for row in sorted({*mine, *theirs}):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutReply
-from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.put import Puts
+from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.recall import Recalls
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, Runtime

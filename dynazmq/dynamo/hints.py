@@ -11,6 +11,7 @@ One batch per target is under way at a time; the target's acknowledgements pace 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from dynazmq.config import MERGED_BYTES_MAX, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.failure import FailureDetector
@@ -67,6 +68,7 @@ class Hints:
         self._deliveries: dict[str, Delivery] = {}
         self.pending: dict[str, int] = {}
         self.since: dict[str, float] = {}  # target → when its oldest hint came, as far as this life of the process knows
+        self.sent_back = False  # whether a target has refused one: its key may be others' by now (handover.py)
         self._gone: OrderedDict[Row, float] = OrderedDict()  # rows of hints that went lately, and when; the oldest first
         self._gone_since = runtime.now  # all that went since then are known
         self.reload()
@@ -116,8 +118,16 @@ class Hints:
             self._runtime.counters["rows_damaged"] += 1
             self._runtime.counters["hints_dropped"] += 1  # read repair and anti-entropy bring what it held
             self._identity.new_epoch("a damaged hint was found")
-            self._forget(target, place, bucket, key)
+            self.forget(target, place, bucket, key)
             return b""
+
+    def all(self) -> Iterator[tuple[str, Row, bytes]]:
+        """(target, row, state) of each hint that is here when it is its turn; who goes through them may change them."""
+        for target in list(self.pending):
+            after = _START
+            while rows := self._runtime.store.hints(target, after, _ROWS_PER_PAGE):
+                after = rows[-1][:3]
+                yield from ((target, (place, bucket, key), state) for place, bucket, key, state in rows if state is not None)
 
     def on_hints_ask(self, sender: Address, message: HintsAsk) -> None:
         """Somebody looks at what is kept. A damaged hint is told as one of no hash and no bytes."""
@@ -169,17 +179,19 @@ class Hints:
         assert isinstance(sender, str)
         (place, bucket, key), state = delivery.sent.pop(message.request_id)
         if self._read(sender, place, bucket, key) == state:
-            self._forget(sender, place, bucket, key)
+            self.forget(sender, place, bucket, key)
             self._runtime.counters["hints_delivered"] += 1
-            if decode(state).context.last(self._identity.stand_in_actor):
-                self._identity.end_session()
+            self.end_session(state)
         if not delivery.sent:
             self.deliver(sender)
 
     def on_refused(self, sender: str, request_id: int) -> bool:
         """The target could not take one; it is tried again later. Whether the request was a handoff."""
         delivery = self._deliveries.get(sender)
-        return delivery is not None and delivery.sent.pop(request_id, None) is not None
+        if delivery is None or delivery.sent.pop(request_id, None) is None:
+            return False
+        self.sent_back = True
+        return True
 
     def tick(self) -> None:
         now = self._runtime.now
@@ -196,7 +208,13 @@ class Hints:
     def next_deadline(self) -> float:
         return self._next_look if self.pending else float("inf")
 
-    def _forget(self, target: str, place: int, bucket: str, key: bytes) -> None:
+    def end_session(self, state: bytes) -> None:
+        """A hint with this state is gone. If this node wrote it itself, as a stand-in, its counter of the key went with it."""
+        if decode(state).context.last(self._identity.stand_in_actor):
+            self._identity.end_session()
+
+    def forget(self, target: str, place: int, bucket: str, key: bytes) -> None:
+        """It has come home, or others have it."""
         self._runtime.store.delete_hint(target, place, bucket, key)
         gone = self._gone
         gone[place, bucket, key] = self._runtime.now

@@ -1,46 +1,55 @@
-"""§4.8 Membership: who belongs, which ring they agree on, which policies buckets have; and the gossip that spreads all three.
+"""§4.8 Membership: who belongs, which ring they agree on, which policies buckets have. gossip.py spreads it.
 
-Each second a node sends a digest of what it knows to one random reachable peer, and now and then to one that is away or was
-away at its start (a seed, §4.8.2). The peer answers with what it knows better and the names of which it knows less; those come
-back in a third message, and so do the ring and policies if the peer's are others. So each exchange brings news both ways. What
-is "better" is decided by each record's subject alone:
+Everything known here is a record that only gets better, and which of two is better is decided by the record alone:
 
     member     (incarnation, heartbeat), only ever raised by the member itself
     ring       its version, the digest breaks a tie
-    policies   one version each, the writer's name breaks a tie
+    policies   one version each, the writer's name breaks a tie; and so for
+    intents    what admins want of each member (change.py)
 
-so records never go back (I8), in whatever order gossip arrives. A node that hears of itself what it did not say refutes it with
-a higher incarnation. Being away is no membership change (§4.8.1): a member that is down keeps its partitions.
+so nothing goes back (I8), in whatever order gossip arrives. A node that hears of itself what it did not say refutes it with a
+higher incarnation. Being away is no membership change (§4.8.1): a member that is down keeps its partitions.
+
+Whoever speaks up under a name is a member of gossip, without any keys, until the ring gives it some. A member that was removed
+is forgotten: at once if it is gone, else when it has said itself that nothing is left on it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgpack
 
 from dynazmq.config import BUCKETS_MAX, CONFLICTS, LWW, MEMBERS_MAX, SIBLINGS
+from dynazmq.dynamo.change import FOR_EVER, GONE, IN, LEFT, NAMES_MAX, OUT, Intent, concerned, goal, intents_digest, next_ring
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import INCARNATION_MAX, Identity
-from dynazmq.dynamo.messages import GossipDelta, GossipDigest
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
 
 ALIVE = "alive"
 _STATUSES = frozenset((ALIVE,))
 _COUNTER_MAX = INCARNATION_MAX + 1
+_DIGEST_BYTES = 8
 
 
 class Member(NamedTuple):
-    """One record of gossip, as it travels."""
+    """One record of gossip, as it travels.
+
+    knows: a digest of the ring and the intents that it knows. filled: the digest of the ring for whose change it has all the keys
+    that it gains.
+    """
 
     name: str
     endpoint: str
     incarnation: int
     heartbeat: int
     status: str
+    knows: bytes = b""
+    filled: bytes = b""
 
 
 class Policy(NamedTuple):
@@ -58,30 +67,41 @@ class Policy(NamedTuple):
 
 
 class Membership:
-    """The cluster as this node knows it. `ring` and `policies` are replaced whole, never changed in place."""
+    """The cluster as this node knows it. `ring`, `policies` and `intents` are replaced whole, never changed in place."""
 
     def __init__(self, runtime: Runtime, identity: Identity, failure: FailureDetector) -> None:
         self._runtime = runtime
         self._identity = identity
         self._failure = failure
-        self._interval = runtime.config.timing.gossip_interval_ms / 1000
-        self._next_gossip = runtime.now + self._interval * runtime.random.random()
         config = runtime.config
         self.default_policy = Policy(config.n, config.r, config.w)
         self.policies: dict[str, Policy] = {}
+        self.intents: dict[str, Intent] = {}
         self.members: dict[str, Member] = {
             name: Member(name, endpoint, 0, 0, ALIVE) for name, endpoint in sorted(config.members.items())
         }
         self.ring = self._found_ring()
+        self.settled = len(self.members) == 1
+        """Whether this ring may be relied on. A node that has not stored one asks first: the cluster's may be newer."""
+        self._unsaved = False
+        self._goal: tuple[bytes, tuple[str, ...]] | None = None  # for what is known
+        self._strangers: dict[str, str] = {}  # name → endpoint of some that are no members: they are told so
+        self.news = True
+        """Something has changed that others should hear of at once; gossip takes it back."""
         self.reload()
         # Our own address may have changed since the last life; only we can say so.
-        self.members[runtime.name] = Member(runtime.name, config.endpoint, identity.incarnation, 0, ALIVE)
+        self.members[runtime.name] = Member(runtime.name, config.endpoint, identity.incarnation, 0, ALIVE, self.knowledge())
         self._watch()
         self._save()
 
     def _found_ring(self) -> Ring:
+        """The first ring, for those who found the cluster; for a later member version 0, which any other replaces."""
         config = self._runtime.config
-        return Ring(1, claim(dict.fromkeys(sorted(config.members), 1.0), config.partitions, config.n))
+        founders = config.founders or sorted(config.members)
+        owners = claim(dict.fromkeys(sorted(founders), 1.0), config.partitions, config.n)
+        return Ring(1 if self._runtime.name in founders else 0, owners)
+
+    # --- asking -----------------------------------------------------------------------------------------------------------
 
     def policy(self, bucket: str) -> Policy:
         return self.policies.get(bucket, self.default_policy)
@@ -94,14 +114,69 @@ class Membership:
         """Each N that some bucket has, ascending."""
         return sorted({self.default_policy.n, *(policy.n for policy in self.policies.values())})
 
+    def quorum(self) -> int:
+        """The most replicas that any bucket needs for a read or write."""
+        return max(max(policy.r, policy.w) for policy in (self.default_policy, *self.policies.values()))
+
     def incarnation_of(self, name: str) -> int:
         """The newest life of a peer that is known here; 0 when none is."""
         member = self.members.get(name)
         return member.incarnation if member is not None else 0
 
     def endpoint_of(self, name: str) -> str:
+        """Where it listens; "" if that is not known."""
         member = self.members.get(name)
-        return member.endpoint if member is not None else ""
+        return member.endpoint if member is not None else self._strangers.get(name, "")
+
+    def knowledge(self) -> bytes:
+        """What this node says that it knows: it stands for ring, intents and policies, all of them. A step rests on all three."""
+        known = self.ring.digest() + intents_digest(self.intents) + self.policies_digest()
+        return hashlib.blake2b(known, digest_size=_DIGEST_BYTES).digest()
+
+    def policies_digest(self) -> bytes:
+        """Of what they are, not of how often they changed: two changes at once at two nodes must not look alike."""
+        if not self.policies:
+            return b""
+        return hashlib.blake2b(msgpack.packb(sorted(self.policy_rows())), digest_size=_DIGEST_BYTES).digest()
+
+    def policy_rows(self) -> list[Any]:
+        return [[bucket, *policy] for bucket, policy in self.policies.items()]
+
+    def intent_rows(self) -> list[Any]:
+        return [list(intent) for intent in self.intents.values()]
+
+    @property
+    def expelled(self) -> bool:
+        """Whether this node was removed by force: nobody will speak to it again."""
+        mine = self.intents.get(self._runtime.name)
+        return mine is not None and mine.kind == GONE
+
+    def is_gone(self, name: Address) -> bool:
+        """Whether a sender was removed for ever."""
+        return name in self.intents and self.intents[str(name)].kind in FOR_EVER
+
+    @property
+    def standing(self) -> str:
+        """joining, member, leaving or left."""
+        me, ring = self._runtime.name, self.ring
+        if me in ring.owners and (not ring.filling or me in ring.also):
+            return "member"
+        if me in ring.owners or self._is_out(me):
+            return "left" if self._has_left() else "leaving"
+        return "joining"
+
+    def _has_left(self) -> bool:
+        """This node has said that nothing is left on it, and somebody has heard it: it may end."""
+        mine = self.intents.get(self._runtime.name)
+        if mine is None or mine.kind != LEFT:
+            return False
+        knowledge = self.knowledge()
+        return any(member.knows == knowledge for name, member in self.members.items() if name != self._runtime.name)
+
+    def _is_out(self, name: str) -> bool:
+        return name in self.intents and self.intents[name].kind != IN
+
+    # --- what peers say ---------------------------------------------------------------------------------------------------
 
     def hear(self, name: str, incarnation: int) -> bool:
         """A frame of a peer's life has come: whether it is the peer's newest life, or a new one. False: from an earlier one."""
@@ -112,100 +187,33 @@ class Membership:
             self.members[name] = member._replace(incarnation=incarnation, heartbeat=0)
         return incarnation >= member.incarnation
 
-    def set_policy(self, bucket: str, n: int, r: int, w: int, conflict: str = SIBLINGS) -> Policy:
-        """Change a bucket's policy here; gossip carries it on."""
-        version = self.policies[bucket].version + 1 if bucket in self.policies else 1
-        policy = Policy(n, r, w, version, self._runtime.name, conflict)
-        self.policies = {**self.policies, bucket: policy}
-        self._save()
-        return policy
-
-    # --- gossip -----------------------------------------------------------------------------------------------------------
-
-    def tick(self) -> None:
-        now = self._runtime.now
-        if now < self._next_gossip:
-            return
-        self._next_gossip = now + self._interval * (0.9 + 0.2 * self._runtime.random.random())
+    def beat(self) -> Member:
+        """This node's own record, one heartbeat on and as things now are. What it says that it knows is stored in this turn."""
+        if self._unsaved:
+            self._save()
         me = self.members[self._runtime.name]
-        self.members[me.name] = me._replace(incarnation=self._identity.incarnation, heartbeat=me.heartbeat + 1)
-        peers = [name for name in self.members if name != me.name]
-        near = [name for name in peers if self._failure.reachable(name)]
-        away = [name for name in peers if not self._failure.reachable(name)]
-        if near:
-            self._runtime.send(self._runtime.random.choice(near), self._digest())
-        if away and (not near or self._runtime.random.random() < len(away) / (len(near) + 1)):
-            self._runtime.send(self._runtime.random.choice(away), self._digest())
+        me = me._replace(incarnation=self._identity.incarnation, heartbeat=me.heartbeat + 1, knows=self.knowledge())
+        self.members[me.name] = me
+        return me
 
-    def next_deadline(self) -> float:
-        return self._next_gossip
-
-    def _digest(self) -> GossipDigest:
-        return self._digest_of([[m.name, m.incarnation, m.heartbeat] for m in self.members.values()])
-
-    def _digest_of(self, members: list[Any]) -> GossipDigest:
-        return GossipDigest(members, self.ring.version, self.ring.digest(), self._policies_digest())
-
-    def _policies_digest(self) -> bytes:
-        """Of what they are, not of how often they changed: two changes at once at two nodes must not look alike."""
-        if not self.policies:
-            return b""
-        return hashlib.blake2b(msgpack.packb(sorted(self._policy_rows())), digest_size=8).digest()
-
-    def on_digest(self, sender: Address, message: GossipDigest) -> None:
-        """Answer with what we know better; ask for what the sender knows better."""
-        asked = bool(message.members)  # else it is the question that follows below, and no members are meant
-        theirs = {name: (incarnation, heartbeat) for name, incarnation, heartbeat in message.members}
-        better = [list(m) for m in self.members.values() if asked and (m.incarnation, m.heartbeat) > theirs.get(m.name, (-1, -1))]
-        wanted = [name for name, life in theirs.items() if life > self._life_of(name)]
-        mine, told = self._ring_rank(self.ring), (message.ring_version, message.ring_digest)
-        ring = self.ring.to_wire() if mine > told else []
-        # Which side's policies are newer a digest cannot say: each side merges the other's.
-        differ = self._policies_digest() != message.policies_digest
-        buckets = self._policy_rows() if differ else []
-        if better or wanted or ring or buckets:
-            self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets))
-        # The sender's ring and policies come with its answer to a digest of ours. One without members is told from those that a
-        # node sends by itself and is not asked back: else a row that one side refuses would keep both asking for ever.
-        if asked and (told > mine or differ):
-            self._runtime.send(sender, self._digest_of([]))
-
-    def on_delta(self, sender: Address, message: GossipDelta) -> None:
-        for row in message.members:
-            self._learn(row)
-        if message.ring:
-            self._learn_ring(Ring.from_wire(message.ring))
-        for row in message.buckets:
-            self._learn_policy(row)
-        records = [list(self.members[name]) for name in message.wanted if name in self.members]
-        if records:
-            self._runtime.send(sender, GossipDelta(records, [], [], []))
-
-    def _life_of(self, name: str) -> tuple[int, int]:
-        member = self.members.get(name)
-        return (member.incarnation, member.heartbeat) if member is not None else (-1, -1)
-
-    @staticmethod
-    def _ring_rank(ring: Ring) -> tuple[int, bytes]:
-        return ring.version, ring.digest()
-
-    def _learn(self, row: Any) -> None:
-        name, endpoint, incarnation, heartbeat, status = row
-        told = Member(name, endpoint, incarnation, heartbeat, status)
+    def learn_member(self, row: Any) -> None:
+        told = Member(*row[: len(Member._fields)])
         if not _is_sound(told):
             self._runtime.counters["gossip_refused"] += 1
             return
-        if name == self._runtime.name:
+        if told.name == self._runtime.name:
             self._hear_of_myself(told)
             return
-        known = self.members.get(name)
-        if known is None and len(self.members) >= MEMBERS_MAX:
+        known = self.members.get(told.name)
+        if known is None and (len(self.members) >= MEMBERS_MAX or self._is_forgotten(told.name)):
             self._runtime.counters["gossip_refused"] += 1
+            if len(self._strangers) < MEMBERS_MAX:
+                self._strangers[told.name] = told.endpoint
             return
-        if known is not None and (incarnation, heartbeat) <= (known.incarnation, known.heartbeat):
+        if known is not None and (told.incarnation, told.heartbeat) <= (known.incarnation, known.heartbeat):
             return
-        self.members[name] = told
-        if known is None or known.endpoint != endpoint:
+        self.members[told.name] = told
+        if known is None or known.endpoint != told.endpoint:
             self._watch()
             self._save()
 
@@ -218,13 +226,12 @@ class Membership:
             self.members[me.name] = me._replace(incarnation=self._identity.incarnation, heartbeat=heartbeat)
             self._runtime.note(f"refuted a rumour about this node: {told.status} in incarnation {told.incarnation}")
 
-    def _learn_ring(self, ring: Ring) -> None:
-        if ring.partitions == self.ring.partitions and self._ring_rank(ring) > self._ring_rank(self.ring):
-            self.ring = ring
-            self._failure.changes += 1
-            self._save()
+    def learn_ring(self, ring: Ring) -> None:
+        fits = ring.partitions == self.ring.partitions or not self.ring.version
+        if fits and rank(ring) > rank(self.ring):
+            self._turn_to(ring)
 
-    def _learn_policy(self, row: Any) -> None:
+    def learn_policy(self, row: Any) -> None:
         bucket, *fields = row
         told = Policy(*fields[: len(Policy._fields)])  # surplus ones are a newer release's
         known = self.policies.get(bucket)
@@ -234,8 +241,114 @@ class Membership:
             self.policies = {**self.policies, bucket: told}
             self._save()
 
-    def _policy_rows(self) -> list[Any]:
-        return [[bucket, *policy] for bucket, policy in self.policies.items()]
+    def learn_intents(self, rows: list[Any]) -> None:
+        """Raises ValueError, and then has learned none."""
+        self._decided([Intent.from_wire(row) for row in rows])
+
+    def settle(self) -> None:
+        """Peers were asked for a newer ring, or there are none: this one it is. A ring of version 0 is nobody's."""
+        if self.ring.version and not self.settled:
+            self.settled = True
+            self._save()
+
+    # --- what is decided here ---------------------------------------------------------------------------------------------
+
+    def set_policy(self, bucket: str, n: int, r: int, w: int, conflict: str = SIBLINGS) -> Policy:
+        """Change a bucket's policy here; gossip carries it on."""
+        version = self.policies[bucket].version + 1 if bucket in self.policies else 1
+        policy = Policy(n, r, w, version, self._runtime.name, conflict)
+        self.policies = {**self.policies, bucket: policy}
+        self._save()
+        return policy
+
+    def decide(self, wanted: Iterable[tuple[str, str, float, str]]) -> None:
+        """Change intents here, (name, kind, weight, replaces) each; gossip carries them on and the ring follows."""
+        self._decided([Intent(*each, self._version_after(each[0]), self._runtime.name) for each in wanted])
+
+    def _version_after(self, name: str) -> int:
+        return self.intents[name].version + 1 if name in self.intents else 1
+
+    def _decided(self, intents: list[Intent]) -> None:
+        newer = {i.name: i for i in intents if i.name not in self.intents or i.rank > self.intents[i.name].rank}
+        if not newer or len(self.intents | newer) > NAMES_MAX:
+            return
+        self.intents = self.intents | newer
+        for intent in newer.values():
+            self._runtime.note(f"{intent.name} shall be {intent.kind}, says {intent.writer}")
+        self._forget_removed()
+        self._watch()
+        self._save()
+        self.news = True
+
+    def filled(self) -> None:
+        """This node has all the keys that the change under way gives it."""
+        self._say(filled=self.ring.digest())
+
+    def unfilled_again(self) -> None:
+        """It has not: what was said in this turn was not stored."""
+        self._say(filled=b"")
+
+    def leave(self) -> None:
+        """This node was removed, and nothing is left on it. Not a word of its own record: an older one might come late."""
+        mine = self.intents[self._runtime.name]
+        if mine.kind == OUT:
+            self.decide([(mine.name, LEFT, mine.weight, mine.replaces)])
+
+    def _say(self, **changes: Any) -> None:
+        me = self.members[self._runtime.name]
+        if me._replace(**changes) != me:
+            self.members[me.name] = me._replace(**changes)
+            self.news = True
+
+    # --- the ring follows (change.py) -------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Make the ring's next step if everybody concerned is known to be where this node is."""
+        if not self.settled or self.awaited():
+            return
+        digest = self.ring.digest()
+        ring = next_ring(self.ring, self.goal(), self.replica_counts(), lambda name: self.members[name].filled == digest)
+        if ring is not None:
+            self._turn_to(ring)
+
+    def goal(self) -> tuple[str, ...]:
+        """The owners that the intents want."""
+        known = self.knowledge()
+        if self._goal is None or self._goal[0] != known:
+            self._goal = known, goal(self.ring, self.intents, self.default_policy.n, self.quorum())
+        return self._goal[1]
+
+    def awaited(self) -> list[str]:
+        """Members that do not know this ring and these intents yet, as far as is known here."""
+        knowledge, me = self.knowledge(), self._runtime.name
+        others = [name for name in concerned(self.ring, self.intents) if name != me]
+        return [name for name in others if name not in self.members or self.members[name].knows != knowledge]
+
+    def unfilled(self, names: Iterable[str]) -> list[str]:
+        """Those of them that have not confirmed for this ring."""
+        digest = self.ring.digest()
+        return sorted(name for name in names if name not in self.members or self.members[name].filled != digest)
+
+    def _turn_to(self, ring: Ring) -> None:
+        before, self.ring = self.ring, ring
+        self.settled = True
+        what = "at rest" if ring.at_rest else "filling" if ring.filling else "flipped"
+        self._runtime.note(f"ring {before.version} is now ring {ring.version}, {what}: {len(ring.members)} members")
+        self._forget_removed()
+        self._watch()
+        self._failure.changes += 1
+        self._save()
+        self.news = True
+
+    def _forget_removed(self) -> None:
+        for name in list(self.members):
+            if name != self._runtime.name and self._is_forgotten(name):
+                del self.members[name]
+
+    def _is_forgotten(self, name: str) -> bool:
+        """It was removed, the ring does without it, and it has said that nothing is left on it or need not be asked."""
+        intent = self.intents.get(name)
+        return intent is not None and intent.kind in FOR_EVER and name not in self.ring.members
 
     def _watch(self) -> None:
         self._failure.watch([name for name in sorted(self.members) if name != self._runtime.name])
@@ -244,24 +357,40 @@ class Membership:
     # P2: a cluster whose nodes all died forms again from what each of them stored, without a seed.
 
     def _save(self) -> None:
+        self._unsaved = False
         members = [list(member) for member in self.members.values()]
-        packed = msgpack.packb([members, self.ring.to_wire(), self._policy_rows()])
+        packed = msgpack.packb([members, self.ring.to_wire(), self.policy_rows(), self.intent_rows(), self.settled])
         self._runtime.store.set_meta("membership", packed)
+
+    def turn_failed(self) -> None:
+        """Nothing of this turn was stored, and nothing of it was said: both anew, when gossip says news again."""
+        self._unsaved = self.news = True
+        me = self.members[self._runtime.name]
+        self.members[me.name] = me._replace(knows=b"")  # until it is stored: a life that ends now would not know it
 
     def reload(self) -> None:
         """What was stored, laid over what the configuration said."""
         raw = self._runtime.store.get_meta("membership")
         if raw is None:
             return
-        members, ring, policies = msgpack.unpackb(raw)
+        members, ring, policies, *later = msgpack.unpackb(raw)
+        intents, settled = later or ([], True)  # two more than in stores of earlier releases
         for row in members:
             self.members[row[0]] = Member(*row)
         for name, endpoint in self._runtime.config.members.items():
-            # The founding members' addresses are the supervisor's to give; a life of theirs is told by gossip anew.
+            # The members' addresses are the supervisor's to give; a life of theirs is told by gossip anew.
             if name in self.members:
                 self.members[name] = self.members[name]._replace(endpoint=endpoint, heartbeat=0)
         self.ring = Ring.from_wire(ring)
         self.policies = {row[0]: Policy(*row[1:]) for row in policies}
+        self.intents = {row[0]: Intent(*row) for row in intents}
+        self.settled = self.settled or settled
+        self._forget_removed()
+
+
+def rank(ring: Ring) -> tuple[int, bytes]:
+    """Of two rings the one of higher rank is the newer."""
+    return ring.version, ring.digest()
 
 
 def _is_sound(member: Member) -> bool:
@@ -276,6 +405,10 @@ def _is_sound(member: Member) -> bool:
         and type(member.heartbeat) is int
         and 0 <= member.heartbeat < _COUNTER_MAX
         and member.status in _STATUSES
+        and isinstance(member.knows, bytes)
+        and len(member.knows) <= _DIGEST_BYTES
+        and isinstance(member.filled, bytes)
+        and len(member.filled) <= _DIGEST_BYTES
     )
 
 

@@ -1,4 +1,4 @@
-"""Every message, grouped by conversation: the protocol on one page.
+"""Every message, grouped by conversation: the protocol on two pages. The other one is upkeep_messages.py.
 
 A message is a positional record; on the wire it is the msgpack array [code, field, field, …] (`wire/codec.py`), its code being
 its place in `MESSAGES`. Rules of growth: codes and the order of fields never change, new fields are appended, a receiver
@@ -13,10 +13,61 @@ the frame spent under way, and expired work is dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dynazmq.config import SIBLINGS
+from dynazmq.dynamo.upkeep_messages import (
+    FillAsk as FillAsk,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    FillTell as FillTell,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    HintsAsk as HintsAsk,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    HintsTell as HintsTell,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    Mend as Mend,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    MendReply as MendReply,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    Retire as Retire,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    RetireAsk as RetireAsk,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    RetireTell as RetireTell,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    RowsAsk as RowsAsk,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    RowsTell as RowsTell,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    SetAntiEntropy as SetAntiEntropy,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    SetAntiEntropyReply as SetAntiEntropyReply,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    StrayAsk as StrayAsk,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    StrayTell as StrayTell,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    TreeAsk as TreeAsk,
+)
+from dynazmq.dynamo.upkeep_messages import (
+    TreeTell as TreeTell,
+)
 
 # --- codes of a Failure ---------------------------------------------------------------------------------------------------
 
@@ -142,7 +193,7 @@ class TopologyRequest:
 class Topology:
     """ring: Ring.to_wire(). members: [name, endpoint, incarnation, state as this node sees it: up|suspect|down].
 
-    buckets: [name, n, r, w, conflict] of those with a policy of their own.
+    buckets: [name, n, r, w, conflict] of those with a policy of their own. intents: as in GossipDelta.
     """
 
     request_id: int
@@ -156,6 +207,27 @@ class Topology:
     r: int
     w: int
     max_value_bytes: int
+    intents: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ChangeMembers:
+    """Decide who belongs (change.py). intents: [name, in|out|gone, weight, name that it replaces or ""].
+
+    ring_digest: of the ring for which this was planned, b"" for any: another one is refused, and a new plan is due.
+    """
+
+    request_id: int
+    ring_digest: bytes
+    intents: list[Any]
+
+
+@dataclass(slots=True)
+class ChangeMembersReply:
+    """The decision is durable here, and gossip carries it on. ring_version: of the ring that now begins to change."""
+
+    request_id: int
+    ring_version: int
 
 
 @dataclass(slots=True)
@@ -286,141 +358,6 @@ class HandoffReply:
     request_id: int
 
 
-# --- primary ↔ primary (§4.7) ---------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class TreeAsk:
-    """What are the hashes of these nodes in your Merkle trees? nodes: partition, n, node number; and so on."""
-
-    request_id: int
-    nodes: list[int]
-
-
-@dataclass(slots=True)
-class TreeTell:
-    """In the order of the question; -1 for a tree that is not known yet."""
-
-    request_id: int
-    hashes: list[int]
-
-
-@dataclass(slots=True)
-class RowsAsk:
-    """Which rows of buckets with this n do you have in this run of leaves, behind `after`?"""
-
-    request_id: int
-    partition: int
-    n: int
-    first_leaf: int
-    last_leaf: int
-    after_place: int
-    after_bucket: str
-    after_key: bytes
-
-
-@dataclass(slots=True)
-class RowsTell:
-    """rows: at most 512 of [bucket, key, hash, bytes of the state], in the order of (place, bucket, key). more: others are behind
-    `next`, which is in that run of leaves."""
-
-    request_id: int
-    rows: list[Any]
-    more: bool
-    next_place: int
-    next_bucket: str
-    next_key: bytes
-
-
-@dataclass(slots=True)
-class Mend:
-    """We differ in this key: merge this state (b"" if I have none) into your own copy, and tell me what I lack."""
-
-    request_id: int
-    bucket: str
-    key: bytes
-    state: bytes
-
-
-@dataclass(slots=True)
-class MendReply:
-    """It is durable here. state: my copy after the merge; b"" if it is what you sent."""
-
-    request_id: int
-    state: bytes
-
-
-# --- proposer ↔ member (§4.4: forgetting) ---------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class RetireAsk:
-    """Is anything older of these keys about? rows: [bucket, key, hash of the state that all should hold], at most 256."""
-
-    request_id: int
-    rows: list[Any]
-
-
-@dataclass(slots=True)
-class RetireTell:
-    """unclear: indices of rows of which there may be. actors: the names under which this node may still issue dots."""
-
-    request_id: int
-    unclear: list[int]
-    actors: list[str]
-
-
-@dataclass(slots=True)
-class Retire:
-    """Nothing older is left anywhere. rows: [bucket, key, hash of the state, what remains of it; b"" for nothing]."""
-
-    rows: list[Any]
-
-
-# --- client ↔ node: looking closely, and holding anti-entropy (§4.6, §4.7). TreeAsk and RowsAsk are clients' as well. ---------
-
-
-@dataclass(slots=True)
-class HintsAsk:
-    """Which hints do you keep for this target, behind `after` and up to a place? Changes nothing."""
-
-    request_id: int
-    target: str
-    last_place: int
-    after_place: int
-    after_bucket: str
-    after_key: bytes
-
-
-@dataclass(slots=True)
-class HintsTell:
-    """rows: as those of RowsTell. more: others are behind `next`."""
-
-    request_id: int
-    rows: list[Any]
-    more: bool
-    next_place: int
-    next_bucket: str
-    next_key: bytes
-
-
-@dataclass(slots=True)
-class SetAntiEntropy:
-    """Hold this node's exchanges with its peers, or let them go on. The node keeps it in mind when it starts again."""
-
-    request_id: int
-    paused: bool
-
-
-@dataclass(slots=True)
-class SetAntiEntropyReply:
-    """It is so now. on: whether this node keeps trees at all."""
-
-    request_id: int
-    paused: bool
-    on: bool
-
-
 # --- node ↔ node (§4.8) ---------------------------------------------------------------------------------------------------
 
 
@@ -446,12 +383,16 @@ class Stopping:
 
 @dataclass(slots=True)
 class GossipDigest:
-    """What I know, in short. members: [name, incarnation, heartbeat]; without any it asks for the ring and policies alone."""
+    """What I know, in short. members: [name, incarnation, heartbeat]; without any it asks for the ring and policies alone.
+
+    knowledge: Membership.knowledge(), which stands for ring and intents.
+    """
 
     members: list[Any]
     ring_version: int
     ring_digest: bytes
     policies_digest: bytes
+    knowledge: bytes = b""
 
 
 @dataclass(slots=True)
@@ -459,20 +400,22 @@ class GossipDelta:
     """What I know better than your digest, and the names of which you know better (wanted).
 
     members: records as membership.py writes them. ring: Ring.to_wire() or []. buckets: [name, n, r, w, version, writer,
-    conflict].
+    conflict]. intents: [name, in|out|gone, weight, name that it replaces or "", version, writer].
     """
 
     members: list[Any]
     wanted: list[str]
     ring: list[Any]
     buckets: list[Any]
+    intents: list[Any] = field(default_factory=list)
 
 
 MESSAGES: tuple[type, ...] = (
     Get, GetReply, Put, PutReply, Failure, Scan, ScanReply, TopologyRequest, Topology, SetBucket, SetBucketReply,
     StatusRequest, StatusReply, Read, ReadReply, Write, WriteReply, Refused, Recall, RecallReply, Handoff, HandoffReply,
     Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply, RetireAsk,
-    RetireTell, Retire, HintsAsk, HintsTell, SetAntiEntropy, SetAntiEntropyReply, Stopping,
+    RetireTell, Retire, HintsAsk, HintsTell, SetAntiEntropy, SetAntiEntropyReply, Stopping, ChangeMembers,
+    ChangeMembersReply, FillAsk, FillTell, StrayAsk, StrayTell,
 )  # fmt: skip
 
 Message = (
@@ -480,5 +423,6 @@ Message = (
     | StatusRequest | StatusReply | Read | ReadReply | Write | WriteReply | Refused | Recall | RecallReply | Handoff
     | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta | TreeAsk | TreeTell | RowsAsk | RowsTell | Mend | MendReply
     | RetireAsk | RetireTell | Retire
-    | HintsAsk | HintsTell | SetAntiEntropy | SetAntiEntropyReply | Stopping
+    | HintsAsk | HintsTell | SetAntiEntropy | SetAntiEntropyReply | Stopping | ChangeMembers | ChangeMembersReply | FillAsk
+    | FillTell | StrayAsk | StrayTell
 )  # fmt: skip

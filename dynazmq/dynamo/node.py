@@ -13,17 +13,19 @@ A driver (the server's loop, the simulator) owns the socket, the clock and the d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS, NodeConfig
+from dynazmq.config import NodeConfig
+from dynazmq.dynamo.admin import Admin
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
 from dynazmq.dynamo.get import Gets
+from dynazmq.dynamo.gossip import Gossip
+from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.membership import Membership
@@ -31,7 +33,11 @@ from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
     STORAGE,
+    ChangeMembers,
+    ChangeMembersReply,
     Failure,
+    FillAsk,
+    FillTell,
     Get,
     GossipDelta,
     GossipDigest,
@@ -59,11 +65,10 @@ from dynazmq.dynamo.messages import (
     SetAntiEntropy,
     SetAntiEntropyReply,
     SetBucket,
-    SetBucketReply,
-    StatusReply,
     StatusRequest,
     Stopping,
-    Topology,
+    StrayAsk,
+    StrayTell,
     TopologyRequest,
     TreeAsk,
     TreeTell,
@@ -72,20 +77,24 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.recall import Recalls
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed
 from dynazmq.dynamo.stats import Latency
+from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import MalformedVersion
 
-_REQUESTS = (Get, Put, Scan, SetBucket, SetAntiEntropy)  # a client's: answered with Failure
+_REQUESTS = (Get, Put, Scan, SetBucket, SetAntiEntropy, ChangeMembers)  # a client's: answered with Failure
 # A peer's, some a client's: answered with Refused.
-_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, HintsAsk, Mend, RetireAsk)
-# These say, or rest on it, that something is stored.
-_VOUCHING = (Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply, SetAntiEntropyReply)
+_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, HintsAsk, Mend, RetireAsk, FillAsk, StrayAsk)
+# These say, or rest on it, that something is stored. Gossip does: a node that says that it knows a ring must not forget it.
+_VOUCHING = (
+    Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply, SetAntiEntropyReply, ChangeMembersReply,
+    FillTell, StrayTell, GossipDigest, GossipDelta,
+)  # fmt: skip
 
 
 class Node:
@@ -112,17 +121,26 @@ class Node:
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
         under_way = (self.puts.under_way, self.gets.under_way, self.recalls.under_way)
         self.retirement = Retirement(
-            runtime, self.identity, self.membership, self.failure, self.hints, self.replica, retirable, under_way
+            runtime, self.identity, self.membership, self.failure, self.hints, self.replica, retirable, self.trees, under_way
         )
+        self.gossip = Gossip(runtime, self.membership, self.failure)
+        self.transfer = Transfer(runtime, self.membership, self.failure, self.trees, self.replica)
+        self.handover = Handover(runtime, self.membership, self.failure, self.trees, self.replica, self.hints)
+        self.admin = Admin(
+            runtime, self.identity, self.membership, self.failure, self.latency, self.hints, self.trees, self.replica,
+            self.anti_entropy, self.retirement, self.transfer, self.handover, lambda: self.in_flight,
+        )  # fmt: skip
         self.stopping = False
+        self._ring = self.membership.ring  # as the operations under way know it
         self._compare_at = 0.0
         self._from_anybody: dict[type, Callable[[Address, Any], None]] = {
             Get: self.gets.on_get,
             Put: self.forwards.on_put,
             Scan: self.replica.on_scan,
-            TopologyRequest: self._on_topology_request,
-            StatusRequest: self._on_status_request,
-            SetBucket: self._on_set_bucket,
+            TopologyRequest: self.admin.on_topology_request,
+            StatusRequest: self.admin.on_status_request,
+            SetBucket: self.admin.on_set_bucket,
+            ChangeMembers: self.admin.on_change_members,
             SetAntiEntropy: self.anti_entropy.on_set,
             TreeAsk: self.answers.on_tree_ask,
             RowsAsk: self.answers.on_rows_ask,
@@ -138,10 +156,14 @@ class Node:
             WriteReply: self.puts.on_write_reply,
             RecallReply: self.recalls.on_reply,
             HandoffReply: self.hints.on_handoff_reply,
-            TreeTell: self.anti_entropy.on_tree_tell,
-            RowsTell: self.anti_entropy.on_rows_tell,
+            TreeTell: self._on_tree_tell,
+            RowsTell: self._on_rows_tell,
             Mend: self.answers.on_mend,
-            MendReply: self.anti_entropy.on_mend_reply,
+            MendReply: self._on_mend_reply,
+            FillAsk: self.transfer.on_fill_ask,
+            FillTell: self.transfer.on_fill_tell,
+            StrayAsk: self.handover.on_stray_ask,
+            StrayTell: self.handover.on_stray_tell,
             RetireAsk: self.retirement.on_retire_ask,
             RetireTell: self.retirement.on_retire_tell,
             Retire: self.retirement.on_retire,
@@ -151,8 +173,8 @@ class Node:
             Probe: self.failure.on_probe,
             ProbeReply: self.failure.on_probe_reply,
             Stopping: self.failure.on_stopping,
-            GossipDigest: self.membership.on_digest,
-            GossipDelta: self.membership.on_delta,
+            GossipDigest: self.gossip.on_digest,
+            GossipDelta: self.gossip.on_delta,
         }
 
     # --- driven from outside ----------------------------------------------------------------------------------------------
@@ -167,7 +189,12 @@ class Node:
         self.wake(now, wall_ms)
         runtime = self.runtime
         self.failure.tick()
-        self.membership.tick()
+        self.gossip.tick()
+        if self.membership.ring is not self._ring:
+            self._ring = self.membership.ring
+            self.puts.ring_changed()
+            self._compare_at = now
+        self.gossip.tell_news()  # which says that this node knows the ring: its operations obey it now
         for peer in self.failure.take_returned():
             self.hints.deliver(peer)
         self.hints.tick()
@@ -175,9 +202,10 @@ class Node:
             self.trees.tick()
             self.anti_entropy.tick()
             self.retirement.tick()
-            self._compare_at = min(
-                self.trees.next_deadline(), self.anti_entropy.next_deadline(), self.retirement.next_deadline()
-            )
+            self.transfer.tick()
+            self.handover.tick()
+            comparing = (self.trees, self.anti_entropy, self.retirement, self.transfer, self.handover)
+            self._compare_at = min(technique.next_deadline() for technique in comparing)
         self.latency.tick(now)
         runtime.run_timers()
 
@@ -188,8 +216,8 @@ class Node:
         if handler is None:
             self.runtime.counters["messages_refused"] += 1
             return
-        if self.stopping and message.__class__ in _REQUESTS:
-            self._fail(sender, message, NOT_YET, f"{self.runtime.name} is stopping")
+        if (self.stopping or not self.membership.settled) and message.__class__ in _REQUESTS:
+            self._fail(sender, message, NOT_YET, f"{self.runtime.name} is {'stopping' if self.stopping else 'learning the ring'}")
             return
         try:
             handler(sender, message)
@@ -246,6 +274,7 @@ class Node:
                 for request_id in _acknowledged(message):
                     runtime.send(to, Refused(request_id, f"{runtime.name} could not store it"))
         self.trees.rolled_back()
+        self.membership.turn_failed()
         self._compare_at = 0.0
         self.identity.reload()
         self.hints.reload()
@@ -258,7 +287,7 @@ class Node:
         timer = self.runtime.next_timer()
         deadline = min(
             self.failure.next_deadline(),
-            self.membership.next_deadline(),
+            self.gossip.next_deadline(),
             self.hints.next_deadline(),
             self._compare_at,
         )
@@ -268,6 +297,20 @@ class Node:
     def in_flight(self) -> int:
         return len(self.gets) + len(self.puts) + len(self.recalls) + len(self.forwards)
 
+    # --- exchanges of trees: two techniques have them -----------------------------------------------------------------------
+
+    def _on_tree_tell(self, sender: Address, message: TreeTell) -> None:
+        self.anti_entropy.on_tree_tell(sender, message)
+        self.transfer.on_tree_tell(sender, message)
+
+    def _on_rows_tell(self, sender: Address, message: RowsTell) -> None:
+        self.anti_entropy.on_rows_tell(sender, message)
+        self.transfer.on_rows_tell(sender, message)
+
+    def _on_mend_reply(self, sender: Address, message: MendReply) -> None:
+        for technique in (self.anti_entropy, self.transfer, self.handover):
+            technique.on_mend_reply(sender, message)
+
     # --- refusals ---------------------------------------------------------------------------------------------------------
 
     def _on_refused(self, sender: Address, message: Refused) -> None:
@@ -276,7 +319,9 @@ class Node:
         self._refused(sender, message.request_id)
 
     def _refused(self, peer: str, request_id: int) -> None:
-        for technique in (self.puts, self.gets, self.recalls, self.hints, self.anti_entropy, self.retirement):
+        for technique in (
+            self.puts, self.gets, self.recalls, self.hints, self.anti_entropy, self.retirement, self.transfer, self.handover
+        ):  # fmt: skip
             if technique.on_refused(peer, request_id):
                 return
 
@@ -289,89 +334,12 @@ class Node:
     def _fail(self, sender: Address, message: Any, code: int, text: str) -> None:
         self.runtime.send(sender, Failure(message.request_id, code, 0, 0, 0, text))
 
-    # --- looking at it ----------------------------------------------------------------------------------------------------
 
-    def _on_topology_request(self, sender: Address, message: TopologyRequest) -> None:
-        config, members = self.runtime.config, self.membership.members
-        reply = Topology(
-            message.request_id,
-            config.cluster,
-            config.cluster_id,
-            config.name,
-            self.membership.ring.to_wire(),
-            [[m.name, m.endpoint, m.incarnation, self.failure.state_of(m.name)] for m in members.values()],
-            [[bucket, p.n, p.r, p.w, p.conflict] for bucket, p in self.membership.policies.items()],
-            config.n,
-            config.r,
-            config.w,
-            config.max_value_bytes,
-        )
-        self.runtime.send(sender, reply)
-
-    def _on_set_bucket(self, sender: Address, message: SetBucket) -> None:
-        check_key(message.bucket, b"any")
-        defaults, members = self.runtime.config, len(self.membership.members)
-        n = message.n or defaults.n
-        r, w = message.r or min(defaults.r, n), message.w or min(defaults.w, n)
-        if not 1 <= n <= min(members, MEMBERS_MAX):
-            raise BadMessage(f"n={n} is not in 1..{members}, the number of members")
-        for what, given in (("r", r), ("w", w)):
-            if not 1 <= given <= n:
-                raise BadMessage(f"{what}={given} is not in 1..{n} (n={n})")
-        conflict = message.conflict or SIBLINGS
-        if conflict not in CONFLICTS:
-            raise BadMessage(f"conflict={conflict[:20]!r} is not one of {', '.join(CONFLICTS)}")
-        if message.bucket not in self.membership.policies and len(self.membership.policies) >= BUCKETS_MAX:
-            raise BadMessage(f"there are {BUCKETS_MAX} buckets with a policy already, the limit")
-        policy = self.membership.set_policy(message.bucket, n, r, w, conflict)
-        self.runtime.send(sender, SetBucketReply(message.request_id, policy.version))
-
-    def _on_status_request(self, sender: Address, message: StatusRequest) -> None:
-        document = {**self.status(), **self.driver_status()}
-        self.runtime.send(sender, StatusReply(message.request_id, json.dumps(document).encode()))
-
-    def driver_status(self) -> dict[str, Any]:
-        """What only the driver knows (pid, memory, commits); it replaces this method."""
-        return {}
-
-    def status(self) -> dict[str, Any]:
-        """What this node knows of itself and of its peers (docs/protocol.md). Changes nothing (promise 8)."""
-        runtime, ring = self.runtime, self.membership.ring
-        peers = self.failure.peers.items()
-        return {
-            "schema": "dynazmq.node/1",
-            "name": runtime.name,
-            "incarnation": self.identity.incarnation,
-            "epoch": self.identity.epoch,
-            "endpoint": runtime.config.endpoint,
-            "uptime_s": round(runtime.now - runtime.started, 3),
-            "ring": {"version": ring.version, "digest": ring.digest().hex(), "partitions": ring.partitions},
-            "owned": len(ring.owned_by(runtime.name)),
-            "peers": {name: {"state": peer.state, "for_s": round(runtime.now - peer.since, 3)} for name, peer in peers},
-            "keys": self.replica.keys,
-            "hints_pending": sum(self.hints.pending.values()),
-            "hints_for": dict(self.hints.pending),
-            "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in self.hints.since.items()},
-            "anti_entropy": {
-                "on": self.trees.on,
-                "paused": self.anti_entropy.paused,
-                "surveyed": self.trees.known,
-                "open_with": self.anti_entropy.open_with(),
-                "differing": self.anti_entropy.differing,
-                "peers": {n: {"trees": trees, "left": left} for n, (trees, left) in self.anti_entropy.progress().items()},
-            },
-            "lww_discarded": runtime.counters["lww_discarded"],
-            "to_forget": len(self.retirement),
-            "sync": runtime.config.sync,
-            "in_flight": self.in_flight,
-            "counters": dict(sorted(runtime.counters.items())),
-            "latency": self.latency.report(runtime.now),
-            "quorum": {"n": runtime.config.n, "r": runtime.config.r, "w": runtime.config.w},
-        }
+_ACKNOWLEDGE = (HandoffReply, MendReply, RetireTell, FillTell, StrayTell)
 
 
 def _acknowledged(message: Message) -> list[int]:
     """The requests of a peer that a message says are stored."""
     if isinstance(message, WriteReply):
         return message.request_ids
-    return [message.request_id] if isinstance(message, HandoffReply | MendReply | RetireTell) else []
+    return [message.request_id] if isinstance(message, _ACKNOWLEDGE) else []

@@ -22,6 +22,7 @@ from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.lww import at_least, clock, latest, stamp
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
@@ -37,41 +38,16 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
-from dynazmq.dynamo.versions import BadContext, Context, Dot, Siblings, decode, encode, open_context, put, seal_context
+from dynazmq.dynamo.versions import BadContext, Dot, Siblings, decode, encode, open_context, put, seal_context
 
 WRITE_ID_BYTES = 16
-
-
-class PutOp:
-    """One put under way at its coordinator."""
-
-    __slots__ = (
-        "at", "client", "context", "copies", "deadline", "done", "maybe", "message", "quorum", "request_id", "spares",
-        "stands_for", "started", "state", "stood_in",
-    )  # fmt: skip
-
-    def __init__(self, client: Address, message: Put, at: int, seen: Context, copies: Copies, quorum: Quorum, now: float) -> None:
-        self.client = client
-        self.message = message
-        self.at = at
-        self.context = seen  # what the caller has seen; with the new dot, once there is one
-        self.copies = copies
-        self.quorum = quorum
-        self.request_id = 0
-        self.started = now
-        self.deadline = now + message.budget_ms / 1000
-        self.state = b""
-        self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
-        self.stood_in: set[str] = set()  # primaries for which a hint was placed after they failed to answer
-        self.spares: list[str] = []  # next one last
-        self.maybe = False  # whether an earlier try that this node passed on may have been done
-        self.done = False
 
 
 class Puts:
@@ -98,9 +74,20 @@ class Puts:
         self._latency = latency
         self._hint_after = runtime.config.timing.hint_after_ms / 1000
         self._ops: dict[int, PutOp] = {}
+        self._joint = Joint(runtime, membership, failure, replica, hints, self._reply_if_done)
 
     def __len__(self) -> int:
         return len(self._ops)
+
+    def ring_changed(self) -> None:
+        """What is under way obeys the new ring as well, before this node says that it knows of it."""
+        for op in list(self._ops.values()):
+            if not op.done:
+                self._runtime.counters["puts_caught_up"] += 1
+                try:
+                    self._joint.ask(op)
+                except (StoreFailed, StateTooLarge) as error:
+                    self._runtime.note(f"a put under way does not reach its new owners, which will fetch it: {error}")
 
     def under_way(self) -> Iterator[tuple[str, bytes]]:
         """(bucket, key) of each."""
@@ -128,7 +115,7 @@ class Puts:
         if len(copies.targets) < w or len(copies.reachable_primaries) < pw:
             self._unavailable(client, message, copies, w, pw)
             return None
-        return PutOp(client, message, at, seen, copies, Quorum(w, pw), self._runtime.now)
+        return PutOp(client, message, at, seen, copies, self._membership.ring, Quorum(w, pw), self._runtime.now)
 
     def _effective(self, message: Put) -> tuple[int, int, int]:
         """n, w, pw of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""
@@ -231,6 +218,8 @@ class Puts:
                 self._runtime.send(node, Write(request_id, message.bucket, message.key, state, stands_for, budget_ms))
         for primary in op.copies.alone:
             self._keep_hint(op, primary)
+        if (ring := self._membership.ring).also or ring is not op.ring:
+            self._joint.ask(op)
         self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
         self._answered(op, name)
 
@@ -244,6 +233,8 @@ class Puts:
             if op is not None:
                 self._latency.replica(self._runtime.now - op.started)
                 self._answered(op, sender)
+            else:
+                self._joint.answered(sender, request_id)
 
     def _answered(self, op: PutOp, who: str) -> None:
         twin = self._holder(op, op.stands_for[who] or who) if op.stood_in and who in op.quorum.outstanding else ""
@@ -252,8 +243,7 @@ class Puts:
         if twin:
             # A primary and its stand-in are one copy: the hint goes home and is gone. The primary counts if both are there.
             op.quorum.answered.remove(who if op.stands_for[who] else twin)
-        if not op.done and op.quorum.reached:
-            self._reply(op)
+        self._reply_if_done(op)
         if twin or not op.quorum.outstanding:
             self._one_less(op)
 
@@ -269,6 +259,10 @@ class Puts:
             op.done = True
         if not op.quorum.outstanding:
             self._forget(op)
+
+    def _reply_if_done(self, op: PutOp) -> None:
+        if not op.done and not op.others and op.quorum.reached:
+            self._reply(op)
 
     def _reply(self, op: PutOp) -> None:
         op.done = True
@@ -298,6 +292,7 @@ class Puts:
             if not op.done:
                 text = "the deadline passed before W copies"
                 self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), text)
+                op.done = True
             self._forget(op)
             return
         if not op.done or now >= op.started + self._hint_after:
@@ -338,7 +333,7 @@ class Puts:
         """A replica could not store it. Whether the request was a put's."""
         op = self._ops.get(request_id)
         if op is None or sender not in op.quorum.outstanding:
-            return False
+            return self._joint.on_refused(sender, request_id)
         op.quorum.fail(sender)
         if op.stands_for[sender]:
             op.stood_in.discard(op.stands_for[sender])
@@ -354,6 +349,8 @@ class Puts:
     def _not_stored(self, op: PutOp) -> None:
         """This turn's commit failed: the dot was never given, and nothing of this put has left the node."""
         self._forget(op)
+        self._joint.forget(op)
+        op.done = True
         self.refuse(op, STORAGE, f"{self._runtime.name} could not store it")
 
     def _unavailable(self, client: Address, message: Put, copies: Copies, w: int, pw: int) -> None:

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 
 from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
-from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.put import Puts
+from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Dot, Siblings, decode, sync

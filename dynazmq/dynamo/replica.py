@@ -217,6 +217,19 @@ class Replica:
         self._trees.written(at, bucket, key, old, new)
         self._retirable.look(at, bucket, key, new)
 
+    def holds(self, at: int, bucket: str) -> bool:
+        """Whether this node keeps a copy of its own of such a key: as a primary, or as one of the other owners of a change."""
+        ring = self._membership.ring
+        return self._runtime.name in ring.holders(ring.partition_of(at), self._membership.policy(bucket).n)
+
+    def drop(self, at: int, bucket: str, key: bytes, state: bytes) -> None:
+        """Remove exactly this state, which the key's primaries have (handover.py)."""
+        if self.read_own(at, bucket, key) != state:
+            return
+        self._identity.forget_up_to(decode(state).context.last(self._identity.actor))
+        self.keys -= 1
+        self._write_own(at, bucket, key, state, b"")
+
     def retire(self, at: int, bucket: str, key: bytes, hashed: int, remains: bytes) -> bool:
         """Replace exactly the state with this hash by what remains of it: b"" for a tombstone. Whether it was that state."""
         own = self.read_own(at, bucket, key)
@@ -334,9 +347,7 @@ class Replica:
         """A hint comes home. Refused when it is for a key that is not ours (W18)."""
         check_key(message.bucket, message.key)
         at = place(message.bucket, message.key)
-        policy = self._membership.policy(message.bucket)
-        primaries = self._routes.copies(self._routes.partition_of(at), policy.n).primaries
-        if self._runtime.name not in primaries:
+        if not self.holds(at, message.bucket):
             self._runtime.counters["handoffs_refused"] += 1
             self._runtime.send(sender, Refused(message.request_id, f"{self._runtime.name} is no primary of this key"))
             return

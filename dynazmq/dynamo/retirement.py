@@ -22,7 +22,7 @@ under way. It says so of what is safe from loss of power, too (`Store.harden`).
 was sent before its sender was asked: those are dropped when they are older than two thirds of the grace (gate.py), so at the
 second asking they have been done, or never will be. What they did then is seen: a row or a hint, or a hint that was there in
 between. A member that is away is not asked, and so nothing at all is retired while any is: *it is never forgotten by age alone*.
-That is the price: whoever will not come back should be removed from the cluster.
+That is the price: whoever will not come back should be removed from the cluster. Nor is anything while members come or go.
 
 **And why nothing newer is lost.** A state that has changed has another hash. A write that arrives beside the retirement merges
 with whatever it meets. A retirement that reaches some copies only is undone by the next exchange (anti_entropy.py), which brings
@@ -48,6 +48,7 @@ from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
+from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT, Siblings, decode, encode, without_actors
 
 _ROWS_PER_ROUND = 256
@@ -98,6 +99,7 @@ class Retirement:
         hints: Hints,
         replica: Replica,
         retirable: Retirable,
+        trees: Trees,
         under_way: tuple[UnderWay, ...],
     ) -> None:
         self._runtime = runtime
@@ -107,6 +109,8 @@ class Retirement:
         self._hints = hints
         self._replica = replica
         self._retirable = retirable
+        self._trees = trees
+        self._ring = membership.ring
         self._under_way = under_way
         self._grace = runtime.config.timing.retirement_grace_ms / 1000
         self._next = runtime.now + _QUIET_S if self._grace else float("inf")
@@ -124,19 +128,27 @@ class Retirement:
         if now < self._next:
             return
         self._next = now + _QUIET_S
+        if self._membership.ring is not self._ring and self._membership.ring.at_rest:
+            self._look_at_what_is_mine_now()
         self._absorb()
         current = self._round
         if current is not None:
             if now - current.asked_at > _PATIENCE_S:
                 self._abandon(current)
             return
-        if self._due and self._due[0][0] <= now and self._everybody_reachable():
+        if self._due and self._due[0][0] <= now and self._membership.ring.at_rest and self._everybody_reachable():
             self._ask()
         if self._due:
             self._next = max(now + _EVERY_S, min(self._next, self._due[0][0]))
 
     def next_deadline(self) -> float:
         return self._next
+
+    def _look_at_what_is_mine_now(self) -> None:
+        """Notes were taken of rows when they came, and were others' to propose then."""
+        self._ring = ring = self._membership.ring
+        me = self._runtime.name
+        self._trees.survey(partition for partition in range(ring.partitions) if ring.walk(partition)[0] == me)
 
     def _absorb(self) -> None:
         """New notes: those that are this node's to propose."""
@@ -270,7 +282,8 @@ class Retirement:
 
     def _unclear(self, rows: list[list[object]]) -> list[int]:
         """The rows of which something older may be here, by their index in the question. Raises StoreFailed."""
-        if not self._grace or self._runtime.now - self._runtime.started < self._grace:
+        young = self._runtime.now - self._runtime.started < self._grace
+        if not self._grace or young or not self._membership.ring.at_rest:
             return list(range(len(rows)))
         busy = {key for operations in self._under_way for key in operations()}
         asked = [_asked(row) for row in rows]

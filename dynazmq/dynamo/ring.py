@@ -8,7 +8,8 @@ the order in which they stand in (§4.6). Every node computes all of it alone, f
 What always holds:
 
 - A place never changes: not between releases, machines or processes. Data on disks is filed under it.
-- A ring is a value. What moves a partition makes a new ring with a higher version; rings are equal when version and owners are.
+- A ring is a value. What moves a partition makes a new ring with a higher version; rings are equal when all of it is.
+- While members come or go a ring has two sets of owners (change.py): reads go to `owners`, writes to both.
 - The preference list of a partition has every member exactly once, whatever the order of owners. If a node owns two
   partitions close together, the walk passes over the repeat; `claim` sees to it that this is rare.
 
@@ -64,16 +65,25 @@ def _prefix_copier(bucket: str) -> Callable[[], Any]:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """Who owns which partition: `owners[partition]` is a node's name, Q = len(owners)."""
+    """Who owns which partition: `owners[partition]` is a node's name, Q = len(owners).
+
+    also: the other owners of a change under way, () at rest: those to be while `filling`, else those that were.
+    """
 
     version: int
     owners: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    filling: bool = False
     _walks: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
+    _also_walks: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.owners:
             raise ValueError("a ring has at least one partition")
+        if len(self.also) not in (0, len(self.owners)) or (self.filling and not self.also):
+            raise ValueError("both sets of owners have the same partitions")
         object.__setattr__(self, "_walks", _walks(self.owners))
+        object.__setattr__(self, "_also_walks", _walks(self.also))
 
     @property
     def partitions(self) -> int:
@@ -82,8 +92,12 @@ class Ring:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Every owner once, sorted by name."""
-        return tuple(sorted(self._walks[0]))
+        """Every owner once, of both sets, sorted by name."""
+        return tuple(sorted({*self.owners, *self.also}))
+
+    @property
+    def at_rest(self) -> bool:
+        return not self.also
 
     def partition_of(self, place: int) -> int:
         """The partition that a place lies in."""
@@ -104,6 +118,17 @@ class Ring:
         """The first n of the preference list; all members if there are fewer."""
         return self._walks[partition][:n]
 
+    def extras(self, partition: int, n: int) -> tuple[str, ...]:
+        """Who holds a copy beside the primaries while a change is under way: the primaries of the other owners."""
+        if not self.also:
+            return ()
+        primaries = self._walks[partition][:n]
+        return tuple([name for name in self._also_walks[partition][:n] if name not in primaries])
+
+    def holders(self, partition: int, n: int) -> tuple[str, ...]:
+        """Everybody who keeps a copy of his own: the primaries, then the extras."""
+        return self._walks[partition][:n] + self.extras(partition, n)
+
     def owned_by(self, name: str) -> tuple[int, ...]:
         """The partitions that a node owns, ascending."""
         return tuple(partition for partition, owner in enumerate(self.owners) if owner == name)
@@ -118,26 +143,37 @@ class Ring:
             encoded = name.encode()
             hasher.update(len(encoded).to_bytes(2, "big") + encoded)
         hasher.update(b"".join([code[owner] for owner in self.owners]))
+        if self.also:
+            hasher.update(bytes([self.filling]) + b"".join([code[owner] for owner in self.also]))
         return hasher.digest()
 
     def to_wire(self) -> list[Any]:
-        """[version, [member, …] sorted, [index of the owner among the members, …] by partition]: each name travels once."""
+        """[version, [member, …] sorted, [index of the owner among the members, …] by partition, the same for `also`, filling].
+
+        Each name travels once.
+        """
         members = self.members
         code = {name: index for index, name in enumerate(members)}
-        return [self.version, list(members), [code[owner] for owner in self.owners]]
+        return [
+            self.version, list(members), [code[owner] for owner in self.owners], [code[owner] for owner in self.also],
+            int(self.filling),
+        ]  # fmt: skip
 
     @classmethod
     def from_wire(cls, wire: object) -> Ring:
-        """The ring that `to_wire` wrote; fields after the third are ignored. ValueError if it is anything else."""
-        version, members, codes, *_ = _array(wire, "ring", 3, FIELDS_MAX)
+        """The ring that `to_wire` wrote; fields after those are ignored. ValueError if it is anything else."""
+        version, members, codes, *later = _array(wire, "ring", 3, FIELDS_MAX)
+        also, filling, *_ = later or ([], 0)  # a ring in a store of an earlier release is at rest
         codes = _array(codes, "owners", PARTITIONS_MIN, PARTITIONS_MAX)
-        names = [_name(member) for member in _array(members, "members", 1, len(codes))]
+        names = [_name(member) for member in _array(members, "members", 1, 2 * len(codes))]
         if any(left >= right for left, right in pairwise(names)):
             raise ValueError("members of a ring are sorted and distinct")
         indexes = [_integer(code, "owner", 0, len(names) - 1) for code in codes]
-        if len(set(indexes)) != len(names):
+        others = [_integer(code, "owner", 0, len(names) - 1) for code in _array(also, "also", 0, len(codes))]
+        if len({*indexes, *others}) != len(names):
             raise ValueError("each member of a ring owns a partition")
-        return cls(_integer(version, "version", 0, VERSION_MAX), tuple([names[index] for index in indexes]))
+        owners, also = tuple([names[index] for index in indexes]), tuple([names[index] for index in others])
+        return cls(_integer(version, "version", 0, VERSION_MAX), owners, also, bool(_integer(filling, "filling", 0, 1)))
 
 
 def _walks(owners: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

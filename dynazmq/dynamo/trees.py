@@ -15,6 +15,7 @@ While a partition is surveyed, a write behind the cursor changes the new tree, o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
@@ -118,6 +119,13 @@ class Trees:
         """Read all rows into new trees; the old ones serve until then."""
         self._todo = deque(range(self._membership.ring.partitions))
         self._partition = -1
+
+    def survey(self, partitions: Iterable[int]) -> None:
+        """Read the rows of these soon: somebody wants to take note of what is in them."""
+        waiting = set(self._todo)
+        self._todo.extendleft(partition for partition in partitions if partition not in waiting)
+        if self._todo:
+            self._next = min(self._next, self._runtime.now)
 
     def tick(self) -> None:
         now = self._runtime.now

@@ -12,6 +12,7 @@
     checker.py     promises that are checked when the faults are over
     workload.py    clients that read and write at random
     faults.py      what goes wrong, drawn from the seed
+    admins.py      members who come and go, drawn from the seed
     simulation.py  one seed from beginning to end
     campaign.py    many seeds, what they saw, and what they never did
     shrink.py      from a seed that fails to the least that still does

@@ -39,6 +39,15 @@ SOMETIMES = {
     "unavailable": "a client was told that too few nodes can be reached",
     "overloaded": "a node refused what was too much for it",
     "served_by_a_core": "a part of the cluster served while the rest stayed away",
+    "changes": "members came or went, and the ring followed (§4.9)",
+    "changes_turned": "a change became another one, or was taken back, while it filled",
+    "carried_on": "a change was carried on while the node that was told of it was away",
+    "transfers_resumed": "a node went on with what an earlier life of its process had begun to fetch",
+    "caught_up": "a put that was under way when the ring changed went to the new owners, too",
+    "strays_dropped": "what a node held and was no holder of any more was handed over",
+    "hints_redirected": "a hint for who is no primary any more went to those who are",
+    "left": "a member left, with nothing left on it",
+    "expelled": "a node that had been removed by force learned of it",
 }
 """What must have happened in a campaign that shows anything: counter → what it means when it is above 0."""
 
@@ -92,7 +101,8 @@ class Campaign:
             f"seeds={self.seeds} failed={len(self.failed)} events={self.events} virtual_h={self.virtual_s / 3600:.3f} "
             f"wall_s={wall_s:.1f} virtual/real={self.virtual_s / wall_s:.0f} acked={count['acked']} lost={count['lost']} "
             f"resurrected={count['resurrected']} diverged={count['diverged']} unsettled={count['unsettled']} "
-            f"settle_p50/p99/max={settle} sometimes={len(SOMETIMES) - len(self.not_reached)}/{len(SOMETIMES)} "
+            f"settle_p50/p99/max={settle} changes={count['changes']} "
+            f"sometimes={len(SOMETIMES) - len(self.not_reached)}/{len(SOMETIMES)} "
             f"log_hash={self.log_hash}"
         )
 

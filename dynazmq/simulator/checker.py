@@ -24,10 +24,11 @@ of its first try, may show once more beside what overwrote the other (`echoes`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.errors import DynazmqError
+from dynazmq.simulator.admins import Admins
 from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
 from dynazmq.simulator.history import FAILED, OK, History, Op
 from dynazmq.simulator.watch import COLLECTED
@@ -61,15 +62,24 @@ class Checker:
     def _keys(self) -> list[str]:
         return sorted({op.key.decode() for op in self._history.ops})
 
-    def judge(self, *, calm: bool, hints_suffice: bool, anti_entropy: bool = False, all_reads_fresh: bool = False) -> None:
-        """After the faults. calm: there were none. hints_suffice: no process died and no disk failed."""
+    def judge(
+        self, *, calm: bool, hints_suffice: bool, anti_entropy: bool = False, all_reads_fresh: bool = False,
+        admins: Admins | None = None,
+    ) -> None:  # fmt: skip
+        """After the faults. calm: there were none. hints_suffice: no process died and no disk failed. admins: have changed who
+        the members are."""
         keys, healed = self._keys(), self._cluster.world.now
         try:
+            if admins is not None:
+                self._cluster.end_faults(self._cluster.names)
+                admins.see_through()
             self._cluster.settle()
         except Unsettled as unsettled:
             self.figures["unsettled"] += 1
             self.broken += [*self._history.broken, f"I9/I14: {unsettled}"]
             return
+        if admins is not None and all_reads_fresh and not self._history.lost_any:
+            self._visible(keys)
         if anti_entropy:
             self._exchange(keys)
         self.settled_s = self._cluster.world.now - healed
@@ -77,7 +87,7 @@ class Checker:
         self._converge(keys)
         if anti_entropy:
             self._trees()
-        self._at_rest()
+        self._at_rest(admins.refused_by if admins is not None else {})
         if self._cluster.grace_s:
             self._forgotten(keys)
         self._reads(calm, all_reads_fresh)
@@ -88,6 +98,17 @@ class Checker:
         if calm and self.figures["echoes"]:
             self.broken.append("I4: a write came back although nothing went wrong")
         self.broken = self._history.broken + self.broken
+
+    def _visible(self, keys: list[str]) -> None:
+        """The change is over and no hint pends: whichever R of the new owners are asked, they show what W have acknowledged."""
+        for key in keys:
+            for node in self._cluster.nodes:
+                try:
+                    self._cluster.client("reader").get(key, at=node.name)
+                except DynazmqError as error:
+                    self.broken.append(f"I14: reading {key} at {node}: {error}")
+        for op in [op for op in self._history.ops if op.client == "reader" and op.outcome == OK]:
+            self._fresh(op, [write for write in self._history.writes.values() if write.key == op.key], "I11")
 
     # --- convergence ------------------------------------------------------------------------------------------------------
 
@@ -125,7 +146,7 @@ class Checker:
         for _ in range(_ROUNDS):
             for key in keys:
                 try:
-                    client.get(key, r="all")
+                    client.get(key, r=len(self._cluster.primaries(key)))
                 except DynazmqError as error:
                     self.broken.append(f"I14: reading {key} at rest: {error}")
             self._cluster.run(0.1)
@@ -136,17 +157,17 @@ class Checker:
                 self.figures["diverged"] += 1
                 self.broken.append(f"I2: the primaries of {key} differ: {self._cluster.rows(key)}")
 
-    def _at_rest(self) -> None:
+    def _at_rest(self, refused_by: Mapping[str, int]) -> None:
         """Every key can be written at W = all, and then nothing is under way nor remembered anywhere."""
         cluster = self._cluster
         try:
-            cluster.client("checker").put("a new key", "value", w="all")
+            cluster.client("checker").put("a new key", "value", w=len(cluster.primaries("a new key")))
             cluster.wait(lambda: not cluster.unsettled(), "all is done and forgotten", SETTLE_S)
         except (DynazmqError, Unsettled) as error:
             self.broken.append(f"I14: at rest: {error}")
         for node in cluster.nodes:
             counted = node.process.counted
-            if refused := counted["messages_refused"] + counted["unsendable"]:
+            if refused := counted["messages_refused"] + counted["unsendable"] - refused_by.get(node.name, 0):
                 self.broken.append(f"{node} refused {refused} messages of its own kind")
 
     def _forgotten(self, keys: list[str]) -> None:
@@ -185,13 +206,15 @@ class Checker:
                     if op.kind == "get" and op.outcome == OK:
                         self._fresh(op, ops)
 
-    def _fresh(self, read: Op, ops: list[Op]) -> None:
+    def _fresh(self, read: Op, ops: list[Op], promise: str = "I7") -> None:
         seen = {write.write_id for value in read.values if (write := self._history.by_value.get((read.key, value)))}
         known = seen.union(*(self._history.writes[write_id].covers for write_id in seen))
         known |= self._history.shown.get((read.client, read.token), frozenset())
+        if self._collected:  # a tombstone has done its work, and no context tells of it any more
+            known = known.union(*(op.covers | {op.write_id} for op in ops if op.kind == "delete" and op.outcome == OK))
         for write in ops:
             if write.kind != "get" and write.outcome == OK and write.ended < read.began and write.write_id not in known:
-                self.broken.append(f"I7: {read} does not show {write}")
+                self.broken.append(f"{promise}: {read} does not show {write}")
 
     # --- what is stored ---------------------------------------------------------------------------------------------------
 
@@ -237,7 +260,7 @@ class Checker:
 
     @property
     def _collected(self) -> bool:
-        return any(node.process.counted[COLLECTED] for node in self._cluster.nodes)
+        return any(counted[COLLECTED] for counted in self._cluster.watch.counted)
 
     # --- what clients were told -------------------------------------------------------------------------------------------
 
@@ -250,5 +273,5 @@ class Checker:
             if op.outcome == FAILED and self._history.dots_of.get(op.write_id):
                 self.broken.append(f"I15: reported as failed, and stored: {op}")
         self.figures["rewritten"] += sum(len(dots) > 1 for dots in self._history.dots_of.values())
-        for node in self._cluster.nodes:
-            self.figures.update(node.process.counted)
+        for counted in self._cluster.watch.counted:
+            self.figures.update(counted)

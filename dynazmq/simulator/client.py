@@ -15,7 +15,7 @@ from dynazmq.client.core import ClientCore
 from dynazmq.client.requests import Options, Request, get_request, get_result, put_request, put_result
 from dynazmq.client.results import PutResult, Result
 from dynazmq.config import SIBLINGS
-from dynazmq.dynamo.messages import OVERLOADED, Failure, SetBucket
+from dynazmq.dynamo.messages import OVERLOADED, ChangeMembers, Failure, SetBucket
 from dynazmq.simulator.history import History, Op
 from dynazmq.simulator.network import Network
 from dynazmq.simulator.process import CLIENT
@@ -43,7 +43,7 @@ class Call:
         world = self._client.world
         world.run_until(lambda: self.done, self.request.timeout + 1.0)
         assert self.done, "the client's own deadline ends every request"
-        if isinstance(self.request.message, SetBucket):
+        if isinstance(self.request.message, SetBucket | ChangeMembers):
             if self.request.error is not None:
                 raise self.request.error
             return None
@@ -100,6 +100,16 @@ class Client:
         self.connected()
         request = Request(SetBucket(0, bucket, n, r, w, conflict), bucket, 0, 2.0)
         self._start(Call(self, self.options, request, None)).result()
+
+    def change_members(self, intents: list[list[Any]], at: str = "") -> None:
+        """Decide who belongs to the cluster (messages.ChangeMembers)."""
+        self.connected()
+        self.begin_change(intents, at).result()
+
+    def begin_change(self, intents: list[list[Any]], at: str = "") -> Call:
+        request = Request(ChangeMembers(0, b"", intents), "", 0, 2.0)
+        request.only = SCHEME + at if at else None
+        return self._start(Call(self, self.options, request, None))
 
     def begin_get(self, key: str, at: str = "", **options: Any) -> Call:
         """at: the one node to ask."""

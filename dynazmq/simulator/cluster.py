@@ -13,12 +13,15 @@ client's call waits, in `run`, and in `settle`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
+from dynazmq.dynamo.change import GONE, IN, OUT
+from dynazmq.dynamo.membership import rank
 from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.simulator.client import SCHEME, Client
 from dynazmq.simulator.disk import Backup
@@ -47,6 +50,7 @@ class NodeHandle:
         self._cluster = cluster
         self.process = process
         self.name = process.name
+        self.given_up = False  # its process has ended, and nobody will start it again
 
     def __repr__(self) -> str:
         return self.name
@@ -70,7 +74,9 @@ class NodeHandle:
         self.process.start()
 
     def revive(self) -> None:
-        """Start it if it does not run. One that was told to stop is not waited for."""
+        """Start it if it does not run, unless it was given up. One that was told to stop is not waited for."""
+        if self.given_up:
+            return
         if self.process.stopping:
             self.process.crash()
         if not self.process.alive:
@@ -94,7 +100,7 @@ class NodeHandle:
         """Its disk is lost, and with it the process."""
         self.process.crash()
         self.process.disk.wipe()
-        self._cluster.history.disks_lost += 1
+        self._cluster.history.robs(self.name)
 
     def backup(self) -> Backup:
         return self.process.disk.backup()
@@ -103,7 +109,7 @@ class NodeHandle:
         """An operator puts back an old copy of the disk, the process being down."""
         self.process.crash()
         self.process.disk.restore(backup)
-        self._cluster.history.disks_lost += 1
+        self._cluster.history.robs(self.name)
 
     def lose_power(self, *, all_since_the_checkpoint: bool = False) -> None:
         """Its machine goes down. Under sync=normal the newest commits are gone, some number of them or all."""
@@ -111,7 +117,8 @@ class NodeHandle:
         process.crash()
         random = self._cluster.world.random(f"power {self.name} {process.crashes}")
         lost = process.disk.lose_commits(1 << 30) if all_since_the_checkpoint else process.disk.lose_power(random)
-        self._cluster.history.disks_lost += lost > 0
+        if lost:
+            self._cluster.history.robs(self.name)
 
     def damage(self, key: str, bucket: str = DEFAULT_BUCKET) -> bool:
         """A bit flips in all that it holds of this key, its own row and its hints. Whether there was anything."""
@@ -138,6 +145,16 @@ class NodeHandle:
     def sees(self, other: str | NodeHandle) -> str:
         """up | suspect | down, in its own judgement."""
         return self.process.node.failure.state_of(str(other))
+
+    def strays(self) -> list[str]:
+        """Keys of committed rows of which it is no holder, by its own ring."""
+        core = self.process.node
+        ring = core.membership.ring
+        return [
+            key.decode(errors="replace")
+            for (at, bucket, key), state in self.process.disk.committed().items()
+            if state and self.name not in ring.holders(ring.partition_of(at), core.membership.policy(bucket).n)
+        ]
 
     def untrue_trees(self) -> list[int]:
         """Partitions whose Merkle tree is known and does not say what is on the disk (I10)."""
@@ -201,18 +218,16 @@ class Cluster:
         self.names = [f"n{i + 1}" for i in range(nodes)]
         self._one_clock = one_clock
         self._clients: dict[str, Client] = {}
-        random = self.world.random("cluster")
-        self._cluster_id = random.getrandbits(64)
-        members = {name: SCHEME + name for name in self.names}
+        self._random = self.world.random("cluster")
+        self._cluster_id = self._random.getrandbits(64)
+        self._config = NodeConfig(
+            name="", cluster="sim", cluster_id=self._cluster_id, secret=self.history.secret, data_dir="", endpoint="",
+            founders=list(self.names), partitions=partitions, n=n, r=r, w=w, sync=sync,
+            max_in_flight=max_in_flight, timing=timing,
+        )  # fmt: skip
+        self._nodes: dict[str, NodeHandle] = {}
         for name in self.names:
-            config = NodeConfig(
-                name=name, cluster="sim", cluster_id=self._cluster_id, secret=self.history.secret, data_dir="",
-                endpoint=members[name], members=members, partitions=partitions, n=n, r=r, w=w, sync=sync,
-                max_in_flight=max_in_flight, timing=timing,
-            )  # fmt: skip
-            clock_s = 0.0 if one_clock else 10_000 + random.random() * 5_000
-            self.watch.processes[name] = Process(self.world, self.network, config, self.watch, clock_s)
-        self._nodes = {name: NodeHandle(self, process) for name, process in self.watch.processes.items()}
+            self._make(name)
         for node in self.nodes:
             node.process.start()
         self.wait(lambda: self._agree(self.names), "everybody sees everybody up")
@@ -226,6 +241,104 @@ class Cluster:
     def node(self, name: str) -> NodeHandle:
         return self._nodes[name]
 
+    def _make(self, name: str) -> NodeHandle:
+        """A node's process and disk, not started yet."""
+        config = replace(self._config, name=name, endpoint=SCHEME + name)
+        clock_s = 0.0 if self._one_clock else 10_000 + self._random.random() * 5_000
+        self.watch.processes[name] = process = Process(self.world, self.network, config, self.watch, clock_s)
+        self._nodes[name] = NodeHandle(self, process)
+        self._tell_members()
+        return self._nodes[name]
+
+    def _tell_members(self) -> None:
+        """Everybody's configuration names those that now are; it is read when a process starts."""
+        members = {each: SCHEME + each for each in self.names}
+        for node in self.nodes:
+            node.process.config = replace(node.process.config, members=members)
+
+    # --- members come and go ----------------------------------------------------------------------------------------------
+
+    def enrol(self, name: str) -> NodeHandle:
+        """Start a new node. It waits to be let in."""
+        self.names.append(name)
+        node = self._make(name)
+        limits = self.watch.limits
+        limits.clock_entries += 2 if limits.clock_entries else 0
+        node.process.start()
+        return node
+
+    def add(self, name: str, weight: float = 1.0, replaces: str = "", at: str = "") -> NodeHandle:
+        """Start a new node and decide, at one node or through any, that it shall be a member."""
+        node = self.enrol(name)
+        asked = [self._nodes[at]] if at else [each for each in self.members if each.process.alive]
+        known = [each.process.node.membership for each in asked]
+        self.wait(lambda: any(name in each.members or name in each.intents for each in known), f"{name} is known")
+        gone = [[replaces, GONE, 1.0, ""]] if replaces else []
+        self.change([[name, IN, weight, replaces], *gone], at)
+        return node
+
+    def remove(self, name: str, *, force: bool = False, at: str = "") -> None:
+        """Decide that a node shall be no member. force: it will not be asked for its data."""
+        self.change([[name, GONE if force else OUT, 1.0, ""]], at)
+
+    def change(self, intents: list[list[Any]], at: str = "") -> None:
+        self.client("admin", beside=at).change_members(intents, at)
+
+    @property
+    def members(self) -> list[NodeHandle]:
+        """Those that run, or may again, of the owners by the newest ring that is known."""
+        return [self._nodes[name] for name in self.ring.members if name in self._nodes]
+
+    @property
+    def ring(self) -> Ring:
+        """The newest that any living node knows."""
+        nodes = [node.process.node for node in self.nodes if node.process.alive] or [self.nodes[0].process.node]
+        return max((node.membership.ring for node in nodes), key=rank)
+
+    def changed(self) -> bool:
+        """Whether no change is under way, everybody agrees, and nobody holds what is not his."""
+        return not self.unchanged()
+
+    def unchanged(self) -> str:
+        """What there is still to be done of a change of members; "" when nothing is."""
+        ring = self.ring
+        present = [node for node in self.nodes if node.name in self.names]
+        if not ring.at_rest:
+            alive = [node for node in present if node.process.alive]
+            waiting = {node.name: node.process.node.admin.status()["change"]["waiting_for"] for node in alive}
+            return f"ring {ring.version} is {'filling' if ring.filling else 'flipped'}, and waits for {waiting}"
+        for node in present:
+            membership = node.process.node.membership
+            if node.process.state != "up":
+                return f"{node} is {node.process.state}"
+            if strays := node.strays():
+                return f"{node} holds {strays}"
+            if membership.standing == "left":
+                continue  # it is told nothing any more
+            if membership.ring != ring:
+                return f"{node} knows ring {membership.ring.version}, and there is ring {ring.version}"
+            if membership.goal() != ring.owners:
+                return f"{node} wants other owners"
+            if node.name not in ring.members:
+                return f"{node} is {membership.standing}"
+        return ""
+
+    def end(self, name: str) -> None:
+        """A node that has left, or that nobody will start again, ends for good."""
+        node = self._nodes.pop(name)
+        node.process.crash()
+        node.given_up = True
+        if name in self.names:
+            self.names.remove(name)
+        self.watch.depart(name)
+        self._tell_members()
+
+    def haunt(self, node: NodeHandle) -> None:
+        """Somebody starts a node that had been given up, on its old disk."""
+        self._nodes[node.name] = node
+        self.watch.come_back(node.name)
+        node.process.start()
+
     def client(self, name: str = "client", beside: str | NodeHandle = "") -> Client:
         """A client of this name, made on first use. beside: when the network is split it is on this node's side."""
         if beside:
@@ -237,7 +350,7 @@ class Cluster:
 
     def walk(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
         """The key's preference list, all members: its primaries first, then the fallbacks."""
-        ring = self.nodes[0].process.node.membership.ring
+        ring = self.ring
         return [self._nodes[name] for name in ring.walk(ring.partition_of(place(bucket, key.encode())))]
 
     def primaries(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
@@ -273,8 +386,8 @@ class Cluster:
     def run(self, seconds: float) -> None:
         self.world.run(seconds)
 
-    def wait(self, done: Callable[[], bool], what: str, seconds: float = SETTLE_S) -> None:
-        """Let time pass until it is so. Raises Unsettled."""
+    def wait(self, done: Callable[[], bool], what: str, seconds: float = SETTLE_S, why: Callable[[], str] | None = None) -> None:
+        """Let time pass until it is so. Raises Unsettled, with `why` it is not."""
         looked = -1.0
 
         def due() -> bool:
@@ -285,14 +398,28 @@ class Cluster:
             return done()
 
         if not self.world.run_until(due, seconds) and not done():
-            raise Unsettled("; ".join(filter(None, (f"after {seconds:g} s still not so: {what}", self.unsettled()))))
+            missing = why() if why is not None else self.unsettled() or self.unchanged()
+            raise Unsettled("; ".join(filter(None, (f"after {seconds:g} s still not so: {what}", missing))))
 
-    def settle(self, core: Iterable[str] = ()) -> None:
+    def settle(self, core: Sequence[str] = ()) -> None:
         """All faults end; wait until everybody sees everybody, nothing is under way and no hint pends.
 
         core: these nodes alone, and the others are down: then nothing waits for them.
         """
-        present = list(core) or self.names
+        present = list(core) or list(self.names)
+        self.end_faults(present)
+        restless = self.world.now
+
+        def at_rest() -> bool:
+            nonlocal restless
+            if self.unsettled(core):
+                restless = self.world.now
+            return self.world.now >= restless + _REST_S
+
+        self.wait(at_rest, "the cluster is at rest", why=lambda: self.unsettled(core))
+
+    def end_faults(self, present: list[str]) -> None:
+        """All links are whole, and these nodes run, whatever was the matter with them; the others are down."""
         self.heal()
         for node in self.nodes:
             process = node.process
@@ -305,19 +432,10 @@ class Cluster:
             process.set_clock()
             process.resume()
             node.revive()
-        restless = self.world.now
 
-        def at_rest() -> bool:
-            nonlocal restless
-            if self.unsettled(present):
-                restless = self.world.now
-            return self.world.now >= restless + _REST_S
-
-        self.wait(at_rest, "the cluster is at rest")
-
-    def unsettled(self, core: Iterable[str] = ()) -> str:
+    def unsettled(self, core: Sequence[str] = ()) -> str:
         """What is not at rest yet; "" when all is. core: who is there, by default everybody."""
-        present = list(core) or self.names
+        present = core or self.names
         nodes = [self._nodes[name] for name in present]
         if not self._agree(present):
             views = {node.name: {other: node.sees(other) for other in self.names} for node in nodes if node.process.alive}
@@ -325,14 +443,16 @@ class Cluster:
         hints = {}
         for node in nodes:
             pending = node.process.node.hints.pending
-            if count := sum(node.hints(name) + pending.get(name, 0) for name in present):
+            # All of them, also those for somebody who is no member any more; in a core those for who is there.
+            targets = present if core else sorted({target for target, *_ in node.process.disk.hint_states()}.union(pending))
+            if count := sum(node.hints(name) + pending.get(name, 0) for name in targets):
                 hints[node.name] = count
-        if hints:
+        if hints and not (core and not self.ring.at_rest):  # one for who is no holder waits for the end of the change
             return f"hints pend, on disk or in memory: {hints}"
         busy = {node.name: node.process.node.in_flight for node in nodes if node.process.node.in_flight}
         return f"requests under way: {busy}" if busy else ""
 
-    def _agree(self, present: list[str]) -> bool:
+    def _agree(self, present: Sequence[str]) -> bool:
         """Whether these are up, and each of them sees them up and nobody else."""
         nodes = [self._nodes[name] for name in present]
         if any(node.process.state != "up" for node in nodes):

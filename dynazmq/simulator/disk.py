@@ -42,6 +42,11 @@ class Disk(MemoryStorage):
         return bool(self._new_rows or self._new_hints)
 
     @property
+    def has_notes(self) -> bool:
+        """Whether it would write what the node keeps beside them: what it knows of the cluster, how far a transfer is."""
+        return bool(self._new_meta)
+
+    @property
     def _stores(self) -> tuple[dict[Any, bytes], ...]:
         return self._rows, self._hints, self._meta
 
@@ -96,6 +101,21 @@ class Disk(MemoryStorage):
         gone = self._damaged_hints | self._home
         hints = [(at[3], b"" if at in gone else self._hints.get(at, b""), state) for at, state in self._new_hints.items()]
         return rows + hints
+
+    def dropped(self) -> list[tuple[str, RowKey, bytes]]:
+        """(target of a hint or "" for a row, where, state) of each that the next commit would delete and that is not damaged."""
+        rows = [("", at, self._rows.get(at, b"")) for at, new in self._new_rows.items() if not new and at not in self._damaged]
+        hints = [(hint[0], hint[1:], self._hints.get(hint, b"")) for hint in sorted(self._home - self._damaged_hints)]
+        return [each for each in rows + hints if each[2]]
+
+    def state(self, target: str, at: RowKey, *, next_: bool) -> bytes:
+        """What is committed, or will be next, of this row, or of the hint for a target."""
+        if not target:
+            committed = b"" if at in self._damaged else self._rows.get(at, b"")
+            return self._new_rows.get(at, committed) if next_ else committed
+        hint = (target, *at)
+        committed = b"" if hint in self._damaged_hints else self._hints.get(hint, b"")
+        return self._new_hints.get(hint, committed) if next_ else committed
 
     def hint_states(self) -> dict[HintKey, bytes]:
         """All committed hints: (target, place, bucket, key) → state."""

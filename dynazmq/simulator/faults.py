@@ -12,6 +12,7 @@ one row on each of several nodes, and of every acknowledged write a copy is out 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -56,7 +57,7 @@ class Nemesis:
         stable_s: float = 0.0, lossy_max: int = 1, copies_max: int = 1,
     ) -> None:  # fmt: skip
         """stable_s: the least time for which the network stays as it is. copies_max: of a key, that bit rot may reach: W - 1."""
-        self.injected: dict[str, int] = {}
+        self.injected: Counter[str] = Counter()
         self._cluster = cluster
         self._world = cluster.world
         self._random: Random = cluster.world.random("nemesis")
@@ -91,7 +92,7 @@ class Nemesis:
         kind = self._random.choice(self._kinds)
         end = self._tear(kind) if kind in SHAPES else _FAULTS[kind](self, self._random.choice(self._cluster.nodes))
         if end is not None:
-            self.injected[kind] = self.injected.get(kind, 0) + 1
+            self.injected[kind] += 1
             self._world.record("fault", kind)
             least_s = self._stable_s if kind in SHAPES else 0.0
             self._later(least_s + self._random.expovariate(1.0) * self._lasting_s, end)
@@ -276,7 +277,7 @@ class Nemesis:
         """A few places of the atlas where there is anything."""
         few = left = self._random.randint(1, 3)
         for key, name in self._random.sample(self._atlas, len(self._atlas)):
-            left -= self._cluster.node(name).damage(key)
+            left -= name in self._cluster.names and self._cluster.node(name).damage(key)
             if not left:
                 break
         return (lambda: None) if left < few else None

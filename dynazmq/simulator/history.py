@@ -75,6 +75,7 @@ class History:
     seen: set[bytes] = field(default_factory=set)  # write ids that some get has found
     broken: list[str] = field(default_factory=list)  # promises seen broken on the way
     disks_lost: int = 0
+    robbed: set[str] = field(default_factory=set)  # whose
     rotted: Counter[bytes] = field(default_factory=Counter)  # key → how often a copy of it was damaged
 
     # --- clients ----------------------------------------------------------------------------------------------------------
@@ -140,9 +141,19 @@ class History:
 
     # --- disks ------------------------------------------------------------------------------------------------------------
 
+    def robs(self, name: str) -> None:
+        """A node's disk may have forgotten anything."""
+        self.disks_lost += 1
+        self.robbed.add(name)
+
     def lost(self, key: bytes) -> int:
         """How many copies of a key a disk may have forgotten so far."""
         return self.disks_lost + self.rotted[key]
+
+    @property
+    def lost_any(self) -> bool:
+        """Whether a disk may have forgotten anything."""
+        return bool(self.disks_lost or self.rotted)
 
     def rewritten(self, write_id: bytes) -> bool:
         """Whether a write has two dots, since a retry of it could not learn of its first try."""

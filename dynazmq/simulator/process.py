@@ -68,7 +68,8 @@ class Process:
         self.state = "down"  # up | paused | down
         self.wall_offset_ms = 0
         self.crashes = 0
-        self.crash_when = ""  # one of CRASH_POINTS: it crashes there in the next turn that writes
+        self.crash_when = ""  # one of CRASH_POINTS: it crashes there in the next turn that writes a row or a hint,
+        self.crash_at_notes = False  # or, with this, anything
         self._clock_s = clock_s
         self._clock_rate = 1.0
         self._past: Counter[str] = Counter()  # what its earlier lives counted
@@ -117,7 +118,7 @@ class Process:
         self._life += 1
         self._busy, self._wake, self._frozen_since, self._stopped_at = False, math.inf, math.inf, math.inf
         self._inbox.clear()
-        self.crash_when = ""
+        self.crash_when, self.crash_at_notes = "", False
         try:
             self.node = Node(self.config, self.disk, Random(self._random.random()), self._now, self._wall_ms)
             self.disk.commit()
@@ -241,7 +242,7 @@ class Process:
         if life != self._life or self.state != "up":
             return
         self._busy = False
-        crash_when = self.crash_when if self.disk.dirty else ""
+        crash_when = self.crash_when if self.disk.dirty or (self.crash_at_notes and self.disk.has_notes) else ""
         if crash_when == BEFORE_COMMIT:
             self.crash()
             return
@@ -260,6 +261,10 @@ class Process:
                 return
         self.node.runtime.notes.clear()
         self._witness.turned(self)
+        if self.node.membership.expelled:
+            self.crash()  # the server ends itself
+            self._past["expelled"] += 1
+            return
         if self._inbox:
             self._turn()
         else:

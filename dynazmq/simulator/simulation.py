@@ -17,6 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, LWW
+from dynazmq.simulator.admins import APART, GENTLE, LOSING, VICTIMS, Admins
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
@@ -66,10 +67,24 @@ class Plan:
     anti_entropy_ms: int = 0  # 0: off, so that what the other techniques fail to bring is seen
     grace_ms: int = 0  # of retirement; 0: tombstones stay
     load: Load = field(default_factory=Load)
+    partitions: int = 120
+    acts: tuple[str, ...] = ()  # of admins, who change the members (admins.py); (): nobody comes or goes
+    acts_max: int = 2
+    acts_every_s: float = 2.0
+    victims: tuple[str, ...] = ()  # who may get into trouble in the middle of it
+    losses_max: int = 0  # disks that may be lost by that, one after the other
     conflict: str = ""  # a conflict policy for the bucket, set before the load begins; "": the bucket has none of its own
 
     @classmethod
     def drawn(cls, seed: int) -> Plan:
+        plan = cls._drawn(seed)
+        random = Random(f"admins {seed}")
+        if plan.anti_entropy_ms and random.random() < 0.66:  # a third of all
+            plan._draw_acts(random)
+        return plan
+
+    @classmethod
+    def _drawn(cls, seed: int) -> Plan:
         random = Random(f"plan {seed}")
         nodes = random.choice((3, 4, 5, 5, 6))
         plan = cls(seed=seed, nodes=nodes, one_clock=random.random() < 0.8, load=_load(random))
@@ -100,11 +115,36 @@ class Plan:
             plan.core = random.randrange(able, plan.nodes)
         return plan
 
+    def _draw_acts(self, random: Random) -> None:
+        """Members come and go. In some of these runs nothing else happens: what those show is not excused by anything either."""
+        self.acts_max, self.acts_every_s = random.choice((1, 2, 3, 4)), random.choice((0.3, 1.0, 3.0))
+        self.partitions = random.choice((12, 24, 120))
+        self.load.requests, self.load.think_s = random.choice((40, 60)), random.choice((0.05, 0.1, 0.2))
+        self.acts = tuple(act for act in GENTLE if random.random() < 0.5) or GENTLE
+        if random.random() < 0.4:
+            self.faults, self.core, self.max_in_flight = (), 0, 4096
+            self.conditions = Conditions(delay_s=random.choice((0.0002, 0.001, 0.005)), jitter_s=random.choice((0.0002, 0.002)))
+            self.r, self.w = random.choice(((2, 2), (2, 2), (1, 3), (3, 1)))
+            self.acts_every_s = random.choice((0.05, 0.3, 1.0))
+            self.load.requests, self.load.think_s = random.choice((60, 120)), random.choice((0.002, 0.01, 0.05))
+            self.load.get_levels = self.load.put_levels = ({},)
+            return
+        self.acts += (APART,) if random.random() < 0.4 else ()
+        self.victims = tuple(victim for victim in VICTIMS if random.random() < 0.5)
+        if random.random() < 0.6 and not set(self.faults) & set(LOSSY):  # then W stays 2: one disk after the other may be lost
+            self.acts += tuple(act for act in LOSING if random.random() < 0.6)
+            self.losses_max = random.choice((1, 2))
+            self.r = self.w = 2
+            self.core = self.core and max(self.core, 2)
+            self.load.put_levels = ({},)
+
     def __str__(self) -> str:
         said = f"{self.nodes} nodes, n={self.n} r={self.r} w={self.w}, {self.load.clients} clients, {self.load.keys} keys"
         said += ", anti-entropy" if self.anti_entropy_ms else ""
         said += f", tombstones go after {self.grace_ms} ms" if self.grace_ms else ""
         said += "" if self.one_clock else ", a clock for each host"
+        said += f", members: {self.acts_max} of {', '.join(self.acts)}" if self.acts else ""
+        said += f", trouble for {', '.join(self.victims)}" if self.victims else ""
         said += f", at first {self.core} are healed" if self.core else ""
         return f"{said}; faults: {', '.join(self.faults) or 'none'}; {self.conditions}"
 
@@ -169,7 +209,7 @@ def run(plan: Plan, log: bool = False) -> Report:
     cluster = Cluster(
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
-        max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms,
+        max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms, partitions=plan.partitions,
     )  # fmt: skip
     cluster.history.doubled = plan.conditions.duplication > 0 or BAD_LINK in plan.faults
     if plan.conflict:
@@ -181,34 +221,55 @@ def run(plan: Plan, log: bool = False) -> Report:
         cluster, plan.faults, workload.keys, plan.every_s, plan.lasting_s, stable_s=plan.stable_s, lossy_max=plan.lossy_max,
         copies_max=plan.w - 1,
     )  # fmt: skip
+    admins = Admins(
+        cluster, plan.acts, plan.acts_max, plan.acts_every_s, victims=plan.victims, members_min=max(plan.r, plan.w, 2),
+        losses_max=plan.losses_max,
+    )  # fmt: skip
     checker = Checker(cluster)
     try:
-        _play(plan, cluster, workload, nemesis, checker)
+        _play(plan, cluster, workload, nemesis, admins, checker)
     except Exception as error:  # a bug: the process would have ended with it. Its seed is worth more than the whole campaign
         at = extract_tb(error.__traceback__)[-1]
         checker.broken += cluster.history.broken
         checker.broken.append(f"bug: {type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
     return Report(
-        plan, checker.broken, checker.figures, nemesis.injected, cluster.world.event_hash, cluster.world.events,
-        cluster.world.now, checker.settled_s, cluster.world.log,
+        plan, checker.broken, checker.figures, dict(nemesis.injected + admins.injected), cluster.world.event_hash,
+        cluster.world.events, cluster.world.now, checker.settled_s, cluster.world.log,
     )  # fmt: skip
 
 
-def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, checker: Checker) -> None:
+def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, admins: Admins, checker: Checker) -> None:
+    weather = plan.conditions
+    calm = not plan.faults and not plan.core and _is_fair(weather) and not plan.victims and set(plan.acts) <= set(GENTLE)
+    cluster.watch.calm = calm
     if not cluster.world.run_until(lambda: workload.over, _LIMIT_S):
         checker.broken.append(f"I14: the clients did not come to an end in {_LIMIT_S:g} s")
     nemesis.stop()
-    weather = plan.conditions
-    calm = not plan.faults and not plan.core and weather == Conditions()
+    admins.stop()
     cluster.network.conditions = Conditions(delay_s=weather.delay_s, jitter_s=weather.jitter_s)
-    if plan.core:
-        checker.serves(cluster.world.random("core").sample(cluster.names, plan.core))
+    if core := _core(plan, cluster):
+        checker.serves(core)
     checker.judge(
         calm=calm,
         hints_suffice=not plan.core and not _DISTURBS_HINTS & set(plan.faults),  # what is not in the core has crashed
         anti_entropy=plan.anti_entropy_ms > 0,
         all_reads_fresh=plan.r + plan.w > plan.n and plan.load.get_levels == ({},) == plan.load.put_levels,
+        admins=admins if plan.acts else None,
     )
+
+
+def _is_fair(weather: Conditions) -> bool:
+    """Nothing is lost, and nothing so late that anybody is stood in for."""
+    return weather.delay_s <= 0.005 and weather == Conditions(delay_s=weather.delay_s, jitter_s=min(weather.jitter_s, 0.002))
+
+
+def _core(plan: Plan, cluster: Cluster) -> list[str]:
+    """Who serves alone. Of members who stay, where members come and go; none where too few do."""
+    ring, names = cluster.ring, cluster.names
+    if plan.acts:
+        staying = set(ring.owners).intersection(ring.also or ring.owners)
+        names = [name for name in names if name in staying and not cluster.node(name).given_up]
+    return cluster.world.random("core").sample(names, plan.core) if plan.core <= len(names) else []
 
 
 def run_seed(seed: int, log: bool = False, **changes: Any) -> Report:

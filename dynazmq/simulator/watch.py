@@ -3,7 +3,11 @@
     I3  nothing lost      a write leaves a copy only if that copy has seen another write whose writer was shown it
     I5  antichain         no read shows a value beside one that covers it
     I6  no invention      reads show what was put, and nothing that was reported as not attempted
-    I8  monotone gossip   in one life of an observer no record goes back: a member's (incarnation, heartbeat), the ring's version
+    I8  monotone gossip   in one life of an observer no record goes back: a member's (incarnation, heartbeat), the ring's version,
+                          what is wanted of a member
+    I11 conservation      whoever makes the ring's next step: all whom it concerns know the one before. Where nothing goes wrong:
+                          when new owners are read, they have all that was acknowledged. Whoever drops a row or a hint: the key's
+                          primaries have it, or whoever a hint was for
     I12 dots              no dot names two writes
     I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
     I15 honesty           an acknowledged write is on as many disks as the acknowledgement says
@@ -17,14 +21,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from dynazmq.config import SIBLINGS_MAX
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import Siblings
+from dynazmq.dynamo.change import concerned
+from dynazmq.dynamo.membership import Membership, rank
+from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.versions import Sibling, Siblings
 from dynazmq.dynamo.versions import decode as decode_state
 from dynazmq.simulator.history import FAILED, OK, History, Op
 from dynazmq.simulator.network import FRAMES_QUEUED_MAX
 from dynazmq.simulator.process import Process
+from dynazmq.storage.base import RowKey
 
 _LOOK_EVERY = 8
 """Turns of a process: gossip and queues change more seldom than data."""
@@ -55,18 +63,43 @@ class Watch:
         self.keeps_siblings = True  # False: the last write wins, and the others are lost
         self.processes: dict[str, Process] = {}
         self.figures: Counter[str] = Counter()
+        self.departed: dict[str, Process] = {}  # of nodes that ended for good: what they counted still counts
+        self.told = ""  # the node to which an admin has last told what he wants
+        self.calm = False  # nothing goes wrong, and there are no hints: then new owners lack nothing
         self._turns = 0
-        self._gossip: dict[str, tuple[int, dict[str, tuple[int, ...]]]] = {}  # observer → (its life, subject → rank)
+        self._gossip: dict[str, tuple[int, dict[str, tuple[Any, ...]]]] = {}  # observer → (its life, subject → rank)
+        self._rings: dict[str, Ring] = {}  # the newest that each node has stored
+        self._made: set[bytes] = set()  # digests of rings that somebody has
+        self._resumed: set[tuple[str, int]] = set()  # lives of processes that went on with a transfer
 
     def _broken(self, text: str) -> None:
         self.history.broken.append(text)
+
+    def depart(self, name: str) -> None:
+        """This node's process has ended for good."""
+        self.departed[name] = self.processes.pop(name)
+
+    def come_back(self, name: str) -> None:
+        """It has not, after all."""
+        self.processes[name] = self.departed.pop(name)
+
+    @property
+    def counted(self) -> list[Counter[str]]:
+        """What each node has counted, in all lives."""
+        return [process.counted for process in (*self.processes.values(), *self.departed.values())]
 
     # --- commits ----------------------------------------------------------------------------------------------------------
 
     def committing(self, process: Process) -> None:
         disk = process.disk
-        if not disk.dirty or disk.fail_commits:
+        if disk.fail_commits:
             return
+        if process.node.membership.ring is not self._rings.get(process.name):
+            self._stepped(process)
+        if not disk.dirty:
+            return
+        for dropped in disk.dropped():
+            self._handed_over(process, *dropped)
         changes = [(key, decode(before), decode(after)) for key, before, after in disk.changes() if before != after]
         for key, _, after in changes:
             self._note_dots(key, after)
@@ -96,7 +129,7 @@ class Watch:
                 for write in self.history.covered_by.get(sibling.write_id, ())
                 for dot in self.history.dots_of.get(write.write_id, ())
             ]
-            if sibling.value is None and any(each.counted[COLLECTED] for each in self.processes.values()):
+            if sibling.value is None and any(each[COLLECTED] for each in self.counted):
                 continue
             if not any(after.context.covers(*dot) for dot in dots):
                 write = self.history.writes.get(sibling.write_id, sibling)
@@ -111,16 +144,78 @@ class Watch:
             self._broken(f"I13: {len(state.live)} siblings of {key!r}, the limit is {self.limits.siblings}")
         if entries > self.limits.clock_entries:
             # An epoch for each life and each lost row, a session for each hint that a stand-in wrote itself (identity.py).
-            counted = [process.counted for process in self.processes.values()]
-            lives = sum(process.life - 1 for process in self.processes.values())
+            lives = sum(process.life - 1 for process in (*self.processes.values(), *self.departed.values()))
             renewed = 2 * (lives + self.history.disks_lost + self.history.rotted.total())
-            limit = self.limits.clock_entries + renewed + sum(each["hints_delivered"] for each in counted)
+            limit = self.limits.clock_entries + renewed + sum(each["hints_delivered"] for each in self.counted)
             if entries > limit:
                 self._broken(f"I13: {entries} clock entries of {key!r}, the limit is {limit}")
 
     def _largest(self, what: str, size: int) -> None:
         if size > self.figures[what]:
             self.figures[what] = size
+
+    # --- members come and go ----------------------------------------------------------------------------------------------
+
+    def _stepped(self, process: Process) -> None:
+        """This node is about to store another ring. If nobody had it before, it is this node that makes the step."""
+        membership, before = process.node.membership, self._rings.get(process.name)
+        ring, digest = membership.ring, membership.ring.digest()
+        if not membership.settled or (before is not None and rank(ring) < rank(before)):
+            return  # it has lost its disk, and will be told
+        self._rings[process.name] = ring
+        self.figures["caught_up"] += sum(bool(op.joint and op.ring is not ring) for op in process.node.puts._ops.values())
+        if digest in self._made:
+            return
+        self._made.add(digest)
+        if before is None or ring.version <= 1:
+            return
+        self.figures["changes"] += before.at_rest
+        self.figures["changes_turned"] += before.filling and ring.owners == before.owners
+        told = self.processes.get(self.told)
+        self.figures["carried_on"] += told is None or told.state != "up"
+        for name in concerned(before, membership.intents):
+            known = self._rings.get(name)
+            if name in self.processes and (known is None or rank(known) < rank(before)):
+                version = known.version if known is not None else 0
+                self._broken(f"I11: {process.name} makes ring {ring.version}, and {name} knows of ring {version} only")
+        if self.calm and not ring.at_rest and not ring.filling:
+            self._filled(ring, membership)
+
+    def _filled(self, ring: Ring, membership: Membership) -> None:
+        """The new owners have all that was acknowledged: W and R of them, or of the old ones, may now be anybody."""
+        before = Ring(ring.version, ring.also, ring.owners, filling=True)
+        for op in self.history.writes.values():
+            if op.outcome != OK:
+                continue
+            at = (place(op.bucket, op.key), op.bucket, op.key)
+            dots = self.history.dots_of.get(op.write_id, set())
+            for name in before.extras(ring.partition_of(at[0]), membership.policy(op.bucket).n):
+                if name in self.processes and not self.processes[name].disk.holds(at, op.write_id, dots):
+                    self._broken(f"I11: {name} is to be read, and lacks {op}")
+
+    def _handed_over(self, process: Process, target: str, at: RowKey, state: bytes) -> None:
+        """This node is about to drop a row or a hint: others have what is in it. A tombstone may be dropped for good."""
+        live = decode(state).live
+        if all(sibling.value is None for sibling in live) or self.history.rotted[at[2]] or self._has(target, at, live, process):
+            return
+        ring, policy = process.node.membership.ring, process.node.membership.policy(at[1])
+        for name in ring.primaries(ring.partition_of(at[0]), policy.n):
+            if not self._has(name, at, live, process) and not (target and self._is_kept(name, at, live, process)):
+                what = f"the hint for {target}" if target else "a row"
+                values = [sibling.value for sibling in live]
+                self._broken(f"I11: {process.name} drops {what}, of which {name} has not all: {at[2]!r} {values}")
+
+    def _has(self, name: str, at: RowKey, live: tuple[Sibling, ...], acting: Process) -> bool:
+        """Whether a node has these in its own row, or what overwrote them. One whose disk was lost may have had them."""
+        process = self.processes.get(name)
+        if process is None or name in self.history.robbed:
+            return process is not None
+        return _covers(process.disk.state("", at, next_=process is acting), live)
+
+    def _is_kept(self, name: str, at: RowKey, live: tuple[Sibling, ...], acting: Process) -> bool:
+        """Whether somebody keeps them for it."""
+        processes = self.processes.values()
+        return any(_covers(process.disk.state(name, at, next_=process is acting), live) for process in processes)
 
     # --- answers ----------------------------------------------------------------------------------------------------------
 
@@ -176,6 +271,7 @@ class Watch:
         if self._turns % _LOOK_EVERY:
             return
         self._gossip_goes_on(process)
+        self._transfer_goes_on(process)
         self._largest("frames_waiting_max", process.waiting)
         self._largest("in_flight_max", process.node.in_flight)
         if process.waiting > self.limits.frames:
@@ -183,13 +279,24 @@ class Watch:
         if process.node.in_flight > self.limits.in_flight:
             self._broken(f"I13: {process.node.in_flight} requests at {process.name}, the limit is {self.limits.in_flight}")
 
+    def _transfer_goes_on(self, process: Process) -> None:
+        transfer, life = process.node.transfer, (process.name, process.life)
+        if transfer.keys > process.node.runtime.counters["keys_transferred"] and life not in self._resumed:
+            self._resumed.add(life)
+            self.figures["transfers_resumed"] += 1
+
     def _gossip_goes_on(self, process: Process) -> None:
         membership = process.node.membership
-        ranks: dict[str, tuple[int, ...]] = {m.name: (m.incarnation, m.heartbeat) for m in membership.members.values()}
-        ranks["ring"] = (membership.ring.version,)
+        ranks: dict[str, tuple[Any, ...]] = {m.name: (m.incarnation, m.heartbeat) for m in membership.members.values()}
+        ranks["ring"] = rank(membership.ring)
+        ranks |= {f"what is wanted of {name}": intent.rank for name, intent in membership.intents.items()}
         life, before = self._gossip.get(process.name, (0, {}))
         self._gossip[process.name] = process.life, ranks
         if life == process.life and ranks != before:
-            for subject, rank in before.items():
-                if ranks.get(subject, rank) < rank:
-                    self._broken(f"I8: {process.name} knew {subject} as of {rank}, and now as of {ranks[subject]}")
+            for subject, known in before.items():
+                if ranks.get(subject, known) < known:
+                    self._broken(f"I8: {process.name} knew {subject} as of {known}, and now as of {ranks[subject]}")
+
+
+def _covers(state: bytes, live: tuple[Sibling, ...]) -> bool:
+    return bool(state) and all(decode(state).context.covers(*sibling.dot) for sibling in live)

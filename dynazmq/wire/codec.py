@@ -29,7 +29,7 @@ import msgpack
 from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import MESSAGES, Message
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 FROM_NODE, FROM_CLIENT = 1, 2
 
 CONTAINERS_MAX = 2 * MESSAGES_PER_FRAME_MAX + 1024
@@ -106,9 +106,7 @@ _TYPE_OF = {
 _ELEMENT_OF = {"list[int]": int, "list[str]": str, "list[bytes]": bytes}
 
 _CODE_OF = {cls: code for code, cls in enumerate(MESSAGES)}
-_FIELDS_OF = {
-    cls: attrgetter(*names) if len(names) > 1 else None for cls in MESSAGES if (names := [f.name for f in fields(cls)])
-}
+_FIELDS_OF = {cls: attrgetter(*names) if len(names) > 1 else None for cls in MESSAGES if (names := [f.name for f in fields(cls)])}
 _LAYOUTS = tuple(_Layout(cls, len(fields(cls)) + 1, tuple(_TYPE_OF[str(f.type)] for f in fields(cls))) for cls in MESSAGES)
 _LISTS = tuple(
     tuple((i + 1, _ELEMENT_OF.get(str(f.type))) for i, f in enumerate(fields(cls)) if str(f.type).startswith("list"))

@@ -8,7 +8,7 @@ has nobody to go to, fails at once (`False`). The core hears of it and asks some
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 
 import zmq
@@ -75,9 +75,12 @@ class Sockets:
         self._dealer(peer)
 
     def send_to_peer(self, peer: str, frame: bytes) -> bool:
-        """False: not now, its queue is full or it has no connection."""
+        """False: not now, its queue is full or it has no connection; or nobody knows where it is."""
+        dealer = self._dealer(peer)
+        if dealer is None:
+            return False
         try:
-            self._dealer(peer).send(frame, NOBLOCK)
+            dealer.send(frame, NOBLOCK)
         except zmq.Again:
             return False
         return True
@@ -91,13 +94,17 @@ class Sockets:
             return False
         return True
 
-    def _dealer(self, peer: str) -> zmq.Socket[bytes]:
+    def _dealer(self, peer: str) -> zmq.Socket[bytes] | None:
+        """None for a peer that is no member any more, or not yet."""
         endpoint = self._endpoint_of(peer)
         known = self._dealers.get(peer)
         if known is not None:
             if known[0] == endpoint:
                 return known[1]
             known[1].close()
+            del self._dealers[peer]
+        if not endpoint:
+            return None
         dealer = self._context.socket(zmq.DEALER)
         set_options(dealer)
         dealer.identity = self._identity
@@ -106,6 +113,18 @@ class Sockets:
         dealer.connect(endpoint)
         self._dealers[peer] = endpoint, dealer
         return dealer
+
+    @property
+    def peers(self) -> set[str]:
+        """To whom there is a socket."""
+        return set(self._dealers)
+
+    def keep(self, peers: Collection[str]) -> None:
+        """Close the sockets to all others, if there are any: to members that were removed (N14: nothing leaks)."""
+        if len(self._dealers) <= len(peers):
+            return
+        for name in [name for name in self._dealers if name not in peers]:
+            self._dealers.pop(name)[1].close()
 
     def close(self) -> None:
         """What was said last still leaves, unless nobody takes it: that is waited for no longer than a moment."""

@@ -40,6 +40,7 @@ class LoneNode:
     def start(self) -> Node:
         """A new life, on the disk as it is."""
         self.node = Node(self.config, self.disk, Random(self._random.random()), self.now, self.wall_ms)
+        self.node.membership.settle()  # nobody answers here who could know of a newer ring
         self.disk.commit()
         return self.node
 

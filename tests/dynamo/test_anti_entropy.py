@@ -302,11 +302,11 @@ def test_a_pause_outlives_the_process_and_says_so_and_the_resumed_node_exchanges
     lone = paused_node()
     lone.start()
     assert of(TreeAsk, lone.pass_time(3.0)) == []
-    assert lone.node.status()["anti_entropy"]["paused"] is True
+    assert lone.node.admin.status()["anti_entropy"]["paused"] is True
     assert lone.hear(CLIENT, SetAntiEntropy(2, False)) == [(CLIENT, SetAntiEntropyReply(2, False, True))]
     asked(lone)
     lone.start()
-    assert lone.node.status()["anti_entropy"]["paused"] is False
+    assert lone.node.admin.status()["anti_entropy"]["paused"] is False
 
 
 def test_a_pause_that_could_not_be_stored_is_none_and_is_not_acknowledged() -> None:

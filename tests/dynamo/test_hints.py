@@ -16,11 +16,12 @@ def keeping(count: int = 1, handoff_batch: int = 64) -> tuple[LoneNode, str]:
     """A node with so many hints for a target that is away."""
     lone = LoneNode()
     lone.node.hints._batch = handoff_batch
-    target = "c"
+    keys = [b"k%d" % i for i in range(count)]
+    target = next(name for name in ("c", "d") if count > 9 or all(name in lone.walk(key)[:3] for key in keys))
     lone.away.add(target)
     lone.pass_time(1.5)
-    for i in range(count):
-        lone.hear("b", a_hint(b"k%d" % i, written(("b", b"v")), target))
+    for key in keys:
+        lone.hear("b", a_hint(key, written(("b", b"v")), target))
     return lone, target
 
 

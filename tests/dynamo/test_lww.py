@@ -194,7 +194,7 @@ def test_a_put_without_a_context_replaces_what_is_there_and_counts_it() -> None:
         node.hear(CLIENT, a_put(key, b"v%d" % i, write_id=b"%16d" % i))
     assert node.stored(key).values == [b"v2"]
     assert node.node.runtime.counters["lww_discarded"] == 2
-    assert node.node.status()["lww_discarded"] == 2
+    assert node.node.admin.status()["lww_discarded"] == 2
 
 
 def test_a_put_that_has_seen_what_it_replaces_discards_nothing() -> None:
@@ -207,7 +207,7 @@ def test_a_put_that_has_seen_what_it_replaces_discards_nothing() -> None:
         ((_, reply),) = of(PutReply, node.hear(node.peers(key)[0], WriteReply([write.request_id])))
         context = reply.context
     assert node.stored(key).values == [b"v2"]
-    assert node.node.status()["lww_discarded"] == 0
+    assert node.node.admin.status()["lww_discarded"] == 0
 
 
 def test_a_retry_of_a_write_that_was_discarded_is_recognised() -> None:
@@ -260,7 +260,7 @@ def test_a_replica_that_merges_two_writes_keeps_the_later_one_and_counts_the_oth
         node.hear("b", Write(1, "default", key, state, "", 1000))
         node.hear("b", Write(1, "default", key, state, "", 1000))  # once more: counted once
     assert node.stored(key).values == [left]
-    assert node.node.status()["lww_discarded"] == 1
+    assert node.node.admin.status()["lww_discarded"] == 1
 
 
 def test_a_state_with_siblings_from_before_is_reduced_when_it_comes() -> None:
@@ -269,7 +269,7 @@ def test_a_state_with_siblings_from_before_is_reduced_when_it_comes() -> None:
     first, second = states_of_two(key, 5, 7)
     node.hear("b", Write(1, "default", key, encode(sync(decode(first), decode(second))), "", 1000))
     assert node.stored(key).values == [b"c"]
-    assert node.node.status()["lww_discarded"] == 1
+    assert node.node.admin.status()["lww_discarded"] == 1
 
 
 def get_of(node: LoneNode, key: bytes, theirs: bytes) -> tuple[GetReply, list[tuple[Any, Write]]]:
@@ -289,7 +289,7 @@ def test_a_get_shows_the_later_of_two_answers_counts_the_other_and_repairs_both(
     assert reply.values == [b"b"]
     assert [decode(write.state).values for _, write in repairs] == [[b"b"]]
     assert node.stored(key).values == [b"b"]
-    assert node.node.status()["lww_discarded"] == 1
+    assert node.node.admin.status()["lww_discarded"] == 1
 
 
 def test_siblings_from_before_the_bucket_was_an_lww_one_are_one_value_for_the_next_get() -> None:
@@ -313,7 +313,7 @@ def test_a_bucket_of_siblings_keeps_them_and_its_contexts_have_no_clock() -> Non
     node.hear(CLIENT, a_put(key, b"w", write_id=b"2" * 16))
     assert node.stored(key).values == [b"v", b"w"]
     assert clock(node.stored(key).context) == 0
-    assert node.node.status()["lww_discarded"] == 0
+    assert node.node.admin.status()["lww_discarded"] == 0
 
 
 @pytest.mark.parametrize("conflict", ["LWW", "last", "crdt", "lww ", "x" * 5000])

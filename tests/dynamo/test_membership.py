@@ -43,7 +43,9 @@ class World:
             members=members,
             partitions=16,
         )
-        return Node(config, self.stores[name], Random(self.random.random()), self.now, 1_000_000 + int(self.now * 1000))
+        node = Node(config, self.stores[name], Random(self.random.random()), self.now, 1_000_000 + int(self.now * 1000))
+        node.membership.settle()
+        return node
 
     def turn(self) -> None:
         self.now += 0.1
@@ -210,7 +212,8 @@ def test_a_digest_without_members_asks_for_ring_and_policies_alone_and_is_not_as
     node.membership.set_policy("carts", 3, 1, 3)
     node.drain()
     node.receive("b", GossipDigest([], 9, b"another", b"another"))
-    assert node.drain() == {"b": [GossipDelta([], [], [], [["carts", 3, 1, 3, 1, "a", "siblings"]])]}
+    ring = node.membership.ring.to_wire()
+    assert node.drain() == {"b": [GossipDelta([], [], ring, [["carts", 3, 1, 3, 1, "a", "siblings"]])]}
 
 
 def test_two_policies_for_one_bucket_set_at_once_end_in_one() -> None:

@@ -32,6 +32,7 @@ CONVERSATIONS = {
     "Get": "client ↔ node", "Read": "node ↔ node: copies", "Probe": "node ↔ node: membership",
     "TreeAsk": "node ↔ node: anti-entropy", "RetireAsk": "node ↔ node: forgetting",
     "HintsAsk": "client ↔ node: looking closely", "Stopping": "node ↔ node: going",
+    "ChangeMembers": "client ↔ node: deciding who belongs", "FillAsk": "node ↔ node: transfer and handover",
 }  # fmt: skip
 
 

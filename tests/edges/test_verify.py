@@ -34,7 +34,7 @@ class Direct:
         return {name: self._status(name) for name in alive}
 
     def _status(self, name: str) -> Answer:
-        return Answer(name=name, status=json.loads(json.dumps(self.cluster.node(name).process.node.status())))
+        return Answer(name=name, status=json.loads(json.dumps(self.cluster.node(name).process.node.admin.status())))
 
     def question(self, questions: Sequence[tuple[str, Question]], _timeout: float) -> list[Message | None]:
         self.asked += questions

@@ -276,3 +276,18 @@ def test_a_disk_that_can_neither_be_written_nor_read_ends_its_process_and_not_th
     assert client.get("k").values == ["v"]
     cluster.settle()
     assert dead.holds("k") == ["v"]
+
+
+def test_a_disk_that_stays_full_makes_no_node_busy() -> None:
+    cluster = Cluster(seed=60)
+    client = cluster.client()
+    full = cluster.primaries("k")[0]
+    full.process.disk.fail_commits = True
+    client.put("k", "v")
+    before, events = full.counters["commits_failed"], cluster.world.events
+    cluster.run(5.0)
+    assert 0 < full.counters["commits_failed"] - before < 500, "it says anew what could not be stored, some times a second"
+    assert cluster.world.events - events < 20_000
+    full.process.disk.fail_commits = False
+    cluster.settle()
+    assert cluster.equal("k")

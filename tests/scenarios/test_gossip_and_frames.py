@@ -69,12 +69,12 @@ def test_c22_frames_of_another_cluster_do_nothing() -> None:
     target = one.node("n1")
     sender = other.node("n2").process
     envelope = Envelope(FROM_NODE, sender.config.cluster_id, sender.node.identity.incarnation, 0, 0)
-    before = target.process.node.status()["keys"]
+    before = target.process.node.admin.status()["keys"]
     for frame in encode(envelope, [Write(7, "default", b"k", b"", "", 1000)]):
         target.process.arrive("n2", frame)
     one.run(0.1)
     assert target.counters["frames_refused"] == 1
-    assert target.process.node.status()["keys"] == before
+    assert target.process.node.admin.status()["keys"] == before
 
 
 def test_n20_a_bit_that_flips_in_a_frame_costs_the_frame_and_nothing_else() -> None:

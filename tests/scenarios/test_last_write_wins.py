@@ -30,7 +30,7 @@ def knows_all(cluster: Cluster, bucket: str) -> bool:
 
 
 def discarded(cluster: Cluster) -> int:
-    return sum(node.process.node.status()["lww_discarded"] for node in cluster.nodes)
+    return sum(node.process.node.admin.status()["lww_discarded"] for node in cluster.nodes)
 
 
 def split(cluster: Cluster) -> tuple[Client, Client]:

@@ -120,7 +120,7 @@ def test_status_changes_nothing() -> None:
     cluster.run(0.5)
     for node in cluster.nodes:
         before = (node.process.disk.commits, dict(node.counters))
-        document = node.process.node.status()
+        document = node.process.node.admin.status()
         assert document["schema"] == "dynazmq.node/1"
         assert (node.process.disk.commits, dict(node.counters)) == before
 

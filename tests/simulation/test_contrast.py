@@ -50,7 +50,7 @@ def test_the_count_is_an_upper_bound_of_the_writes_that_are_gone_though_nobody_h
         assert cluster.world.run_until(lambda load=workload: load.over, 60.0)
         cluster.settle()
         here = sum(_gone_unseen(cluster, key) for key in workload.keys)
-        there = sum(node.process.node.status()["lww_discarded"] for node in cluster.nodes)
+        there = sum(node.process.node.admin.status()["lww_discarded"] for node in cluster.nodes)
         assert here <= there
         gone, counted = gone + here, counted + there
     assert 0 < gone <= counted <= 3 * gone

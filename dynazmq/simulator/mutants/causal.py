@@ -7,7 +7,8 @@ from typing import Any
 
 from dynazmq.dynamo import get, hints, put, recall, replica, versions
 from dynazmq.dynamo.forward import Forwards
-from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.put import Puts
+from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import Quorum
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.versions import Context, Sibling, Siblings
@@ -79,7 +80,9 @@ def return_a_context_of_more_than_was_shown(patch: Patches) -> None:
     patch.set(Puts, "_reply", reply)
 
 
-@mutant("I7", n=3, r=3, w=1, load=Load(clients=4, keys=1, requests=150, think_s=0.0002))
+@mutant(
+    "I7", n=3, r=3, w=1, conditions=Conditions(jitter_s=0.002), load=Load(clients=4, keys=1, requests=150, think_s=0.0002)
+)
 def answer_reads_at_one_copy_less(patch: Patches) -> None:
     """A get is answered at R - 1 copies, so it may miss what was acknowledged before."""
     patch.set(get, "Quorum", lambda r, pr: Quorum(max(r - 1, 1), pr))

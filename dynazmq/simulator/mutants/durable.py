@@ -7,7 +7,8 @@ from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.messages import Put
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.put import Puts
+from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.recall import Recalls
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.runtime import Address, Runtime
@@ -19,7 +20,7 @@ from dynazmq.simulator.workload import Load, Mix
 
 _LOSSES = Conditions(loss=0.1)
 _MANY_KEYS = Load(clients=3, keys=12, requests=40, think_s=0.05)
-_HOT = Load(clients=6, keys=1, requests=80, think_s=0.002)
+_HOT = Load(clients=8, keys=1, requests=80, think_s=0.001)
 _BLIND = Load(clients=3, keys=3, requests=50, think_s=0.05, mix=Mix(put_blind=8))
 
 
@@ -42,7 +43,7 @@ def answer_although_the_commit_failed(patch: Patches) -> None:
     patch.set(Node, "turn_failed", lambda _self: None)
 
 
-@mutant("I12", "I6", faults=(FLICKERING_DISK,), load=_HOT, every_s=0.1, lasting_s=1.0)
+@mutant("I12", "I6", "I5", "I3", faults=(FLICKERING_DISK,), load=_HOT, every_s=0.1, lasting_s=1.0)
 def show_what_was_not_stored(patch: Patches) -> None:
     """A read shows a dot of its own turn, whose commit then fails, and the dot is given again."""
     patch.set(Runtime, "tell", lambda self, _row, to, message, _otherwise: self.send(to, message))
@@ -73,7 +74,7 @@ def delete_a_hint_when_it_is_sent(patch: Patches) -> None:
         delivery = self._deliveries.get(target)
         for row, _ in list(delivery.sent.values()) if delivery is not None else ():
             if self._read(target, *row):
-                self._forget(target, *row)
+                self.forget(target, *row)
 
     original = Hints.deliver
     patch.set(Hints, "deliver", deliver)

@@ -7,9 +7,11 @@ from typing import Any
 from dynazmq.dynamo import answers, exchange, versions
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.get import GetOp, Gets
+from dynazmq.dynamo.gossip import Gossip
 from dynazmq.dynamo.membership import Member, Membership
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Mend, MendReply
-from dynazmq.dynamo.put import PutOp, Puts
+from dynazmq.dynamo.put import Puts
+from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.trees import Trees
@@ -95,11 +97,12 @@ def believe_every_rumour(patch: Patches) -> None:
         if told.name != self._runtime.name:
             self.members[told.name] = told
 
-    def on_digest(self: Membership, sender: Address, _message: GossipDigest) -> None:
-        self._runtime.send(sender, GossipDelta([list(member) for member in self.members.values()], [], [], []))
+    def on_digest(self: Gossip, sender: Address, _message: GossipDigest) -> None:
+        records = [list(member) for member in self._membership.members.values()]
+        self._runtime.send(sender, GossipDelta(records, [], [], [], []))
 
-    patch.set(Membership, "_learn", learn)
-    patch.set(Membership, "on_digest", on_digest)
+    patch.set(Membership, "learn_member", learn)
+    patch.set(Gossip, "on_digest", on_digest)
 
 
 @mutant("I13")

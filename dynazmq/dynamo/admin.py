@@ -1,0 +1,216 @@
+"""What people and programs ask of a node beside its keys: where everything is, how it is, and that something be otherwise.
+
+Looking changes nothing (promise 8). What is decided here, a bucket's policy or who belongs to the cluster, gossip carries to all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS
+from dynazmq.dynamo.anti_entropy import AntiEntropy
+from dynazmq.dynamo.change import WANTED, Intent, gaining, refusal
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.handover import Handover
+from dynazmq.dynamo.hints import Hints
+from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.messages import (
+    STORAGE,
+    ChangeMembers,
+    ChangeMembersReply,
+    Failure,
+    SetBucket,
+    SetBucketReply,
+    StatusReply,
+    StatusRequest,
+    Topology,
+    TopologyRequest,
+)
+from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.retirement import Retirement
+from dynazmq.dynamo.runtime import Address, Runtime
+from dynazmq.dynamo.stats import Latency
+from dynazmq.dynamo.transfer import Transfer
+from dynazmq.dynamo.trees import Trees
+
+_INTENTS_AT_ONCE = MEMBERS_MAX
+
+
+class Admin:
+    """One node's answers. It sees most techniques of the node, and only looks at them."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        identity: Identity,
+        membership: Membership,
+        failure: FailureDetector,
+        latency: Latency,
+        hints: Hints,
+        trees: Trees,
+        replica: Replica,
+        anti_entropy: AntiEntropy,
+        retirement: Retirement,
+        transfer: Transfer,
+        handover: Handover,
+        in_flight: Callable[[], int],
+    ) -> None:
+        self._runtime = runtime
+        self._identity = identity
+        self._membership = membership
+        self._failure = failure
+        self._latency = latency
+        self._hints = hints
+        self._trees = trees
+        self._replica = replica
+        self._entropy = anti_entropy
+        self._retirement = retirement
+        self._transferring = transfer
+        self._handover = handover
+        self._in_flight = in_flight
+
+    # --- deciding ---------------------------------------------------------------------------------------------------------
+
+    def on_set_bucket(self, sender: Address, message: SetBucket) -> None:
+        membership = self._membership
+        check_key(message.bucket, b"any")
+        defaults, members = self._runtime.config, len(membership.members)
+        n = message.n or defaults.n
+        r, w = message.r or min(defaults.r, n), message.w or min(defaults.w, n)
+        if not 1 <= n <= min(members, MEMBERS_MAX):
+            raise BadMessage(f"n={n} is not in 1..{members}, the number of members")
+        for what, given in (("r", r), ("w", w)):
+            if not 1 <= given <= n:
+                raise BadMessage(f"{what}={given} is not in 1..{n} (n={n})")
+        conflict = message.conflict or SIBLINGS
+        if conflict not in CONFLICTS:
+            raise BadMessage(f"conflict={conflict[:20]!r} is not one of {', '.join(CONFLICTS)}")
+        if message.bucket not in membership.policies and len(membership.policies) >= BUCKETS_MAX:
+            raise BadMessage(f"there are {BUCKETS_MAX} buckets with a policy already, the limit")
+        policy = membership.set_policy(message.bucket, n, r, w, conflict)
+        self._runtime.send(sender, SetBucketReply(message.request_id, policy.version))
+
+    def on_change_members(self, sender: Address, message: ChangeMembers) -> None:
+        """Raises BadMessage and ValueError, and then has changed nothing."""
+        membership = self._membership
+        if not 0 < len(message.intents) <= _INTENTS_AT_ONCE:
+            raise BadMessage(f"{len(message.intents)} decisions at once: 1 to {_INTENTS_AT_ONCE}")
+        if message.ring_digest not in (b"", membership.ring.digest()):
+            raise BadMessage(f"the ring has changed since this was planned, it is now ring {membership.ring.version}: plan again")
+        if not self._trees.on:
+            raise BadMessage("anti-entropy is off: without trees no new owner can confirm that it has everything")
+        wanted: list[tuple[str, str, float, str]] = []
+        for name, kind, weight, replaces in message.intents:
+            if kind not in WANTED:
+                raise BadMessage(f"an intent is {', '.join(WANTED)}, not {str(kind)[:20]!r}")
+            Intent.from_wire([name, kind, weight, replaces, 1, self._runtime.name])
+            if name not in (*membership.members, *membership.ring.members, *membership.intents):
+                raise BadMessage(f"{name} is not a member, and has not made itself known")
+            wanted.append((name, kind, weight, replaces))
+        would_be = membership.intents | {each[0]: Intent(*each, 1, "") for each in wanted}
+        if why_not := refusal(membership.ring, would_be, membership.quorum()):
+            raise BadMessage(why_not)
+        membership.decide(wanted)
+        self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
+        self._runtime.send(sender, ChangeMembersReply(message.request_id, membership.ring.version))
+
+    def _not_decided(self, asked: tuple[Address, int]) -> None:
+        sender, request_id = asked
+        text = f"{self._runtime.name} could not store it yet; it will be tried again"
+        self._runtime.send(sender, Failure(request_id, STORAGE, 0, 0, 0, text))
+
+    # --- looking ----------------------------------------------------------------------------------------------------------
+
+    def on_topology_request(self, sender: Address, message: TopologyRequest) -> None:
+        config, membership, failure = self._runtime.config, self._membership, self._failure
+        reply = Topology(
+            message.request_id,
+            config.cluster,
+            config.cluster_id,
+            config.name,
+            membership.ring.to_wire(),
+            [[m.name, m.endpoint, m.incarnation, failure.state_of(m.name)] for m in membership.members.values()],
+            [[bucket, p.n, p.r, p.w, p.conflict] for bucket, p in membership.policies.items()],
+            config.n,
+            config.r,
+            config.w,
+            config.max_value_bytes,
+            membership.intent_rows(),
+        )
+        self._runtime.send(sender, reply)
+
+    def on_status_request(self, sender: Address, message: StatusRequest) -> None:
+        document = {**self.status(), **self.driver_status()}
+        self._runtime.send(sender, StatusReply(message.request_id, json.dumps(document).encode()))
+
+    def driver_status(self) -> dict[str, Any]:
+        """What only the driver knows (pid, memory, commits); it replaces this method."""
+        return {}
+
+    def status(self) -> dict[str, Any]:
+        """What this node knows of itself and of its peers (docs/protocol.md)."""
+        runtime, membership, ring, hints = self._runtime, self._membership, self._membership.ring, self._hints
+        peers = self._failure.peers.items()
+        return {
+            "schema": "dynazmq.node/1",
+            "name": runtime.name,
+            "incarnation": self._identity.incarnation,
+            "epoch": self._identity.epoch,
+            "endpoint": runtime.config.endpoint,
+            "uptime_s": round(runtime.now - runtime.started, 3),
+            "ring": {
+                "version": ring.version, "digest": ring.digest().hex(), "partitions": ring.partitions,
+                "phase": "rest" if ring.at_rest else "filling" if ring.filling else "flipped",
+            },
+            "standing": membership.standing,
+            "change": self._change(),
+            "transfer": self._transfer(),
+            "owned": len(ring.owned_by(runtime.name)),
+            "peers": {name: {"state": peer.state, "for_s": round(runtime.now - peer.since, 3)} for name, peer in peers},
+            "keys": self._replica.keys,
+            "hints_pending": sum(hints.pending.values()),
+            "hints_for": dict(hints.pending),
+            "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in hints.since.items()},
+            "anti_entropy": self._anti_entropy(),
+            "lww_discarded": runtime.counters["lww_discarded"],
+            "to_forget": len(self._retirement),
+            "sync": runtime.config.sync,
+            "in_flight": self._in_flight(),
+            "counters": dict(sorted(runtime.counters.items())),
+            "latency": self._latency.report(runtime.now),
+            "quorum": {"n": runtime.config.n, "r": runtime.config.r, "w": runtime.config.w},
+        }  # fmt: skip
+
+    def _anti_entropy(self) -> dict[str, Any]:
+        trees, anti_entropy = self._trees, self._entropy
+        return {
+            "on": trees.on,
+            "paused": anti_entropy.paused,
+            "surveyed": trees.known,
+            "open_with": anti_entropy.open_with(),
+            "differing": anti_entropy.differing,
+            "peers": {name: {"trees": shared, "left": left} for name, (shared, left) in anti_entropy.progress().items()},
+        }
+
+    def _change(self) -> dict[str, Any]:
+        """waiting_for: members that do not know of the change yet, or have not confirmed that they have all that they gain."""
+        membership, ring = self._membership, self._membership.ring
+        moving = not ring.at_rest or membership.goal() != ring.owners
+        waiting = membership.awaited() if moving else []
+        if not waiting and ring.filling:
+            waiting = membership.unfilled(gaining(ring, membership.replica_counts()))
+        return {"under_way": moving, "waiting_for": waiting, "target": sorted(set(membership.goal())) if moving else []}
+
+    def _transfer(self) -> dict[str, Any]:
+        transfer = self._transferring
+        return {
+            "partitions": transfer.partitions,
+            "left": transfer.left,
+            "keys": transfer.keys,
+            "bytes": transfer.bytes,
+            "confirmed": transfer.confirmed,
+            "strays": self._handover.strays,
+        }

@@ -1,0 +1,168 @@
+"""§4.8.1 §4.9 §6.2 How members come and go: what admins want, and the steps in which the ring follows.
+
+An admin's word about a member is an *intent*: in (with a weight, perhaps in the place of another), out, or gone, which is out
+without being asked for its data, because it will not come back. Intents are gossiped and merge name by name, the later one wins:
+so two admins at two nodes, or at two sides of a split, both have their way, or one of them for a name that both spoke of. A
+member that is out and on which nothing is left makes its own intent *left*. It and one that is gone are forgotten.
+
+The ring follows in three steps, each a new version:
+
+    at rest    owners read and written
+    filling    the old owners are read, old and new ones written          begun when the intents want other owners
+    flipped    the new owners are read, new and old ones written          when each gaining node has confirmed that it has all
+    at rest    the new owners; the old ones hand over what is left        then (handover.py)
+
+**Without a master.** Any node makes the next step as soon as it sees that it may, and all that see it make the same: the step
+is a pure function of the ring, the intents and the buckets' policies. It may be made when *every* member has said (in its gossip
+record) that it knows these very ones. So no two nodes are ever more than one step apart, and neighbouring steps fit together:
+
+    rest, filling      both read the old owners; a write to the old alone is found by whoever fills the new, since the filling is
+                       confirmed only after everybody writes to both
+    filling, flipped   both write to both, W of the old owners and all new ones; so each reads what the other wrote
+    flipped, rest      both read the new owners
+
+Two steps that were made at once from different intents are two rings of one version: the greater digest wins everywhere, the
+other was known to one side only and so nothing was built on it.
+
+**The price**: a member that cannot be reached holds up a change, as long as nobody says that it is gone. A cluster that changes
+its members while it is split would have to choose which of two halves' writes to keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgpack
+
+from dynazmq.config import MEMBERS_MAX
+from dynazmq.dynamo.claim import claim
+from dynazmq.dynamo.ring import NAME_BYTES_MAX, VERSION_MAX, Ring
+
+IN, OUT, GONE, LEFT = "in", "out", "gone", "left"
+WANTED = (IN, OUT, GONE)
+"""What an admin may want. LEFT is the word of a member that was out: nothing is left on it."""
+
+FOR_EVER = (GONE, LEFT)
+WEIGHT_MAX = 100.0
+
+NAMES_MAX = 16 * MEMBERS_MAX
+"""Names of which something was ever decided: those of removed members are kept in mind, so that they are refused."""
+
+
+class Intent(NamedTuple):
+    """What was last decided of one member. (version, writer) orders two decisions. As it travels and is stored.
+
+    weight: its share of the ring in relation to others' shares. replaces: whose place it takes; its partitions go to this one.
+    """
+
+    name: str
+    kind: str
+    weight: float
+    replaces: str
+    version: int
+    writer: str
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        return self.version, self.writer
+
+    @classmethod
+    def from_wire(cls, row: Any) -> Intent:
+        """Raises ValueError for anything but an intent; fields after the last are a newer release's."""
+        name, kind, weight, replaces, version, writer, *_ = row
+        if not _is_name(name) or not (replaces == "" or _is_name(replaces)) or not _is_name(writer):
+            raise ValueError(f"an intent names members by 1 to {NAME_BYTES_MAX} bytes")
+        if kind not in (*WANTED, LEFT):
+            raise ValueError(f"an intent is {IN}, {OUT} or {GONE}")
+        if type(weight) is not float or not 0 < weight <= WEIGHT_MAX or not math.isfinite(weight):
+            raise ValueError(f"a weight is above 0 and at most {WEIGHT_MAX:g}")
+        if type(version) is not int or not 0 < version <= VERSION_MAX:
+            raise ValueError("a version is a positive integer")
+        return cls(name, kind, weight, replaces, version, writer)
+
+
+Intents = Mapping[str, Intent]
+"""By name; a member of whom nothing was ever said is in, with weight 1."""
+
+
+def intents_digest(intents: Intents) -> bytes:
+    if not intents:
+        return b""
+    return hashlib.blake2b(msgpack.packb(sorted(intents.values())), digest_size=8).digest()
+
+
+def goal(ring: Ring, intents: Intents, n: int, quorum: int = 1) -> tuple[str, ...]:
+    """The owners that the intents want, moving as little as possible from the owners that are.
+
+    They are not followed where they would leave fewer members than a quorum needs: two admins who did not know of each other may
+    have wanted that, each within reason. Then nothing moves until somebody decides otherwise.
+    """
+    wanted = {name: 1.0 for name in ring.owners if name not in intents}
+    wanted.update({name: intent.weight for name, intent in intents.items() if intent.kind == IN})
+    if not max(quorum, 1) <= len(wanted) <= ring.partitions:
+        return ring.owners
+    arriving = [intent for _, intent in sorted(intents.items()) if intent.name in wanted]
+    heirs = {intent.replaces: intent.name for intent in arriving if intent.replaces not in wanted}
+    before = [heirs.get(owner, owner) for owner in ring.owners]
+    owners = claim(dict(sorted(wanted.items())), ring.partitions, n, [owner if owner in wanted else None for owner in before])
+    return owners if Counter(owners) != Counter(ring.owners) else ring.owners  # nobody's share is another: nothing need move
+
+
+def concerned(ring: Ring, intents: Intents) -> list[str]:
+    """Who must know of a step before the next one: all old and new owners, but for those that are gone. Sorted."""
+    coming = {name for name, intent in intents.items() if intent.kind == IN}
+    gone = {name for name, intent in intents.items() if intent.kind in FOR_EVER}
+    return sorted(coming.union(ring.members) - gone)
+
+
+def gaining(ring: Ring, levels: list[int]) -> list[str]:
+    """Who gets keys by a change that fills: those among the new primaries of a partition who are not among the old. Sorted.
+
+    levels: each N that buckets have.
+    """
+    if not ring.filling:
+        return []
+    return sorted({name for partition in range(ring.partitions) for n in levels for name in ring.extras(partition, n)})
+
+
+def next_ring(ring: Ring, target: tuple[str, ...], levels: list[int], filled: Callable[[str], bool]) -> Ring | None:
+    """The next step, if there is one; for whoever has seen that everybody concerned knows this ring and these intents.
+
+    target: the goal. levels: each N that buckets have. filled: whether a gaining node has confirmed for this ring.
+    """
+    version = ring.version + 1
+    if ring.at_rest:
+        return Ring(version, ring.owners, target, filling=True) if target != ring.owners else None
+    if not ring.filling:
+        return Ring(version, ring.owners)
+    if target == ring.owners:
+        return Ring(version, ring.owners)  # taken back
+    if target != ring.also:
+        return Ring(version, ring.owners, target, filling=True)
+    if all(filled(name) for name in gaining(ring, levels)):
+        return Ring(version, ring.also, ring.owners)
+    return None
+
+
+def refusal(ring: Ring, intents: Intents, quorum: int) -> str:
+    """Why these intents cannot be followed, or "". quorum: replicas that a write or read needs."""
+    names = {name for name in ring.owners if name not in intents}
+    names |= {name for name, intent in intents.items() if intent.kind == IN}
+    if len(names) < quorum:
+        return f"{len(names)} members would be left, and the cluster's quorums need {quorum}"
+    if len(intents) > NAMES_MAX:
+        return f"{len(intents):,} names were members or are to be, the limit is {NAMES_MAX:,}"
+    limit = min(MEMBERS_MAX, ring.partitions)
+    if len(names) > limit:
+        return f"{len(names)} members are more than {limit}, the limit with {ring.partitions} partitions"
+    if idle := sorted(names.difference(goal(ring, intents, 1))):
+        return f"{', '.join(idle)} would own none of {ring.partitions} partitions: too small a weight beside the others'"
+    return ""
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value.encode()) <= NAME_BYTES_MAX

@@ -1,0 +1,157 @@
+"""§4.8.1 §4.8.2 Gossip: how what membership.py keeps comes to all nodes.
+
+Each second a node sends a digest of what it knows to one random reachable peer, and now and then to one that is away or was
+away at its start (a seed, §4.8.2). The peer answers with what it knows better and the names of which it knows less; those come
+back in a third message, and so do ring, policies and intents if the peer's are others. So each exchange brings news both ways.
+
+A step of a change of members waits for everybody to say that he knows of it (change.py). So whoever turns to a new ring, or has
+something else to say of himself that others wait for, tells some peers at once instead of waiting for the next second.
+
+A node that starts on an empty disk asks all peers for their ring before it serves clients: its own may be years old.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.membership import Membership, rank
+from dynazmq.dynamo.messages import GossipDelta, GossipDigest
+from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.runtime import Address, Runtime
+
+_TOLD_AT_ONCE = 16
+_SETTLE_S = 1.0
+_ASK_AGAIN_S = 0.05
+_TELL_PAUSE_S = 0.02  # a disk that stores nothing makes the same news again and again
+
+
+class Gossip:
+    """One node's exchanges with its peers."""
+
+    def __init__(self, runtime: Runtime, membership: Membership, failure: FailureDetector) -> None:
+        self._runtime = runtime
+        self._membership = membership
+        self._failure = failure
+        self._interval = runtime.config.timing.gossip_interval_ms / 1000
+        self._next = runtime.now + self._interval * runtime.random.random()
+        self._ask_at = runtime.now
+        self._tell_at = runtime.now
+        self._heard: set[Address] = set()  # who has answered while this node did not know its ring
+
+    def tick(self) -> None:
+        now, membership = self._runtime.now, self._membership
+        if not membership.settled and now >= self._ask_at:
+            self._ask_for_ring()
+        if now >= self._next:
+            self._next = now + self._interval * (0.9 + 0.2 * self._runtime.random.random())
+            self._exchange()
+            membership.step()
+
+    def tell_news(self) -> None:
+        """What others wait for, at once; after `tick` and after all that must be so before this node says it."""
+        if self._membership.news and self._runtime.now >= self._tell_at:
+            self._tell_at = self._runtime.now + _TELL_PAUSE_S
+            self._tell_at_once()
+
+    def next_deadline(self) -> float:
+        due = self._next if self._membership.settled else min(self._next, self._ask_at)
+        return min(due, max(self._tell_at, self._runtime.now)) if self._membership.news else due
+
+    def _exchange(self) -> None:
+        me = self._membership.beat()
+        peers = [name for name in self._membership.members if name != me.name]
+        near = [name for name in peers if self._failure.reachable(name)]
+        away = [name for name in peers if not self._failure.reachable(name)]
+        random = self._runtime.random
+        if near:
+            self._greet(random.choice(near))
+        if away and (not near or random.random() < len(away) / (len(near) + 1)):
+            self._greet(random.choice(away))
+
+    def _greet(self, peer: str) -> None:
+        """A digest, and who sends it: to a peer that does not know this node, the answer's address."""
+        self._runtime.send(peer, GossipDelta([list(self._membership.members[self._runtime.name])], [], [], [], []))
+        members = [[m.name, m.incarnation, m.heartbeat] for m in self._membership.members.values()]
+        self._runtime.send(peer, self._digest_of(members))
+
+    def _digest_of(self, members: list[Any]) -> GossipDigest:
+        membership = self._membership
+        return GossipDigest(
+            members, membership.ring.version, membership.ring.digest(), membership.policies_digest(), membership.knowledge()
+        )
+
+    def _tell_at_once(self) -> None:
+        """Say what has changed without being asked: to all peers, or to some where they are many."""
+        membership = self._membership
+        membership.news = False
+        me = membership.beat()
+        told = GossipDelta([list(me)], [], membership.ring.to_wire(), [], membership.intent_rows())
+        near = [name for name in membership.members if name != me.name and self._failure.reachable(name)]
+        while len(near) > _TOLD_AT_ONCE:
+            near.pop(int(self._runtime.random.random() * len(near)))
+        for name in near:
+            self._runtime.send(name, told)
+        membership.step()
+
+    def _ask_for_ring(self) -> None:
+        now = self._runtime.now
+        if now - self._runtime.started >= _SETTLE_S:
+            self._membership.settle()
+        self._ask_at = now + _ASK_AGAIN_S
+        for name in self._membership.members:
+            if name != self._runtime.name:
+                self._greet(name)
+                self._runtime.send(name, self._digest_of([]))
+
+    # --- messages ---------------------------------------------------------------------------------------------------------
+
+    def on_digest(self, sender: Address, message: GossipDigest) -> None:
+        """Answer with what we know better; ask for what the sender knows better."""
+        membership = self._membership
+        asked = bool(message.members)  # else it is the question that follows below, and no members are meant
+        theirs = {name: (incarnation, heartbeat) for name, incarnation, heartbeat in message.members}
+        members = membership.members
+        better = [list(m) for m in members.values() if asked and (m.incarnation, m.heartbeat) > theirs.get(m.name, (-1, -1))]
+        wanted = [name for name, life in theirs.items() if life > self._life_of(name)]
+        mine, told = rank(membership.ring), (message.ring_version, message.ring_digest)
+        ring = membership.ring.to_wire() if membership.settled and (mine > told or not asked) else []
+        # Which side's policies and intents are newer a digest cannot say: each side merges the other's.
+        others = membership.policies_digest() != message.policies_digest
+        buckets = membership.policy_rows() if others else []
+        differ = others or membership.knowledge() != message.knowledge
+        intents = membership.intent_rows() if differ else []
+        if better or wanted or ring or buckets or intents or not asked:
+            self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets, intents))
+        # The sender's ring and policies come with its answer to a digest of ours. One without members is told from those that a
+        # node sends by itself and is not asked back: else a row that one side refuses would keep both asking for ever.
+        if asked and (told > mine or differ):
+            self._runtime.send(sender, self._digest_of([]))
+
+    def on_delta(self, sender: Address, message: GossipDelta) -> None:
+        membership = self._membership
+        for row in message.members:
+            membership.learn_member(row)
+        for row in message.buckets:
+            membership.learn_policy(row)
+        membership.learn_intents(message.intents)
+        # One that is gone may have made a step that nobody waits for any more: its ring must not win over the others'.
+        if message.ring and not membership.is_gone(sender):
+            membership.learn_ring(Ring.from_wire(message.ring))
+        if not membership.settled:
+            self._heard_while_unsettled(sender, bool(message.ring))
+        records = [list(membership.members[name]) for name in message.wanted if name in membership.members]
+        if records:
+            self._runtime.send(sender, GossipDelta(records, [], [], [], []))
+        if message.members:
+            membership.step()
+
+    def _heard_while_unsettled(self, sender: Address, knows: bool) -> None:
+        """One who knows the ring is enough to rely on it; where all have just begun, all must have been heard."""
+        self._heard.add(sender)
+        if knows or len(self._heard) >= len(self._membership.members) - 1:
+            self._membership.settle()
+
+    def _life_of(self, name: str) -> tuple[int, int]:
+        member = self._membership.members.get(name)
+        return (member.incarnation, member.heartbeat) if member is not None else (-1, -1)

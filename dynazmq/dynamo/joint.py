@@ -1,0 +1,113 @@
+"""§4.5 §4.9 Puts while members come or go: a write is done when the owners of *both* rings have it.
+
+W of the owners that are read, as always (put.py), and all others who hold the key by the other set of owners. So whichever of
+the two sets a reader asks, R of it meet the write. One that cannot be reached, or does not answer for the time that a hint is
+worth, gets a hint here, on the coordinator's disk: the write is durable by its W copies and will be brought.
+
+An operation that was begun before the ring changed is caught up with: before this node says that it knows of the change, its
+operations obey it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.hints import Hints, StateTooLarge
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.messages import Write
+from dynazmq.dynamo.put_op import PutOp
+from dynazmq.dynamo.replica import Replica
+from dynazmq.dynamo.runtime import Runtime, StoreFailed
+
+
+class Joint:
+    """The other owners' copies of the puts that this node coordinates. `PutOp.others`: whose answers are awaited."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        membership: Membership,
+        failure: FailureDetector,
+        replica: Replica,
+        hints: Hints,
+        complete: Callable[[PutOp], None],
+    ) -> None:
+        """complete: called when the last of an operation's others has its copy."""
+        self._runtime = runtime
+        self._membership = membership
+        self._failure = failure
+        self._replica = replica
+        self._hints = hints
+        self._complete = complete
+        self._patience = runtime.config.timing.hint_after_ms / 1000
+        self._ops: dict[int, PutOp] = {}
+
+    def ask(self, op: PutOp) -> None:
+        """Write to everybody who holds the key and was not asked by `op.copies`, unless it was asked here already."""
+        ring, message = self._membership.ring, op.message
+        n = message.n or self._membership.policy(message.bucket).n
+        holders = ring.holders(ring.partition_of(op.at), n)
+        missing = [name for name in holders if name not in op.copies.primaries and name not in op.joint]
+        if not missing:
+            return
+        request_id = next(self._runtime.request_ids)
+        self._ops[request_id] = op
+        budget_ms = max(int((op.deadline - self._runtime.now) * 1000), 1)
+        for name in missing:
+            op.joint.add(name)
+            if name == self._runtime.name:
+                self._replica.merge("", op.at, message.bucket, message.key, op.state)
+            elif self._failure.reachable(name):
+                op.others.add(name)
+                self._runtime.send(name, Write(request_id, message.bucket, message.key, op.state, "", budget_ms))
+            else:
+                self._hint(op, name)
+        if op.others:
+            when = min(self._runtime.now + self._patience, op.deadline)
+            self._runtime.call_at(when, self._overdue, request_id)
+        else:
+            del self._ops[request_id]
+
+    def forget(self, op: PutOp) -> None:
+        """The turn that gave it its dot was not stored: there is no such write."""
+        for request_id in [request_id for request_id, asked in self._ops.items() if asked is op]:
+            del self._ops[request_id]
+
+    def answered(self, sender: str, request_id: int) -> None:
+        """Its copy is durable there."""
+        op = self._ops.get(request_id)
+        if op is not None:
+            self._one_less(op, sender, request_id)
+
+    def on_refused(self, sender: str, request_id: int) -> bool:
+        """It could not store it. Whether the request was one of these."""
+        op = self._ops.get(request_id)
+        if op is None or sender not in op.others:
+            return False
+        if self._hint(op, sender):
+            self._one_less(op, sender, request_id)
+        return True
+
+    def _overdue(self, request_id: int) -> None:
+        op = self._ops.get(request_id)
+        if op is None:
+            return
+        for name in list(op.others):
+            if self._hint(op, name):
+                self._one_less(op, name, request_id)
+        self._ops.pop(request_id, None)
+
+    def _hint(self, op: PutOp, name: str) -> bool:
+        try:
+            self._hints.keep(name, op.at, op.message.bucket, op.message.key, op.state)
+        except (StoreFailed, StateTooLarge):
+            self._runtime.counters["hints_not_kept"] += 1
+            return False
+        return True
+
+    def _one_less(self, op: PutOp, name: str, request_id: int) -> None:
+        op.others.discard(name)
+        if not op.others:
+            self._ops.pop(request_id, None)
+            self._complete(op)

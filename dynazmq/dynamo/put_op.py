@@ -1,0 +1,41 @@
+"""What a coordinator knows of one put under way. put.py is its life."""
+
+from __future__ import annotations
+
+from dynazmq.dynamo.messages import Put
+from dynazmq.dynamo.quorum import Quorum
+from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.routing import Copies
+from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.versions import Context
+
+
+class PutOp:
+    """One put under way at its coordinator."""
+
+    __slots__ = (
+        "at", "client", "context", "copies", "deadline", "done", "joint", "maybe", "message", "others", "quorum", "request_id",
+        "ring", "spares", "stands_for", "started", "state", "stood_in",
+    )  # fmt: skip
+
+    def __init__(
+        self, client: Address, message: Put, at: int, seen: Context, copies: Copies, ring: Ring, quorum: Quorum, now: float
+    ) -> None:
+        self.client = client
+        self.message = message
+        self.at = at
+        self.context = seen  # what the caller has seen; with the new dot, once there is one
+        self.copies = copies
+        self.ring = ring  # of the copies
+        self.quorum = quorum
+        self.request_id = 0
+        self.started = now
+        self.deadline = now + message.budget_ms / 1000
+        self.state = b""
+        self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
+        self.stood_in: set[str] = set()  # primaries for which a hint was placed after they failed to answer
+        self.spares: list[str] = []  # next one last
+        self.joint: set[str] = set()  # who has a copy beside these because members change (joint.py), and
+        self.others: set[str] = set()  # whose answer is awaited
+        self.maybe = False  # whether an earlier try that this node passed on may have been done
+        self.done = False

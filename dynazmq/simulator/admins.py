@@ -1,0 +1,465 @@
+"""Admins who change the members while a run goes on, drawn from its seed (§4.8.1, §4.9; C14 to C17).
+
+An act is one or two *decisions*, each told to one node until it takes it. Which acts there are at all is drawn for the run:
+
+    join, leave     a new node; one that hands over what it has
+    reweigh         another share for a member
+    swap            a new node in the place of one that leaves
+    take back       of one that leaves: it shall stay after all
+    two at once     two of these, of two admins, at two nodes; now and then of the same member
+    apart           the same at the two sides of a split, which is healed later
+    replace         a node is dead for good, and a new one takes its place
+    expel           a node is removed by force, dead or alive; now and then somebody starts it again later
+
+In the middle of a change somebody may get into *trouble*, one of those whom it needs most: who joins, who gives it keys, or the
+node that was told. It crashes, perhaps at a point of its turn (process.CRASH_POINTS), freezes, or loses its disk, and is back
+later. Who is dead for good is removed in the end, since a change waits for everybody of whom nobody has said that he is gone.
+
+What is lost for good is limited by promise 1, as it is in faults.py: one node, and another only when its copies were made anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from dynazmq.dynamo.change import GONE, IN, OUT, Intent
+from dynazmq.errors import InvalidRequest
+from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.process import CLIENT, CRASH_POINTS
+from dynazmq.simulator.shapes import both_ways
+
+JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK = "join", "leave", "reweigh", "swap", "take back"
+AT_ONCE, APART, REPLACE, EXPEL = "two at once", "apart", "replace", "expel"
+
+GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE)
+"""Nobody is away for these: what clients see is excused by nothing."""
+
+LOSING = (REPLACE, EXPEL)
+"""A node's copies are gone."""
+
+ACTS = (*GENTLE, APART, *LOSING)
+
+JOINER, SOURCE, TOLD = "joiner", "source", "told"
+VICTIMS = (JOINER, SOURCE, TOLD)
+
+_MEMBERS_MAX = 9
+_IN_THE_MIDDLE_S = (0.01, 0.05, 0.3, 2.0, 8.0)
+"""At most so long after a decision: a step takes a few times as long as a frame, what is left is handed over after seconds."""
+
+_AGAIN_S = 0.4
+_REFUSALS_MAX = 25
+_LOOK_S = 0.5
+_OVER_S = 120.0
+
+Intents = list[list[Any]]
+"""[name, kind, weight, replaces] each, as messages.ChangeMembers carries them."""
+
+
+class Decision:
+    """What one admin wants. at: the node that is told; "" while any will do."""
+
+    def __init__(self, admin: str, intents: Intents, at: str) -> None:
+        self.admin = admin
+        self.intents = intents
+        self.at = at
+        self.refusals = 0
+
+
+class Admins:
+    """Acts until `stop`; `see_through` brings to an end what was begun."""
+
+    def __init__(
+        self, cluster: Cluster, acts: tuple[str, ...], acts_max: int, every_s: float, *,
+        victims: tuple[str, ...] = (), members_min: int = 2, losses_max: int = 0,
+    ) -> None:  # fmt: skip
+        """members_min: never fewer. losses_max: disks that may be lost, one after the other."""
+        self.injected: Counter[str] = Counter()
+        self.refused_by: Counter[str] = Counter()  # node → how often it has refused what an admin wanted
+        self._cluster = cluster
+        self._world = cluster.world
+        self._random = cluster.world.random("admins")
+        self._acts = acts
+        self._left = acts_max if acts else 0
+        self._every_s = every_s
+        self._victims = victims
+        self._members_min = members_min
+        self._losses_left = losses_max
+        self._lost = False  # some copies are, and were not made anew yet
+        self._pending: list[Decision] = []
+        self._dead: set[str] = set()  # for good, and members still
+        self._doomed: set[str] = set()  # to be removed by force
+        self._expelled: list[NodeHandle] = []
+        self._ending: set[str] = set()
+        self._named = len(cluster.names)
+        self._torn = False
+        self._stopped = not acts
+        for admin in ("admin-1", "admin-2") if acts else ():
+            cluster.client(admin).connected()
+        if acts:
+            self._later(self._pause(every_s), self._act)
+            self._later(_LOOK_S, self._look)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def _pause(self, mean_s: float) -> float:
+        return self._random.expovariate(1.0) * mean_s
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Unless the run's faults are over by then."""
+
+        def due() -> None:
+            if not self._stopped:
+                action()
+
+        self._world.at(self._world.now + seconds, due)
+
+    # --- what is wanted ---------------------------------------------------------------------------------------------------
+
+    def _intents(self) -> dict[str, Intent]:
+        """The last word on each member that any living node knows."""
+        known: dict[str, Intent] = {}
+        for node in self._cluster.nodes:
+            for intent in node.process.node.membership.intents.values() if node.process.alive else ():
+                if intent.name not in known or intent.rank > known[intent.name].rank:
+                    known[intent.name] = intent
+        return known
+
+    def _wanted(self) -> list[str]:
+        """Members when all is done that was decided, and all that is still to be decided. Sorted."""
+        intents = self._intents()
+        wanted = {name for name in self._cluster.ring.members if name not in intents}
+        wanted |= {name for name, intent in intents.items() if intent.kind == IN}
+        for decision in self._pending:
+            for name, kind, *_ in decision.intents:
+                (wanted.add if kind == IN else wanted.discard)(name)
+        return sorted(wanted)
+
+    def _staying(self) -> list[str]:
+        """Of these, who will not be removed by an act that is under way, either."""
+        return [name for name in self._wanted() if name not in self._doomed]
+
+    def _leavable(self) -> list[str]:
+        staying = self._staying()
+        return [name for name in staying if name in self._cluster.names] if len(staying) > self._members_min else []
+
+    # --- acts -------------------------------------------------------------------------------------------------------------
+
+    def _act(self) -> None:
+        act = self._random.choice(self._acts)
+        if _DO[act](self):
+            self._count(act)
+            self._left -= 1
+        if self._left:
+            self._later(self._pause(self._every_s), self._act)
+
+    def _count(self, what: str) -> None:
+        self.injected[what] += 1
+        self._world.record("members", what)
+
+    def _new(self) -> str:
+        self._named += 1
+        return self._cluster.enrol(f"n{self._named}").name
+
+    def _drawn(self, acts: Iterable[str]) -> Intents:
+        """What one of these acts wants; [] if it cannot be."""
+        act = self._random.choice(list(acts))
+        leavable, wanted = self._leavable(), self._staying()
+        if act == JOIN and len(wanted) < _MEMBERS_MAX:
+            return [[self._new(), IN, self._random.choice((1.0, 1.0, 1.0, 0.5, 2.0)), ""]]
+        if act == LEAVE and leavable:
+            return [[self._random.choice(leavable), OUT, 1.0, ""]]
+        if act == SWAP and leavable:
+            old = self._random.choice(leavable)
+            return [[self._new(), IN, 1.0, old], [old, OUT, 1.0, ""]]
+        if act == REWEIGH and (there := [name for name in wanted if name in self._cluster.names]):
+            return [[self._random.choice(there), IN, self._random.choice((0.3, 0.5, 1.0, 2.0, 3.0)), ""]]
+        intents = self._intents()
+        there = [name for name in self._cluster.names if name in intents and intents[name].kind == OUT]
+        if act == TAKE_BACK and (there := [name for name in there if name not in self._ending]):
+            return [[self._random.choice(there), IN, 1.0, ""]]
+        return []
+
+    def _one(self, act: str) -> bool:
+        intents = self._drawn([act])
+        if intents:
+            self._decide("admin-1", intents)
+        return bool(intents)
+
+    def _at_once(self) -> bool:
+        first = self._drawn((JOIN, LEAVE, REWEIGH, SWAP))
+        if not first:
+            return False
+        self._decide("admin-1", first)
+        second = self._contrary(first) if self._random.random() < 0.3 else self._drawn((JOIN, LEAVE, REWEIGH))
+        if second:
+            self._decide("admin-2", second)
+        return True
+
+    def _contrary(self, intents: Intents) -> Intents:
+        """The other admin wants something else for the same member."""
+        name, kind, *_ = intents[-1]
+        if kind == IN:
+            return [[name, OUT, 1.0, ""]] if len(self._staying()) > self._members_min else []
+        return [[name, IN, self._random.choice((1.0, 2.0)), ""]]
+
+    def _apart(self) -> bool:
+        """Each admin is told of by one side only, until the split is healed."""
+        if self._torn:
+            return False
+        decisions = [Decision("admin-1", self._drawn((JOIN, LEAVE, REWEIGH)), "")]
+        self._pending += decisions
+        decisions.append(Decision("admin-2", self._drawn((JOIN, LEAVE, REWEIGH, SWAP)), ""))
+        self._pending += decisions[1:]
+        names = self._random.sample(self._cluster.names, len(self._cluster.names))
+        middle = self._random.randrange(1, len(names))
+        links = both_ways(names[:middle], names[middle:])
+        for link in links:
+            self._cluster.network.cut(*link)
+        self._torn = True
+        for decision, side in zip(decisions, (names[:middle], names[middle:]), strict=True):
+            decision.at = self._random.choice(side)
+            if decision.intents:
+                self._tell(decision)
+            else:
+                self._pending.remove(decision)
+
+        def heal() -> None:
+            self._torn = False
+            for link in links:
+                self._cluster.network.mend(*link)
+
+        self._later(0.5 + self._pause(2.0), heal)
+        return True
+
+    def _replace(self) -> bool:
+        victim = self._dies()
+        if not victim:
+            return False
+
+        def decide() -> None:
+            self._decide("admin-1", [[self._new(), IN, 1.0, victim], [victim, GONE, 1.0, ""]])
+
+        self._later(self._pause(2.0), decide)
+        return True
+
+    def _expel(self) -> bool:
+        victim = self._dies(perhaps=self._random.random() < 0.5)
+        if not victim:
+            return False
+        self._later(self._pause(1.0), lambda: self._decide("admin-1", [[victim, GONE, 1.0, ""]]))
+        return True
+
+    def _dies(self, *, perhaps: bool = False) -> str:
+        """Somebody, for good; "" if nobody may. perhaps: it goes on for now, and still it will be as if it were dead."""
+        leavable = self._leavable()
+        if not leavable or not self._may_lose():
+            return ""
+        name = self._random.choice(leavable)
+        self._doomed.add(name)
+        self._lose(name)
+        if not perhaps:
+            node = self._cluster.node(name)
+            node.crash()
+            node.given_up = True
+            self._dead.add(name)
+        return name
+
+    def _gone(self, name: str) -> None:
+        """It was decided. Who still runs learns of it and ends; now and then somebody starts it again."""
+        node = self._cluster.node(name)
+        self._dead.discard(name)
+
+        def end() -> None:
+            if name in self._cluster.names:
+                self._cluster.end(name)
+            if self._random.random() < 0.5:
+                self._later(self._pause(3.0), partial(self._haunt, node))
+
+        self._later(self._pause(1.0), end)
+
+    def _haunt(self, node: NodeHandle) -> None:
+        self._cluster.haunt(node)
+        self._expelled.append(node)
+        self._count("is back")
+
+    # --- losses -----------------------------------------------------------------------------------------------------------
+
+    def _may_lose(self) -> bool:
+        """Whether a disk may be lost: not if the copies of the one before are not made anew."""
+        cluster = self._cluster
+        if self._lost and not self._dead and not self._pending and cluster.changed():
+            keys = sorted({op.key.decode() for op in cluster.history.ops})
+            hints = any(node.hints() for node in cluster.nodes)
+            self._lost = hints or not all(cluster.equal(key) for key in keys)
+        return self._losses_left > 0 and not self._lost
+
+    def _lose(self, name: str) -> None:
+        self._lost = True
+        self._losses_left -= 1
+        self._cluster.history.robs(name)
+
+    # --- deciding ---------------------------------------------------------------------------------------------------------
+
+    def _decide(self, admin: str, intents: Intents, at: str = "") -> None:
+        decision = Decision(admin, intents, at)
+        self._pending.append(decision)
+        self._tell(decision)
+
+    def _tell(self, decision: Decision) -> None:
+        """Ask a node that runs, and if it does not take it the next one."""
+        cluster, removed = self._cluster, {name for name, kind, *_ in decision.intents if kind != IN}
+        asked = [node.name for node in cluster.members if node.process.alive and node.name not in removed]
+        at = decision.at or (self._random.choice(asked) if asked else "")
+        if not at or not self._knows(at, decision):
+            self._world.at(self._world.now + _AGAIN_S, self._tell, decision)
+            return
+        cluster.network.beside[CLIENT + decision.admin] = at
+        call = cluster.client(decision.admin).begin_change(decision.intents, at)
+
+        def done() -> None:
+            error = call.request.error
+            if error is None:
+                self._pending.remove(decision)
+                self._taken(decision, at)
+                return
+            decision.at = "" if self._stopped or decision.refusals > _REFUSALS_MAX // 2 else decision.at
+            if isinstance(error, InvalidRequest):
+                decision.refusals += 1
+                self.refused_by[at] += 1
+            if decision.refusals > _REFUSALS_MAX:
+                self._withdraw(decision)
+            else:
+                self._world.at(self._world.now + _AGAIN_S, self._tell, decision)
+
+        if call.done:
+            done()
+        else:
+            call.then = done
+
+    def _knows(self, at: str, decision: Decision) -> bool:
+        """Whether those who are to join have made themselves known there: they are waited for, and not asked for in vain."""
+        known = self._cluster.node(at).process.node.membership.members if at in self._cluster.names else {}
+        return decision.refusals > 0 or all(name in known for name, kind, *_ in decision.intents if kind == IN)
+
+    def _taken(self, decision: Decision, at: str) -> None:
+        self._world.record("decided", at, decision.intents)
+        self._cluster.watch.told = at
+        for name, kind, *_ in decision.intents:
+            if kind == GONE and name in self._cluster.names:
+                self._gone(name)
+        if self._victims and self._random.random() < 0.7:
+            self._later(self._random.choice(_IN_THE_MIDDLE_S) * self._random.random(), partial(self._trouble, at))
+
+    def _withdraw(self, decision: Decision) -> None:
+        """The nodes refuse it. Who was to join ends."""
+        self._pending.remove(decision)
+        self._count("refused")
+        for name, kind, *_ in decision.intents:
+            if kind == IN and name in self._cluster.names and name not in self._cluster.ring.members:
+                self._cluster.end(name)
+
+    # --- in the middle of it ----------------------------------------------------------------------------------------------
+
+    def _trouble(self, told: str) -> None:
+        victim = self._random.choice(self._victims)
+        node = self._victim(victim, told)
+        if node is None or node.given_up:
+            return
+        what = self._random.choice(("crash", "crash", "pause", "wipe"))
+        if what == "wipe" and not self._may_lose():
+            what = "crash"
+        if what == "pause":
+            node.pause()
+        elif what == "wipe":
+            self._lose(node.name)
+            node.process.crash()
+            node.process.disk.wipe()
+        else:
+            node.crash(self._random.choice(("", *CRASH_POINTS)))
+            node.process.crash_at_notes = True
+        self._count(f"{what}: {victim}")
+
+        def back() -> None:
+            node.resume()
+            node.revive()
+
+        self._later(self._pause(self._random.choice((0.3, 1.5, 4.0))), back)
+
+    def _victim(self, victim: str, told: str) -> NodeHandle | None:
+        ring, names = self._cluster.ring, self._cluster.names
+        old, new = (ring.owners, ring.also) if ring.filling else (ring.also, ring.owners)
+        joining = sorted(set(new) - set(old)) if not ring.at_rest else [name for name in names if name not in ring.owners]
+        who = {JOINER: joining, SOURCE: sorted(set(old) or set(ring.owners)), TOLD: [told]}[victim]
+        there = [name for name in who if name in names]
+        return self._cluster.node(self._random.choice(there)) if there else None
+
+    # --- ends -------------------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """As the supervisor does: who has left is ended."""
+        self._part(soon=True)
+        self._later(_LOOK_S, self._look)
+
+    def _part(self, *, soon: bool) -> None:
+        ring = self._cluster.ring
+        for node in self._cluster.nodes:
+            if not self._has_left(node) or node.name in self._ending:
+                continue
+            if not soon:
+                self._leaves(node)
+            elif ring.at_rest:
+                self._ending.add(node.name)
+                self._later(self._pause(0.5), partial(self._end_if_left, node))
+
+    def _has_left(self, node: NodeHandle) -> bool:
+        if node.process.state != "up" or node.name in self._cluster.ring.members:
+            return False
+        return node.process.node.membership.standing == "left"
+
+    def _end_if_left(self, node: NodeHandle) -> None:
+        self._ending.discard(node.name)
+        if node.name in self._cluster.names and self._has_left(node):
+            self._leaves(node)
+
+    def _leaves(self, node: NodeHandle) -> None:
+        """Nothing is left on it (C15)."""
+        if left := len(node.process.disk.committed()) + node.hints():
+            self._cluster.history.broken.append(f"I11: {node} has left, and holds {left} rows and hints")
+        self._cluster.watch.figures["left"] += 1
+        self._cluster.end(node.name)
+
+    def see_through(self) -> None:
+        """With all faults over: what admins wanted is done, and who is none of the members has ended. Raises Unsettled."""
+        cluster = self._cluster
+        self._stopped, self._ending = True, set()
+        for node in self._expelled:
+            if node.name not in cluster.watch.departed:
+                cluster.end(node.name)
+        cluster.wait(lambda: not self._pending, "admins' decisions are taken")
+        for name in sorted(self._dead.union(set(self._wanted()) - set(cluster.names))):
+            if name in self._wanted():
+                self._decide("admin-1", [[name, GONE, 1.0, ""]])
+        cluster.wait(lambda: not self._pending, "the dead are removed")
+        for name in [name for name in cluster.names if self._is_gone(name)]:
+            cluster.end(name)
+        cluster.wait(self._over, "the change of members is over", _OVER_S, cluster.unchanged)
+        cluster.wait(lambda: all(set(node.process.node.membership.members) == set(cluster.names) for node in cluster.nodes),
+                     "everybody knows all members and no others")
+
+    def _is_gone(self, name: str) -> bool:
+        intent = self._intents().get(name)
+        return intent is not None and intent.kind == GONE
+
+    def _over(self) -> bool:
+        self._part(soon=False)
+        return self._cluster.changed() and sorted(self._cluster.names) == list(self._cluster.ring.members) == self._wanted()
+
+
+_DO: dict[str, Callable[[Admins], bool]] = {
+    **{act: partial(Admins._one, act=act) for act in (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK)},
+    AT_ONCE: Admins._at_once, APART: Admins._apart, REPLACE: Admins._replace, EXPEL: Admins._expel,
+}  # fmt: skip

@@ -1,0 +1,86 @@
+"""Mutants of membership: steps that are made too early, copies that are left behind, and what leaves with whoever leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dynazmq.dynamo import change, membership
+from dynazmq.dynamo.exchange import START
+from dynazmq.dynamo.handover import Handover
+from dynazmq.dynamo.joint import Joint
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.ring import Ring
+from dynazmq.simulator.admins import JOIN, LEAVE, SWAP
+from dynazmq.simulator.faults import ISOLATE, PAUSE, SPLIT
+from dynazmq.simulator.mutants.mutant import Patches, mutant
+from dynazmq.simulator.workload import Load, Mix
+
+_HOT = Load(clients=6, keys=12, requests=80, think_s=0.004, mix=Mix(put_blind=2.0))
+_COMINGS: dict[str, Any] = {"acts": (JOIN, LEAVE, SWAP), "acts_max": 4, "partitions": 24, "n": 3}
+_QUICK: dict[str, Any] = {**_COMINGS, "acts_every_s": 0.1, "r": 2, "w": 2, "anti_entropy_ms": 150, "load": _HOT}
+_SELDOM = 60_000  # exchanges are on, since a change needs their trees, and bring nothing while the run lasts
+_AWAY: dict[str, Any] = {
+    **_COMINGS, "acts_every_s": 1.0, "r": 1, "w": 3, "load": Load(clients=3, keys=12, requests=80, think_s=0.15),
+    "faults": (PAUSE, ISOLATE, SPLIT), "every_s": 0.4, "lasting_s": 1.5, "anti_entropy_ms": _SELDOM,
+}  # fmt: skip
+
+
+@mutant("I11", "I7", "I1", **_QUICK)
+def flip_before_all_have_confirmed(patch: Patches) -> None:
+    """New owners are read before they have said that they have everything."""
+
+    def next_ring(ring: Ring, target: tuple[str, ...], levels: list[int], _: Callable[[str], bool]) -> Ring | None:
+        return change.next_ring(ring, target, levels, lambda _name: True)
+
+    patch.set(membership, "next_ring", next_ring)
+
+
+@mutant("I11", "I7", **_QUICK)
+def step_before_everybody_knows(patch: Patches) -> None:
+    """The ring's next step is made although somebody may still go by the one before."""
+    patch.set(Membership, "awaited", lambda _self: [])
+
+
+@mutant("I11", "I7", **_QUICK)
+def write_to_the_owners_that_are_read_only(patch: Patches) -> None:
+    """While a change fills, what is written does not go to the new owners."""
+    patch.set(Joint, "ask", lambda *_: None)
+
+
+@mutant("I7", "I2", "I1", **_QUICK)
+def drop_what_will_be_others_before_the_flip(patch: Patches) -> None:
+    """Old owners that are still read drop their copies as soon as a change begins."""
+
+    def tick(self: Handover) -> None:
+        original(self)
+        ring, me = self._membership.ring, self._runtime.name
+        for partition in range(ring.partitions) if ring.filling else ():
+            if me in ring.holders(partition, 3) and me not in Ring(1, ring.also).primaries(partition, 3):
+                rows, _ = self._runtime.store.rows(*ring.places_of(partition), START, 512)
+                for at, bucket, key, state in rows:
+                    self._replica.drop(at, bucket, key, state or b"")
+
+    original = Handover.tick
+    patch.set(Handover, "tick", tick)
+
+
+@mutant("I11", "I2", "I1", **_AWAY)
+def leave_with_hints(patch: Patches) -> None:
+    """A node that leaves ends although it still keeps hints for others."""
+
+    def tick(self: Handover) -> None:
+        pending, self._hints.pending = self._hints.pending, {}
+        try:
+            original(self)
+        finally:
+            self._hints.pending = pending
+
+    original = Handover.tick
+    patch.set(Handover, "tick", tick)
+
+
+@mutant("I9", **_AWAY)
+def keep_hints_for_who_left(patch: Patches) -> None:
+    """A hint for a node that has left waits for its return."""
+    patch.set(Handover, "_redirect", lambda *_: None)

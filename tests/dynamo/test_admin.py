@@ -1,0 +1,240 @@
+"""What admins may decide of members, and what they are told when they may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lone_node import CLIENT, LoneNode, a_put, of
+
+from dynazmq.config import Timing
+from dynazmq.dynamo.change import NAMES_MAX
+from dynazmq.dynamo.messages import (
+    INVALID,
+    NOT_YET,
+    STORAGE,
+    ChangeMembers,
+    ChangeMembersReply,
+    Failure,
+    GossipDelta,
+    GossipDigest,
+    Topology,
+    TopologyRequest,
+)
+from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.ring import Ring
+
+TREES = Timing(retirement_grace_ms=0)
+JOIN_D = ["d", "in", 1.0, ""]
+
+
+def three_and_one() -> LoneNode:
+    """The node `a` of a ring of a, b, c; d is there and has no keys."""
+    return LoneNode(timing=TREES, founders=["a", "b", "c"])
+
+
+def failure(lone: LoneNode, intents: list[Any], digest: bytes = b"") -> Failure:
+    said = lone.hear(CLIENT, ChangeMembers(7, digest, intents))
+    assert not of(ChangeMembersReply, said)
+    ((_, refused),) = of(Failure, said)
+    assert (refused.request_id, refused.code) == (7, INVALID)
+    assert lone.node.membership.intents == {}
+    return refused
+
+
+def test_a_decision_is_stored_and_told_to_all_at_once() -> None:
+    lone = three_and_one()
+    lone.node.receive(CLIENT, ChangeMembers(7, lone.node.membership.ring.digest(), [JOIN_D]))
+    lone.node.tick(lone.now, lone.wall_ms)
+    lone.disk.commit()
+    outbox = lone.node.drain()
+    assert outbox[CLIENT] == [ChangeMembersReply(7, 1)]
+    for name in ("b", "c", "d"):
+        assert any(isinstance(m, GossipDelta) and m.intents == [["d", "in", 1.0, "", 1, "a"]] for m in outbox[name]), name
+    lone.start()
+    assert lone.node.membership.intents["d"][:4] == ("d", "in", 1.0, "")
+
+
+def test_a_decision_that_cannot_be_stored_is_not_confirmed() -> None:
+    lone = three_and_one()
+    lone.node.receive(CLIENT, ChangeMembers(7, b"", [JOIN_D]))
+    lone.disk.rollback()
+    lone.node.turn_failed()
+    said = lone.flush()
+    assert not of(ChangeMembersReply, said)
+    assert [(m.request_id, m.code) for _, m in of(Failure, said)] == [(7, STORAGE)]
+
+
+def test_the_later_of_two_decisions_on_one_member_holds_wherever_they_meet() -> None:
+    one, other = three_and_one(), three_and_one()
+    decisions = [["d", "in", 2.0, "", 1, "b"], ["d", "out", 1.0, "", 2, "a"], ["d", "in", 1.0, "", 2, "c"]]
+    for row in decisions:
+        one.hear("b", GossipDelta([], [], [], [], [row]))
+    for row in reversed(decisions):
+        other.hear("b", GossipDelta([], [], [], [], [row]))
+    assert one.node.membership.intents == other.node.membership.intents
+    assert one.node.membership.intents["d"] == ("d", "in", 1.0, "", 2, "c")
+
+
+@pytest.mark.parametrize(
+    ("intents", "text"),
+    [
+        ([], "0 decisions at once: 1 to 128"),
+        ([["x", "in", 1.0, ""]], "x is not a member, and has not made itself known"),
+        ([["d", "maybe", 1.0, ""]], "an intent is in, out, gone, not 'maybe'"),
+        ([["d", "left", 1.0, ""]], "an intent is in, out, gone, not 'left'"),
+        ([["d", "in", 0.0, ""]], "a weight is above 0 and at most 100"),
+        ([["d", "in", float("nan"), ""]], "a weight is above 0 and at most 100"),
+        ([["d", "in", 1e9, ""]], "a weight is above 0 and at most 100"),
+        ([["d", "in", 1, ""]], "a weight is above 0 and at most 100"),
+        ([["d" * 65, "in", 1.0, ""]], "an intent names members by 1 to 64 bytes"),
+        ([["", "in", 1.0, ""]], "an intent names members by 1 to 64 bytes"),
+        ([[7, "in", 1.0, ""]], "an intent names members by 1 to 64 bytes"),
+        ([["d", "in", 0.001, ""]], "d would own none of 16 partitions: too small a weight beside the others'"),
+        ([["d", "in"]], "not enough values to unpack"),
+        ([7], "cannot unpack"),
+        ([["a", "out", 1.0, ""], ["b", "out", 1.0, ""]], "1 members would be left, and the cluster's quorums need 2"),
+        ([["a", "gone", 1.0, ""], ["b", "gone", 1.0, ""], ["c", "gone", 1.0, ""]], "0 members would be left"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_limit_and_nothing_is_changed(intents: list[Any], text: str) -> None:
+    assert text in failure(three_and_one(), intents).text
+
+
+def test_a_plan_for_another_ring_is_refused() -> None:
+    assert "the ring has changed since this was planned" in failure(three_and_one(), [JOIN_D], b"12345678").text
+
+
+def test_without_trees_no_member_can_come_or_go() -> None:
+    lone = LoneNode(founders=["a", "b", "c"])
+    assert "anti-entropy is off" in failure(lone, [JOIN_D]).text
+
+
+@pytest.mark.parametrize(
+    "row", [["d"], 7, ["d", "in", 1.0, "", 0, "b"], ["d", "in", 1.0, "", 1 << 70, "b"], ["d", "x", 1.0, "", 1, "b"]]
+)
+def test_w16_intents_that_no_node_would_gossip_are_refused(row: Any) -> None:
+    lone = three_and_one()
+    lone.hear("b", GossipDelta([], [], [], [], [row]))
+    assert lone.node.membership.intents == {}
+    assert lone.node.runtime.counters["messages_refused"] == 1
+
+
+def test_w16_a_million_intents_are_not_taken_in() -> None:
+    lone = three_and_one()
+    for i in range(NAMES_MAX // 1000 + 3):
+        rows = [[f"x{i}-{j}", "out", 1.0, "", 1, "b"] for j in range(1000)]
+        lone.hear("b", GossipDelta([], [], [], [], rows))
+    assert len(lone.node.membership.intents) <= NAMES_MAX
+
+
+def test_topology_tells_the_intents() -> None:
+    lone = three_and_one()
+    lone.hear(CLIENT, ChangeMembers(7, b"", [JOIN_D]))
+    ((_, topology),) = of(Topology, lone.hear(CLIENT, TopologyRequest(8)))
+    assert topology.intents == [["d", "in", 1.0, "", 1, "a"]]
+
+
+# --- a node that does not know its ring yet -------------------------------------------------------------------------------
+
+
+def unsettled(**config: Any) -> LoneNode:
+    """The node `a` in the first moment of its first life."""
+    lone = LoneNode(members=("a", "b", "c", "d"), timing=TREES, **config)
+    lone.disk = type(lone.disk)()
+    lone.node = Node(lone.config, lone.disk, lone._random, lone.now, lone.wall_ms)
+    lone.disk.commit()
+    return lone
+
+
+def refused(lone: LoneNode) -> bool:
+    said = of(Failure, lone.hear(CLIENT, a_put(b"k")))
+    return [(m.code, m.text) for _, m in said] == [(NOT_YET, "a is learning the ring")]
+
+
+def test_it_serves_no_client_before_a_peer_has_told_it_the_ring() -> None:
+    lone = unsettled()
+    assert refused(lone)
+    lone.hear("b", GossipDelta([], [], [], []))
+    assert refused(lone), "b knows nothing either"
+    newer = Ring(7, ("b", "c", "d", "a") * 4)
+    lone.hear("c", GossipDelta([], [], newer.to_wire(), []))
+    assert not refused(lone)
+    assert lone.node.membership.ring == newer
+
+
+def test_all_have_just_begun_and_agree_that_there_is_no_newer_ring() -> None:
+    lone = unsettled()
+    for name in ("b", "c", "d"):
+        assert refused(lone)
+        lone.hear(name, GossipDelta([], [], [], []))
+    assert not refused(lone)
+
+
+def test_it_asks_all_peers_again_and_again_and_relies_on_itself_after_a_second_of_silence() -> None:
+    lone = unsettled()
+    lone.away = {"b", "c", "d"}
+    asked = set()
+    for _ in range(90):
+        lone.now += 0.01
+        lone.node.tick(lone.now, lone.wall_ms)
+        lone.disk.commit()
+        said = [(to, m) for to, messages in lone.node.drain().items() for m in messages]
+        asked |= {to for to, m in of(GossipDigest, said) if not m.members}
+    assert asked == {"b", "c", "d"}
+    assert refused(lone)
+    lone.pass_time(0.2)
+    assert not refused(lone)
+
+
+def test_a_later_member_never_relies_on_itself() -> None:
+    lone = unsettled(founders=["b", "c", "d"])
+    lone.pass_time(5.0)
+    assert refused(lone)
+    assert lone.node.membership.standing == "joining"
+
+
+def test_a_node_that_has_stored_its_ring_serves_at_once() -> None:
+    lone = LoneNode(timing=TREES)
+    lone.node = Node(lone.config, lone.disk, lone._random, lone.now, lone.wall_ms)
+    assert lone.node.membership.settled
+    assert not refused(lone)
+
+
+def test_one_that_had_not_settled_when_it_died_has_not_when_it_starts_again() -> None:
+    lone = unsettled()
+    lone.node = Node(lone.config, lone.disk, lone._random, lone.now, lone.wall_ms)
+    assert not lone.node.membership.settled
+
+
+def test_no_ring_is_learned_from_one_that_is_gone() -> None:
+    lone = three_and_one()
+    lone.hear("b", GossipDelta([], [], [], [], [["c", "gone", 1.0, "", 1, "b"]]))
+    before = lone.node.membership.ring
+    newer = Ring(9, ("c", "d") * 8)
+    lone.hear("c", GossipDelta([], [], newer.to_wire(), []))
+    assert lone.node.membership.ring == before
+    lone.hear("b", GossipDelta([], [], newer.to_wire(), []))
+    assert lone.node.membership.ring == newer
+
+
+def test_what_could_not_be_stored_is_not_said_to_be_known_until_it_is() -> None:
+    lone = three_and_one()
+    knew = lone.node.membership.knowledge()
+    lone.node.receive("b", GossipDelta([], [], Ring(2, ("b", "c", "a") * 5 + ("b",)).to_wire(), []))
+    lone.disk.rollback()
+    lone.node.turn_failed()
+    lone.flush()
+
+    def own_record() -> list[Any]:
+        lone.node.receive("b", GossipDigest([["a", 0, 0]], 0, b"", b""))
+        lone.disk.commit()
+        outbox = lone.node.drain().get("b", [])
+        return next(row for m in outbox if isinstance(m, GossipDelta) for row in m.members if row[0] == "a")
+
+    assert lone.node.membership.ring.version == 2
+    assert own_record()[5] not in (knew, lone.node.membership.knowledge())
+    lone.pass_time(1.5)
+    assert own_record()[5] == lone.node.membership.knowledge()
+    lone.start()
+    assert lone.node.membership.ring.version == 2
