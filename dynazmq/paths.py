@@ -1,9 +1,11 @@
 """Where a cluster lives on disk, and the file that says what it is.
 
     DIR/                    one cluster (default: the platform's state directory, `dynazmq/default`)
-      cluster.json          identity and settings, written once at creation; mode 0600: it holds the secret
+      cluster.json          identity, settings and members; mode 0600: it holds the secret
+      staged.json           changes of the members that are planned and not committed
       supervisor.json       who supervises, which processes run; supervisor.lock  supervisor.log
       nodes/NAME/           config.json  data.db  lock  node.log: everything that one node owns
+      removed/NAME-…/       what a node still held when it was removed by force
       run/                  sockets, unless the path would be too long for one
 
 Client, supervisor and command line all find things through this module, so both ends derive the same path.
@@ -50,6 +52,10 @@ def config_path(directory: Path, name: str) -> Path:
 
 def node_log(directory: Path, name: str) -> Path:
     return node_dir(directory, name) / "node.log"
+
+
+def removed_dir(directory: Path) -> Path:
+    return directory / "removed"
 
 
 def supervisor_log(directory: Path) -> Path:
@@ -106,7 +112,11 @@ def ipc_endpoint(directory: Path, name: str) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class ClusterFile:
-    """cluster.json: what was decided when the cluster was created. `members` maps name → endpoint."""
+    """cluster.json: what was decided when the cluster was created, and who belongs to it now.
+
+    members: name → endpoint, of all that have a process or shall have one. founders: those with whom it began (NodeConfig).
+    former: names of those that have left; none is used twice, since the nodes remember for good that its bearer is gone.
+    """
 
     name: str
     cluster_id: int
@@ -120,6 +130,8 @@ class ClusterFile:
     anti_entropy: str = "on"
     max_value_bytes: int = VALUE_BYTES_MAX
     members: dict[str, str] = field(default_factory=dict)
+    founders: list[str] = field(default_factory=list)
+    former: list[str] = field(default_factory=list)
 
     @classmethod
     def load(cls, directory: Path) -> ClusterFile:
@@ -129,7 +141,9 @@ class ClusterFile:
             raw = json.loads(path.read_text())
             raw["secret"] = bytes.fromhex(raw["secret"])
             raw["cluster_id"] = int(raw["cluster_id"], 16)
-            return cls(**raw)
+            cluster = cls(**raw)
+            cluster.founders = cluster.founders or list(cluster.members)  # of a release without: members did not change then
+            return cluster
         except FileNotFoundError:
             raise NoSuchCluster(f"no cluster in {directory}; start one with: dynazmq cluster up -n 5") from None
         except (OSError, ValueError, TypeError, KeyError) as error:

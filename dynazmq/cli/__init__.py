@@ -5,6 +5,8 @@
     down.py restart.py          ending one
     rolling.py                  restarting node after node
     status.py shown.py          what is seen of it: `status`, `wait`; the table as text
+    membership.py planned.py    add, remove, plan, commit, clear; a plan as text
+    change.py                   what is said while members come and go
     nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
     data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives
     buckets.py                  bucket set, bucket list

@@ -14,6 +14,7 @@ from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say, wh
 from dynazmq.cli.words import select, size, span
 from dynazmq.cluster import control, launch
 from dynazmq.cluster.control import NoSupervisor
+from dynazmq.cluster.judgement import SERVES, NodeFact
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.rebuild import copies, set_aside
 from dynazmq.cluster.snapshot import NodeView
@@ -73,7 +74,7 @@ def act(
             say(f"    its peers fill it    {paint('next', DIM)}  dynazmq cluster wait --for converged{where(directory)}")
         if as_json:
             after = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
-            rows = [{"name": name, **outcome[name], "state": after[name].state} for name in names]
+            rows = [{"name": name, **outcome[name], "state": after.get(name, before[name]).state} for name in names]
             if verb == "rebuild":
                 rows = [{**row, **_aside(directory, row["name"])} for row in rows]
             emit("node", {"verb": verb, "nodes": rows})
@@ -138,9 +139,10 @@ def _watch(observer: Observer, verb: str, names: list[str], before: dict[str, No
     failed: set[str] = set()
     at = where(observer.directory)
     deadline = time.time() + SETTLE_S
+    nodes = dict(before)
     while waiting or unnoticed:
         now = time.time()
-        nodes = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
+        nodes |= {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}  # one may have left the cluster
         live = sum(node.answers for node in nodes.values())
         for name in sorted(waiting):
             if _reached(verb, nodes[name], before[name], goals, live):
@@ -150,7 +152,7 @@ def _watch(observer: Observer, verb: str, names: list[str], before: dict[str, No
         for name in sorted(waiting & _died(observer, goals)):
             waiting.discard(name)
             failed.add(name)
-            fact = observer.last_facts.nodes[name]
+            fact = observer.last_facts.nodes.get(name, NodeFact())
             note(f"{name}  {fact.process}: {fact.reason or 'it said nothing'}    look  dynazmq logs {name}{at}")
         for name in sorted(unnoticed):
             node = nodes[name]
@@ -188,14 +190,14 @@ def _reached(verb: str, node: NodeView, before: NodeView, goals: set[str], live:
     if verb == "wipe":
         return node.process == "wiped"
     if goals == {"up"}:
-        return node.state == "up" and len(node.seen_by) >= live - 1
+        return node.state in SERVES and len(node.seen_by) >= live - 1
     return node.state in goals
 
 
 def _settled(verb: str, node: NodeView) -> str:
-    if node.state == "up":
+    if node.state in SERVES:
         peers = f", seen by {len(node.seen_by)}/{len(node.seen_by)} peers" if node.seen_by else ""
-        return f"up{peers}, pid {node.pid}"
+        return f"{node.state}{peers}, pid {node.pid}"
     return node.process if verb != "wipe" else "stopped and wiped"
 
 

@@ -10,8 +10,7 @@ from dynazmq.cli.terminal import say
 from dynazmq.cli.words import many
 from dynazmq.cluster import launch
 from dynazmq.cluster.creation import Wishes
-from dynazmq.cluster.rolling import alone
-from dynazmq.cluster.state import StateFile
+from dynazmq.cluster.state import StateFile, alone
 from dynazmq.paths import ClusterFile
 
 

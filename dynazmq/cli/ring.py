@@ -9,11 +9,13 @@ from dynazmq.cli import FAILED, NOT_RUNNING, OK
 from dynazmq.cli.status import PATIENCE_S
 from dynazmq.cli.terminal import BOLD, RED, columns, emit, note, paint, say, where
 from dynazmq.cli.words import many
+from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.observe import Observer
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.dynamo.ring import Ring, place
 
 _MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_REACHED = (*SERVES, "suspect")
 _COLORS = ("33", "36", "32", "93", "34", "31", "35", "37")
 
 
@@ -63,10 +65,11 @@ def _where_it_lives(ring: Ring, snapshot: Snapshot, bucket: str, key: str) -> di
 
 def strip(ring: Ring, snapshot: Snapshot, marked: int | None) -> list[str]:
     """The owners in rows, one character for each partition; a node that does not answer is crossed out."""
-    names = [node.name for node in snapshot.nodes]
+    names = list(dict.fromkeys([*(node.name for node in snapshot.nodes), *sorted(set(ring.owners))]))
     marks = {name: _MARKS[i % len(_MARKS)] for i, name in enumerate(names)}
     away = [node.name for node in snapshot.nodes if not node.answers]
     head = f"{many(ring.partitions, 'partition')}  {many(len(names), 'node')}  N={snapshot.n}  ring v{ring.version}"
+    head += "" if snapshot.phase == "rest" else f", {snapshot.phase}"
     lines = [head + (f"      {paint('no answer: ' + ' '.join(away) + ' (✗)', RED)}" if away else "")]
     if any(marks[name] != name.removeprefix("n") for name in names):
         lines.append("  ".join(f"{marks[name]}={name}" for name in names))
@@ -92,11 +95,11 @@ def _row_width(partitions: int, most: int) -> int:
 def _say_key(lives: dict[str, Any], snapshot: Snapshot) -> None:
     name = lives["key"] if lives["bucket"] == "default" else f"{lives['bucket']}/{lives['key']}"
     say(f"key {name}   place {lives['place']}   partition {lives['partition']}")
-    width = max(len(node.name) for node in snapshot.nodes)
+    width = max(len(each["node"]) for each in lives["preference"])
     # A put goes to the first N that can be reached: those past the Nth stand in for a primary that is away.
-    missing = sum(each["role"] == "primary" and each["state"] not in ("up", "suspect") for each in lives["preference"])
+    missing = sum(each["role"] == "primary" and each["state"] not in _REACHED for each in lives["preference"])
     for i, each in enumerate(lives["preference"]):
-        bad = each["state"] not in ("up", "suspect")
+        bad = each["state"] not in _REACHED
         stands_in = each["role"] == "fallback" and not bad and missing > 0
         missing -= stands_in
         note_ = "   stands in now" if stands_in else ""

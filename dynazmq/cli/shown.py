@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
-from dynazmq.cli.words import brief, many, short, span
-from dynazmq.cluster.judgement import Facts, hints_by_target, not_comparing, quorum_met, rebuilding
+from dynazmq.cli.words import brief, many, short, size, span
+from dynazmq.cluster.judgement import (
+    SERVES,
+    Facts,
+    changing,
+    hints_by_target,
+    not_comparing,
+    quorum_met,
+    rebuilding,
+    ring_moves,
+    strays,
+)
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import UnusableDisk
 from dynazmq.wire.codec import PROTOCOL_VERSION
@@ -36,12 +46,45 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         oldest = max((node.hints_oldest_s.get(target, 0.0) for node in snapshot.nodes), default=0.0)
         waits = "waits" if count == 1 else "wait"
         lines.append(f"{many(count, 'hint')} {waits} for {target}, the oldest for {span(oldest)}")
+    lines += _change(snapshot)
     lines += _compared(snapshot)
     if discarded := sum(node.lww_discarded for node in snapshot.nodes):
         lines.append(f"{many(discarded, 'concurrent write')} discarded in buckets where the last write wins")
     lines.append(_served(snapshot))
     lines += _versions(snapshot)
     return lines + advice(snapshot, facts, at)
+
+
+def _change(snapshot: Snapshot) -> list[str]:
+    """How far a change of the members is, and who holds it up."""
+    lines = []
+    if ring_moves(snapshot):
+        gaining = [node for node in snapshot.nodes if node.answers and node.transfer.partitions]
+        left = sum(node.transfer.left for node in gaining)
+        of = sum(node.transfer.partitions for node in gaining)
+        bytes_, keys = (sum(getattr(node.transfer, what) for node in gaining) for what in ("bytes", "keys"))
+        filled = f"{of - left:,} of {many(of, 'partition')} filled, {short(keys)} keys, {size(bytes_)}"
+        names = [node.name for node in gaining]
+        get = f"{brief(names)} {'gets' if len(names) == 1 else 'get'} copies" if names else "nobody gets copies"
+        lines.append(
+            {
+                "rest": "members change: the ring follows soon",
+                "filling": f"members change: {get}: {filled}",
+                "flipped": "members change: the new owners are read, the old ones hand over what is left",
+            }[snapshot.phase]
+        )
+        if snapshot.waiting_for:
+            states = {node.name: node.state for node in snapshot.nodes}
+            lines.append(f"  it waits for {waited({name: states.get(name, 'unknown') for name in snapshot.waiting_for})}")
+    if given := strays(snapshot):
+        holders = brief([node.name for node in snapshot.nodes if node.answers and node.transfer.strays])
+        lines.append(f"{many(given, 'partition')} to be handed over by {holders}")
+    return lines
+
+
+def waited(waiting_for: dict[str, str]) -> str:
+    """Names, with the state of those that are not up."""
+    return brief([name if state in SERVES else f"{name} ({state})" for name, state in waiting_for.items()])
 
 
 def _compared(snapshot: Snapshot) -> list[str]:
@@ -84,10 +127,10 @@ def _health(snapshot: Snapshot, facts: Facts) -> tuple[str, ...]:
         return "STOPPING", YELLOW, BOLD
     if not any(node.pid for node in snapshot.nodes):
         return "NOT RUNNING", RED, BOLD
-    if states <= {"up", "starting"} and "starting" in states:
+    if states <= {*SERVES, "starting"} and "starting" in states:
         return "STARTING", CYAN, BOLD
     if snapshot.degraded_s is None:
-        return "HEALTHY", GREEN, BOLD
+        return ("CHANGING", CYAN, BOLD) if changing(snapshot) else ("HEALTHY", GREEN, BOLD)
     return f"DEGRADED {span(snapshot.degraded_s)}", RED, BOLD
 
 
@@ -181,6 +224,12 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(f"next  dynazmq node start {','.join(away)}{at}")
     if paused:
         lines.append(f"next  dynazmq node resume {','.join(paused)}{at}")
+    for name in [name for name in away if name in snapshot.waiting_for]:
+        lines.append(f"or    dynazmq cluster remove {name} --force --now{at}    if it is gone for good")
+    if joining := [node.name for node in snapshot.nodes if node.state == "joining" and not ring_moves(snapshot)]:
+        lines.append(
+            f"{brief(joining)} {'waits' if len(joining) == 1 else 'wait'} to be let in    next  dynazmq cluster commit{at}"
+        )
     if held := not_comparing(snapshot)["paused"]:
         lines.append(f"next  dynazmq aae resume{'' if len(held) == len(snapshot.nodes) else ' ' + ','.join(held)}{at}")
     if any(node.protocol is not None for node in snapshot.nodes):

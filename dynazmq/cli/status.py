@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,27 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
             "r": snapshot.r,
             "w": snapshot.w,
             "agreed": snapshot.ring_agreed,
+            "phase": snapshot.phase,
         },
+        "change": _change(snapshot),
         "nodes": [node_document(node) for node in snapshot.nodes],
+    }
+
+
+def _change(snapshot: Snapshot) -> dict[str, Any] | None:
+    """How far a change of the members is; None when there is none."""
+    if not judgement.changing(snapshot) and not judgement.strays(snapshot):
+        return None
+    moved = [node.transfer for node in snapshot.nodes if node.answers]
+    return {
+        "phase": snapshot.phase,
+        "target": snapshot.target,
+        "waiting_for": snapshot.waiting_for,
+        "partitions": sum(each.partitions for each in moved),
+        "partitions_left": sum(each.left for each in moved),
+        "keys": sum(each.keys for each in moved),
+        "bytes": sum(each.bytes for each in moved),
+        "strays": judgement.strays(snapshot),
     }
 
 
@@ -97,6 +117,8 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "lww_discarded": node.lww_discarded,
         "uptime_s": node.uptime_s,
         "rss_bytes": node.rss_bytes,
+        "standing": node.standing,
+        "transfer": asdict(node.transfer),
         "process": node.process,
         "for_s": round(node.since_s, 3),
         "answers": node.answers,
@@ -149,13 +171,15 @@ def _met(snapshot: Snapshot, target: str, limit: int) -> tuple[bool, str]:
     """Whether it holds, and what is missing if not."""
     hints = judgement.hints_pending(snapshot)
     silent = [node.name for node in snapshot.nodes if node.pid is not None and not node.answers]
-    not_up = [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state != "up"]
+    not_up = [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state not in judgement.SERVES]
     if not any(node.pid for node in snapshot.nodes):
         return False, "it is not running"
     if target == "ready":
         return judgement.ready(snapshot), ", ".join(not_up) or "the nodes do not see each other yet"
     if target == "converged":
         open_ = [f"{hints:,} hints pend"] if hints else []
+        open_ += ["members change"] if judgement.changing(snapshot) else []
+        open_ += [f"{given:,} partitions to be handed over"] if (given := judgement.strays(snapshot)) else []
         held = judgement.not_comparing(snapshot)
         open_ += [f"anti-entropy is {word} on {' '.join(names)}" for word, names in held.items() if names]
         if comparing := [node.name for node in judgement.comparing(snapshot) if node.anti_entropy == "on"]:

@@ -52,6 +52,7 @@ def document(name: str, report: Report) -> dict[str, Any]:
         "hints": counts.hints if report.deep else report.hints_pending,
         "trees": {"compared": counts.trees, "unknown": counts.trees_unknown, "off": report.off},
         "under_way": counts.under_way,
+        "handed_over": counts.handed_over,
         "unsettled": report.unsettled,
         "found": dict(sorted(report.found.items())),
         "findings": [_finding(finding) for finding in report.findings],
@@ -80,10 +81,11 @@ def lines(name: str, report: Report) -> list[str]:
         ("ring", f"v{report.ring_version}, {many(report.partitions, 'partition')}"),
     ]
     if report.deep:
+        handed_over = f", {counts.handed_over:,} being handed over" if counts.handed_over else ""
         under_way = f", {counts.under_way:,} not compared: hints wait" if counts.under_way else ""
         rows += [
             ("keys", f"{counts.keys:,}{under_way}"),
-            ("copies", f"{counts.copies:,}, {size(counts.bytes)}"),
+            ("copies", f"{counts.copies:,}, {size(counts.bytes)}{handed_over}"),
         ]
     rows.append(("hints", f"{counts.hints if report.deep else report.hints_pending:,}"))
     unknown = f", {counts.trees_unknown:,} not known yet" if counts.trees_unknown else ""

@@ -16,7 +16,9 @@ import zmq
 
 from dynazmq.cluster.judgement import Answer
 from dynazmq.config import FRAME_BYTES_MAX
+from dynazmq.dynamo.change import Intent
 from dynazmq.dynamo.messages import (
+    ChangeMembers,
     HintsAsk,
     Message,
     RowsAsk,
@@ -30,7 +32,7 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.ring import Ring
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, OtherVersion, decode_body, encode, open_frame
 
-Question = StatusRequest | TopologyRequest | TreeAsk | RowsAsk | HintsAsk | SetAntiEntropy
+Question = StatusRequest | TopologyRequest | TreeAsk | RowsAsk | HintsAsk | SetAntiEntropy | ChangeMembers
 
 
 @dataclass(slots=True)
@@ -50,6 +52,8 @@ class Asker:
     endpoints: Mapping[str, str]
     rings: dict[str, Ring] = field(default_factory=dict)
     """digest → ring, as far as nodes were asked for it"""
+    intents: dict[str, Intent] = field(default_factory=dict)
+    """name → what was last decided of that member, as far as nodes were asked for their ring"""
     versions: dict[str, int] = field(default_factory=dict)
     """name → the version of the protocol that it speaks, of nodes that speak another one than this process"""
     _context: zmq.Context[zmq.Socket[bytes]] = field(default_factory=lambda: zmq.Context(io_threads=1))
@@ -127,6 +131,13 @@ class Asker:
         """To be polled by a loop that calls `collect`."""
         return [line.socket for line in self._lines.values()]
 
+    def follow(self, endpoints: Mapping[str, str]) -> None:
+        """Members have come, gone or moved."""
+        for name in [name for name in self._lines if self._lines[name].endpoint != endpoints.get(name)]:
+            self.reconnect(name)
+            self.versions.pop(name, None)
+        self.endpoints = dict(endpoints)
+
     def reconnect(self, name: str) -> None:
         """Another process answers for this node now: do not wait for the back-off to find it."""
         if line := self._lines.pop(name, None):
@@ -141,7 +152,8 @@ class Asker:
     def _line(self, name: str) -> _Line:
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = _Line(self._connect(self.endpoints[name]))
+            endpoint = self.endpoints[name]
+            line = self._lines[name] = _Line(self._connect(endpoint), endpoint=endpoint)
         return line
 
     def _connect(self, endpoint: str) -> zmq.Socket[bytes]:
@@ -172,9 +184,11 @@ class Asker:
     def _learn(self, topology: Topology) -> None:
         try:
             ring = Ring.from_wire(topology.ring)
-        except ValueError:
+            intents = [Intent.from_wire(row) for row in topology.intents]
+        except (ValueError, TypeError):
             return
         self.rings[ring.digest().hex()] = ring
+        learn(self.intents, intents)
 
     def _receive(self, name: str, socket: zmq.Socket[bytes]) -> Iterator[Message]:
         """What is there. What does not decode is passed over: a node's fault never ends an observer."""
@@ -200,3 +214,9 @@ class Asker:
             poller.register(socket, zmq.POLLIN)
         poller.poll(max(1, int(seconds * 1000)))
 
+
+def learn(known: dict[str, Intent], intents: Iterable[Intent]) -> None:
+    """Of two decisions of one member the later one holds, as between nodes."""
+    for intent in intents:
+        if intent.name not in known or known[intent.name].rank < intent.rank:
+            known[intent.name] = intent

@@ -23,7 +23,7 @@ from dynazmq.cluster.processes import STOP_GRACE_S, Identity
 from dynazmq.cluster.rebuild import set_aside
 from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.state import NodeRecord
-from dynazmq.errors import ClusterError, UnusableDisk
+from dynazmq.errors import ClusterError, Expelled, UnusableDisk
 
 REASON_BYTES = 4096
 
@@ -176,6 +176,11 @@ class Child:
         self._changed("resumed (SIGCONT)", "resumed")
         return f"resumed, pid {self.pid}"
 
+    def leave(self, now: float) -> None:
+        """It belongs to the cluster no more: it is ended, and nobody starts it again."""
+        self._purpose = "removed"
+        self.end(now)
+
     def end(self, now: float) -> None:
         """The whole cluster is ended: like `stop`, whatever was planned."""
         self._forget_plans()
@@ -272,6 +277,10 @@ class Child:
             self._reason = last_words(paths.node_log(self._directory, self.name), self._log_from)
             text = f"exited with code {returncode} after {lived:.1f} s" + (f": {self._reason}" if self._reason else "")
         self._changed(text, "gone")
+        if returncode == Expelled.exit_code:
+            self._process = self._purpose = "removed"
+            self._changed("was removed from the cluster: not started again", "removed")
+            return
         if returncode == UnusableDisk.exit_code:  # it would find the same again
             self._gave_up = True
             self._changed("cannot use its disk: not started again", "failed")

@@ -3,16 +3,17 @@
     missing     a primary has no copy of a key that another node holds
     differs     the primaries' copies of a key are not the same
     damaged     a row whose checksum fails; damaged-hint likewise
-    stray       a copy on a node that is no primary of its key
+    stray       a copy on a node that is no holder of its key, and does not know that it is to hand it over (§4.9)
     tree        a Merkle tree that is not the one of its node's rows (§4.7): exchanges would miss what differs
     roots       primaries whose trees differ: all that is seen without reading the rows
-    hint-lost   a hint for a node that is no member; hint-astray: for one that is no primary of the key (§4.6)
+    hint-lost   a hint for a node that is no member; hint-astray: for one that is no holder of the key (§4.6)
     hint-stuck  hints that wait although their target has been up for long
     rings       nodes that do not have the same ring (§4.8)
 
 A cluster that is written to differs all the time: copies are under way. So a finding carries what it rests on, hashes above all,
 and who looks twice, some time apart, reports what was found both times: findings are equal when they rest on the same. A key for
-which a hint waits is on its way by definition: its copies are not compared.
+which a hint waits is on its way by definition: its copies are not compared. While members come or go the new owners hold copies
+as well; only those who are read are held to have all.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Counts:
     trees: int = 0
     trees_unknown: int = 0  # not surveyed yet, or off: not compared
     under_way: int = 0  # keys for which hints wait: not compared
+    handed_over: int = 0  # copies that their nodes are no holders of any more, and know it
 
     def add(self, other: Counts) -> None:
         for name in Counts.__slots__:
@@ -103,30 +105,45 @@ def _checked(ring: Ring, partition: int, told: object) -> tuple[Row, Held]:
 
 
 def compare(
-    partition: int, ring: Ring, n_of: Callable[[str], int], told: Mapping[str, Told], members: Collection[str]
+    partition: int,
+    ring: Ring,
+    n_of: Callable[[str], int],
+    told: Mapping[str, Told],
+    members: Collection[str],
+    giving: Collection[str] = (),
 ) -> tuple[list[Finding], Counts]:
-    """n_of: a bucket's N. told: by node; nodes that could not be read are left out and nothing is held against them."""
+    """n_of: a bucket's N. told: by node; nodes that could not be read are left out and nothing is held against them.
+
+    giving: nodes that hand over what they are no holders of any more.
+    """
     counts = Counts()
-    findings = [*_rows(partition, ring, n_of, told, counts)]
+    findings = [*_rows(partition, ring, n_of, told, giving, counts)]
     findings += _hints(partition, ring, n_of, told, members, counts)
     findings += _trees(partition, told, counts)
     return findings, counts
 
 
 def _rows(
-    partition: int, ring: Ring, n_of: Callable[[str], int], told: Mapping[str, Told], counts: Counts
+    partition: int,
+    ring: Ring,
+    n_of: Callable[[str], int],
+    told: Mapping[str, Told],
+    giving: Collection[str],
+    counts: Counts,
 ) -> Iterator[Finding]:
     waiting = {row for each in told.values() for _, row in each.hints}
     for row in sorted({row for each in told.values() for row in each.rows}):
         _, bucket, key = row
-        primaries = ring.primaries(partition, n_of(bucket))
+        primaries, holders = ring.primaries(partition, n_of(bucket)), ring.holders(partition, n_of(bucket))
         held = {name: each.rows[row] for name, each in told.items() if row in each.rows}
         counts.keys += 1
         counts.copies += len(held)
         counts.bytes += sum(size for _, size in held.values())
         where: dict[str, Any] = {"partition": partition, "bucket": bucket, "key": key}
         for name in held:
-            if name not in primaries:
+            if name not in holders and name in giving:
+                counts.handed_over += 1
+            elif name not in holders:
                 yield Finding("stray", (name,), f"{name} holds it, its primaries are {' '.join(primaries)}", **where)
             elif held[name] == DAMAGED:
                 yield Finding("damaged", (name,), f"the row of {name} fails its checksum", **where)
@@ -157,7 +174,7 @@ def _hints(
             where: dict[str, Any] = {"partition": partition, "bucket": bucket, "key": key, "evidence": held}
             if target not in members:
                 yield Finding("hint-lost", (name,), f"{name} keeps a hint for {target}, which is no member", **where)
-            elif target not in ring.primaries(partition, n_of(bucket)):
+            elif target not in ring.holders(partition, n_of(bucket)):
                 yield Finding("hint-astray", (name,), f"{name} keeps a hint for {target}, which is no primary of it", **where)
             if held == DAMAGED:
                 yield Finding("damaged-hint", (name,), f"the hint of {name} for {target} fails its checksum", **where)
@@ -199,9 +216,11 @@ def compare_roots(partition: int, told: Mapping[str, Mapping[int, int]]) -> tupl
 def compare_statuses(answers: Mapping[str, Answer]) -> list[Finding]:
     """What the nodes say of themselves: their rings, and hints that are not delivered."""
     findings = []
-    digests = {name: answer.ring_digest for name, answer in answers.items()}
+    # Who waits to be told of the ring has version 0, and nobody tells who has left.
+    told = {name: answer for name, answer in answers.items() if answer.ring_version and answer.standing != "left"}
+    digests = {name: answer.ring_digest for name, answer in told.items()}
     if len(set(digests.values())) > 1:
-        versions = ", ".join(f"{name} v{answer.ring_version}" for name, answer in answers.items())
+        versions = ", ".join(f"{name} v{answer.ring_version}" for name, answer in told.items())
         text = f"the nodes have different rings: {versions}"
         findings.append(Finding("rings", tuple(digests), text, evidence=tuple(digests.items())))
     for name, answer in answers.items():

@@ -46,7 +46,8 @@ def create(directory: Path, wishes: Wishes) -> ClusterFile:
     if cluster.transport == "ipc":
         cluster.members = {name: paths.ipc_endpoint(directory, name) for name in names}
     else:
-        cluster.members = {name: f"tcp://127.0.0.1:{port}" for name, port in zip(names, _free_ports(len(names)), strict=True)}
+        cluster.members = {name: f"tcp://127.0.0.1:{port}" for name, port in zip(names, free_ports(len(names)), strict=True)}
+    cluster.founders = names
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
@@ -72,8 +73,7 @@ def reopen(directory: Path, wishes: Wishes) -> ClusterFile:
     if wishes.anti_entropy not in (None, cluster.anti_entropy):
         cluster.anti_entropy = str(wishes.anti_entropy)
         cluster.save(directory)
-    for name in cluster.members:
-        _refresh(cluster, directory, name)
+    refresh(cluster, directory)
     return cluster
 
 
@@ -106,6 +106,7 @@ def node_config(cluster: ClusterFile, directory: Path, name: str) -> NodeConfig:
         data_dir=str(paths.node_dir(directory, name)),
         endpoint=cluster.members[name],
         members=dict(cluster.members),
+        founders=list(cluster.founders),
         partitions=cluster.partitions,
         n=cluster.n,
         r=cluster.r,
@@ -116,22 +117,31 @@ def node_config(cluster: ClusterFile, directory: Path, name: str) -> NodeConfig:
     )
 
 
+def refresh(cluster: ClusterFile, directory: Path) -> None:
+    """Bring the nodes' configurations up to who belongs to the cluster and where it lies: they read them when they start."""
+    for name in cluster.members:
+        _refresh(cluster, directory, name)
+
+
 def _refresh(cluster: ClusterFile, directory: Path, name: str) -> None:
-    """Write a node's configuration where it is missing or from another place; else what somebody changed in it stays."""
+    """Write a node's configuration where it is missing or not up to date; else what somebody changed in it stays."""
     path, wanted = paths.config_path(directory, name), node_config(cluster, directory, name)
     if path.exists():
         found = paths.load_node_config(path)
         interval = wanted.timing.anti_entropy_interval_ms
         switched = bool(found.timing.anti_entropy_interval_ms) != bool(interval)
-        here = (found.data_dir, found.endpoint, found.members) == (wanted.data_dir, wanted.endpoint, wanted.members)
-        if here and not switched:
+        if _place(found) == _place(wanted) and not switched:
             return
-        found.data_dir, found.endpoint, found.members = wanted.data_dir, wanted.endpoint, wanted.members
+        found.data_dir, found.endpoint, found.members, found.founders = _place(wanted)
         if switched:
             found.timing.anti_entropy_interval_ms = interval
         wanted = found
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.save_node_config(path, wanted)
+
+
+def _place(config: NodeConfig) -> tuple[str, str, dict[str, str], list[str]]:
+    return config.data_dir, config.endpoint, config.members, config.founders
 
 
 def check(directory: Path, wishes: Wishes) -> None:
@@ -194,7 +204,7 @@ def _replicas(wishes: Wishes) -> int:
     return min(REPLICAS, NODES if wishes.nodes is None else wishes.nodes)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now; all are held until all are found, so that they differ."""
     held = []
     try:

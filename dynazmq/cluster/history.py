@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dynazmq.cluster.judgement import hints_by_target
+from dynazmq.cluster.judgement import SERVES, hints_by_target
 from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+
+_PHASES = {
+    "rest": "at rest",
+    "filling": "keys are copied to those who will own them",
+    "flipped": "the new owners are read, the old ones hand over what is left",
+}
 
 
 @dataclass(slots=True)
@@ -19,13 +25,15 @@ class Chronicle:
     _word: dict[str, str] = field(default_factory=dict)  # node → what was last told of it: up | suspected | down
     _hints: dict[str, int] = field(default_factory=dict)  # target → most hints that were seen waiting, while some do
     _converged: bool = False
+    _ring: tuple[int, str] | None = None  # version and phase of the ring that was told last
 
     def changes(self, snapshot: Snapshot) -> list[Event]:
         events: list[Event] = []
+        self._ring_follows(snapshot, events)
         for node in snapshot.nodes:
             self._reachability(node, snapshot.taken_at, events)
         self._handoff(snapshot, events)
-        if snapshot.converged and all(node.state == "up" for node in snapshot.nodes):
+        if snapshot.converged and all(node.state in SERVES for node in snapshot.nodes):
             if not self._converged:
                 events.append(Event(snapshot.taken_at, "*", "all up, rings agree, no hint pends, replicas equal", "converged"))
             self._converged = self._whole_once = True
@@ -33,12 +41,20 @@ class Chronicle:
             self._converged = False
         return events if self._whole_once else []
 
+    def _ring_follows(self, snapshot: Snapshot, events: list[Event]) -> None:
+        """The steps in which members come and go."""
+        ring = (snapshot.ring_version, snapshot.phase)
+        if snapshot.ring_version and self._ring not in (None, ring):
+            events.append(Event(snapshot.taken_at, "*", f"ring v{snapshot.ring_version}: {_PHASES[snapshot.phase]}", "ring"))
+        if snapshot.ring_version:
+            self._ring = ring
+
     def _reachability(self, node: NodeView, now: float, events: list[Event]) -> None:
-        if not node.seen_by:
-            return
+        if not node.seen_by or (node.name not in self._word and any(word != "up" for word in node.seen_by.values())):
+            return  # who is new is born suspected
         against = sorted(peer for peer, state in node.seen_by.items() if state != "up")
         gone = [peer for peer in against if node.seen_by[peer] == "down"]
-        before = self._word.get(node.name, "up")
+        before = self._word.setdefault(node.name, "up")
         if len(gone) == len(node.seen_by):
             word, text = "down", f"down: {' '.join(gone)} agree"
         elif against:

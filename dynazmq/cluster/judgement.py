@@ -6,6 +6,8 @@ peers say of it. Pure: the supervisor judges with it twice a second, `observe.py
     down      no process otherwise (a `kill` is a crash on purpose: it looks like any other)
     starting  a process that has never answered yet
     suspect   a process that does not answer now, or a peer that cannot reach it
+    joining   up, and not an owner of anything yet
+    leaving   up, and to be none any more
     up        otherwise
 
 Where the sources disagree, the operating system wins over the node, and the node over its peers.
@@ -14,12 +16,13 @@ Where the sources disagree, the operating system wins over the node, and the nod
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.cluster.snapshot import Event, NodeView, Snapshot, Transfer
 from dynazmq.paths import ClusterFile
 
 BIRTH_S = 0.1
@@ -29,13 +32,17 @@ START_S = 3.0
 """A process that has not answered is called "starting" for so long, when no supervisor knows whether it ever did."""
 
 
+SERVES = ("up", "joining", "leaving")
+"""States of a node that answers and that all others reach."""
+
+
 @dataclass(slots=True, kw_only=True)
 class NodeFact:
     """What the supervisor knows of one node's process; without one, what is recorded and the operating system confirms."""
 
     pid: int | None = None
     process: str = "stopped"
-    purpose: str = ""  # why there is no process, when somebody asked for that: killed | stopped | wiped
+    purpose: str = ""  # why there is no process, when somebody asked for that: killed | stopped | wiped | removed
     answered: bool = False  # this process has answered before
     restart_in_s: float | None = None
     gave_up: bool = False
@@ -84,6 +91,16 @@ class Answer:
     def ring_version(self) -> int:
         return int(self.section("ring").get("version", 0))
 
+    @property
+    def phase(self) -> str:
+        """rest, filling or flipped; a word of a later release is a change as well."""
+        said = self.section("ring").get("phase", "rest")
+        return str(said) if said in ("rest", "filling", "flipped") else "filling"
+
+    @property
+    def standing(self) -> str:
+        return str(self.status.get("standing", "member"))
+
     def says_of(self, peer: str) -> tuple[str, float] | None:
         """(up | suspect | down, for how many seconds); None while it has not looked: who was just started suspects everybody."""
         said = self.section("peers").get(peer)
@@ -111,13 +128,17 @@ def judge(
     met = [answer.section("other_versions") for answer in answers.values()]
     for node in nodes:
         node.protocol = next((int(each[node.name]) for each in [versions or {}, *met] if node.name in each), None)
-    digests = {answer.ring_digest for answer in answers.values()}
+    # A ring of version 0 is what a node begins with that waits to be told of the cluster's; nobody tells who has left.
+    newest = max((answer.ring_version for answer in answers.values()), default=0)
+    belonging = [answer for answer in answers.values() if answer.standing != "left" and (answer.ring_version or not newest)]
+    digests = {answer.ring_digest for answer in belonging}
+    told = [answer for answer in answers.values() if answer.ring_version == newest]
     snapshot = Snapshot(
         name=cluster.name,
         directory=str(directory),
         taken_at=now,
         supervisor_pid=facts.supervisor_pid,
-        ring_version=max((answer.ring_version for answer in answers.values()), default=0),
+        ring_version=newest,
         owners=tuple(owners),
         n=cluster.n,
         r=cluster.r,
@@ -126,6 +147,9 @@ def judge(
         transport=cluster.transport,
         nodes=nodes,
         ring_agreed=len(digests) == 1,
+        phase=told[0].phase if told else "rest",
+        target=[str(name) for name in (told[0].section("change").get("target") or ())] if told else [],
+        waiting_for=_waiting_for(told),
         events=facts.events,
     )
     snapshot.converged = converged(snapshot)
@@ -136,13 +160,29 @@ def judge(
 
 def converged(snapshot: Snapshot) -> bool:
     """Every up node agrees on the ring, no hint pends, and each two that share partitions have compared their Merkle trees in
-    their present lives and mended what differed. Nodes that are away do not count, those on their way do. While
-    anti-entropy is paused or off nobody compares, so nobody knows.
+    their present lives and mended what differed. Nodes that are away do not count, those on their way do; while members come
+    or go it is not. While anti-entropy is paused or off nobody compares, so nobody knows.
     """
     states = {node.state for node in snapshot.nodes}
-    on_the_way = states & {"starting", "suspect", "joining", "leaving"}
+    on_the_way = states & {"starting", "suspect"} or changing(snapshot) or strays(snapshot) > 0
     at_rest = hints_pending(snapshot) == 0 and not comparing(snapshot)
     return "up" in states and not on_the_way and snapshot.ring_agreed and at_rest
+
+
+def changing(snapshot: Snapshot) -> bool:
+    """Members come or go, or wait to."""
+    return ring_moves(snapshot) or any(node.answers and node.standing != "member" for node in snapshot.nodes)
+
+
+def ring_moves(snapshot: Snapshot) -> bool:
+    """The ring is on its way to other owners, or is to be."""
+    wanted = bool(snapshot.target) and bool(snapshot.owners) and set(snapshot.target) != set(snapshot.owners)
+    return snapshot.phase != "rest" or wanted or any(node.transfer.left for node in snapshot.nodes)
+
+
+def strays(snapshot: Snapshot) -> int:
+    """Partitions of which rows lie with nodes that are no holders of them any more; each as often as there are such nodes."""
+    return sum(node.transfer.strays for node in snapshot.nodes if node.answers)
 
 
 def comparing(snapshot: Snapshot) -> list[NodeView]:
@@ -176,14 +216,15 @@ def rebuilding(snapshot: Snapshot) -> list[NodeView]:
 
 
 def wrong(snapshot: Snapshot) -> bool:
-    """Something is not as it should be, although everything may still be served."""
-    return not snapshot.ring_agreed or hints_pending(snapshot) > 0 or any(node.state != "up" for node in snapshot.nodes)
+    """Something is not as it should be, although everything may still be served. A change of members is as it should be."""
+    agreed = snapshot.ring_agreed or changing(snapshot)
+    return not agreed or hints_pending(snapshot) > 0 or any(node.state not in SERVES for node in snapshot.nodes)
 
 
 def ready(snapshot: Snapshot) -> bool:
     """Every node is up and says the same of all others, and they agree on the ring."""
     return snapshot.ring_agreed and all(
-        node.state == "up" and len(node.seen_by) == len(snapshot.nodes) - 1 for node in snapshot.nodes
+        node.state in SERVES and len(node.seen_by) == len(snapshot.nodes) - 1 for node in snapshot.nodes
     )
 
 
@@ -202,7 +243,13 @@ def hints_by_target(snapshot: Snapshot) -> dict[str, int]:
 
 def quorum_met(snapshot: Snapshot) -> bool:
     """Quorums are sloppy: any nodes that can be reached will do, while there are R and W of them."""
-    return sum(node.state in ("up", "suspect") and node.answers for node in snapshot.nodes) >= max(snapshot.r, snapshot.w)
+    return sum(node.state in (*SERVES, "suspect") and node.answers for node in snapshot.nodes) >= max(snapshot.r, snapshot.w)
+
+
+def _waiting_for(told: Sequence[Answer]) -> list[str]:
+    """Whom most of them wait for: what one has not heard yet that the others know is a matter of a second."""
+    named = Counter(str(name) for answer in told for name in answer.section("change").get("waiting_for") or ())
+    return sorted(name for name, count in named.items() if 2 * count >= len(told))
 
 
 def _view(name: str, endpoint: str, facts: Facts, answers: Mapping[str, Answer], cpu_percent: Mapping[str, float]) -> NodeView:
@@ -229,7 +276,7 @@ def _view(name: str, endpoint: str, facts: Facts, answers: Mapping[str, Answer],
             view.pid, view.process = int(answer.status.get("pid", 0)) or None, "running"
     if fact.state == state:
         view.since_s = fact.state_s
-    elif not fact.state and state == "up":
+    elif not fact.state and state in SERVES:
         view.since_s = view.uptime_s or 0.0
     elif not fact.state:
         view.since_s = max((seconds for word, seconds in said.values() if word != "up"), default=0.0)
@@ -240,12 +287,15 @@ def _state(fact: NodeFact, answer: Answer | None, seen_by: Mapping[str, str]) ->
     if fact.process == "paused":
         return "paused"
     if fact.pid is None and answer is None:
-        return "stopped" if fact.purpose in ("stopped", "wiped") else "down"
+        return "stopped" if fact.purpose in ("stopped", "wiped", "removed") else "down"
     if answer is None:
         return "suspect" if fact.answered else "starting"
-    if any(state != "up" for state in seen_by.values()):
+    born = answer.standing == "joining" and float(answer.status.get("uptime_s", 0.0)) < START_S
+    if any(state != "up" for state in seen_by.values()) and not born:  # who is new is suspected by all until they have met it
         return "suspect"
-    return "up"
+    if answer.standing == "joining":
+        return "joining"
+    return "leaving" if answer.standing in ("leaving", "left") else "up"
 
 
 def _fill_in(view: NodeView, answer: Answer) -> None:
@@ -274,7 +324,14 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     if commit.get("count"):
         view.rows_per_commit = float(commit.get("rows", 0)) / float(commit["count"])
     view.counters = {str(name): int(count) for name, count in answer.section("counters").items()}
+    view.standing = answer.standing
+    moved = answer.section("transfer")
+    view.transfer = Transfer(
+        confirmed=bool(moved.get("confirmed")),
+        **{what: int(moved.get(what, 0)) for what in ("partitions", "left", "keys", "bytes", "strays")},
+    )
     view.ring_digest = answer.ring_digest
+    view.ring_version = answer.ring_version
     view.incarnation = int(status.get("incarnation", 0))
 
 
@@ -305,4 +362,4 @@ def _worst(latency: Mapping[str, Any], name: str) -> float | None:
 
 
 def _longest_trouble(nodes: Sequence[NodeView]) -> float:
-    return max((node.since_s for node in nodes if node.state != "up"), default=0.0)
+    return max((node.since_s for node in nodes if node.state not in SERVES), default=0.0)

@@ -181,8 +181,9 @@ def purge(directory: Path) -> int:
         _remove_sockets(directory)
         shutil.rmtree(paths.runtime_dir(directory), ignore_errors=True)
         paths.remove_private(paths.runtime_dir(directory))
-        shutil.rmtree(directory / "nodes", ignore_errors=True)
-        for name in ("supervisor.json", "supervisor.log", "supervisor.log.1", "cluster.json", "supervisor.lock"):
+        for part in (directory / "nodes", paths.removed_dir(directory)):
+            shutil.rmtree(part, ignore_errors=True)
+        for name in ("supervisor.json", "supervisor.log", "supervisor.log.1", "staged.json", "cluster.json", "supervisor.lock"):
             (directory / name).unlink(missing_ok=True)
         try:
             directory.rmdir()

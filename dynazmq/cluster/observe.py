@@ -8,18 +8,20 @@ Works without a supervisor: the recorded processes and the operating system then
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dynazmq.cluster.asking import Asker
+from dynazmq.cluster.asking import Asker, Question
 from dynazmq.cluster.control import Control, NoSupervisor
 from dynazmq.cluster.judgement import START_S, Answer, Facts, NodeFact, judge
 from dynazmq.cluster.processes import find_nodes, state_of
 from dynazmq.cluster.snapshot import Event, Snapshot
 from dynazmq.cluster.state import StateFile
+from dynazmq.dynamo.messages import Message
 from dynazmq.errors import ClusterError
 from dynazmq.paths import ClusterFile
 
@@ -40,7 +42,9 @@ class Observer:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._file = _stamp(directory)
         self.cluster = ClusterFile.load(directory)
+        """Its members are those of the last look."""
         self._asker = Asker(self.cluster.cluster_id, self.cluster.members)
         self._control = Control(directory)
         self._cpu: dict[tuple[str, int], tuple[float, float]] = {}  # (name, incarnation) → (cpu_s, when)
@@ -54,6 +58,7 @@ class Observer:
         """`facts_timeout`: how long to wait for the supervisor, before its file has to do; half of `timeout` if not given."""
         deadline = time.monotonic() + timeout
         facts = self.last_facts = self.facts(timeout / 2 if facts_timeout is None else facts_timeout)
+        self._follow_members()
         answers = self._asker.gather(self._expected(facts), max(deadline, time.monotonic() + timeout / 2))
         self._remember_owners(answers)
         cpu_percent = self._cpu_percent(answers, time.monotonic())
@@ -61,6 +66,10 @@ class Observer:
             self.cluster, self.directory, facts, answers, owners=self._owners, now=time.time(), cpu_percent=cpu_percent,
             versions=self._asker.versions,
         )  # fmt: skip
+
+    def question(self, questions: Sequence[tuple[str, Question]], timeout: float) -> list[Message | None]:
+        """See `Asker.question`; over the same lines."""
+        return self._asker.question(questions, timeout)
 
     def facts(self, timeout: float = LOOK_TIMEOUT_S) -> Facts:
         """What is known of the processes: from the supervisor, else from its file and the operating system."""
@@ -75,6 +84,15 @@ class Observer:
         except ClusterError:
             pass
         return self.facts_on_disk()
+
+    def _follow_members(self) -> None:
+        """Members come and go while this looks."""
+        stamp = _stamp(self.directory)
+        if stamp in (self._file, None):  # None: the cluster was purged; what is left of it is seen to its end
+            return
+        self._file, self.cluster = stamp, ClusterFile.load(self.directory)
+        self._asker.follow(self.cluster.members)
+        self._pids = {name: pid for name, pid in self._pids.items() if name in self.cluster.members}
 
     def facts_on_disk(self) -> Facts:
         """Without a supervisor: recorded processes that are still there, and those that only their command lines give away."""
@@ -110,7 +128,7 @@ class Observer:
         """Whom to ask: those with a process that runs. Lines to a process that is new are made anew."""
         expected = []
         for name, fact in facts.nodes.items():
-            if fact.pid is None or fact.process == "paused":
+            if fact.pid is None or fact.process == "paused" or name not in self.cluster.members:
                 continue
             if self._pids.get(name) != fact.pid:
                 if name in self._pids:
@@ -120,7 +138,7 @@ class Observer:
         return expected
 
     def _remember_owners(self, answers: Mapping[str, Answer]) -> None:
-        """The newest ring that anybody has; the last one known while nobody answers."""
+        """Of the newest ring that anybody has; of the last one known while nobody answers."""
         for answer in sorted(answers.values(), key=lambda each: each.ring_version):
             if ring := self._asker.rings.get(answer.ring_digest):
                 self._owners = ring.owners
@@ -137,6 +155,15 @@ class Observer:
                 percent[name] = max(0.0, 100.0 * (used - before[0]) / max(now - before[1], 1e-3))
         self._cpu.update(fresh)
         return percent
+
+
+def _stamp(directory: Path) -> tuple[int, int] | None:
+    """Which cluster.json it is: it is only ever replaced whole. None: there is none."""
+    try:
+        found = os.stat(directory / "cluster.json")
+        return found.st_ino, found.st_mtime_ns
+    except OSError:
+        return None
 
 
 def _facts(document: Mapping[str, Any]) -> Facts:

@@ -13,11 +13,8 @@ that speaks another version of the protocol: the two versions would take each ot
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +23,7 @@ from dynazmq import paths
 from dynazmq.cluster import control
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.judgement import NodeFact, hints_by_target
+from dynazmq.cluster.judgement import NodeFact, hints_by_target, ring_moves
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.readiness import POLL_S, away, mesh
 from dynazmq.cluster.snapshot import NodeView, Snapshot
@@ -88,20 +85,6 @@ class Interrupted:
 Step = Left | Waiting | Back | Stuck | Interrupted
 
 
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """One restart of a cluster at a time. The kernel drops the lock with the process, however that ends. Raises ClusterError."""
-    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ClusterError("another command restarts this cluster just now; this one has done nothing") from None
-        yield
-    finally:
-        os.close(handle)
-
-
 def restart_each(directory: Path, timeout_s: float, go_on: Callable[[], bool]) -> Iterator[Step]:
     """timeout_s: for each node. go_on: asked between two nodes.
 
@@ -116,7 +99,9 @@ def restart_each(directory: Path, timeout_s: float, go_on: Callable[[], bool]) -
             if not go_on():
                 yield Interrupted()
                 return
-            fact = observer.facts(PATIENT_S).nodes[name]
+            fact = observer.facts(PATIENT_S).nodes.get(name)
+            if fact is None:
+                continue  # it has left the cluster meanwhile
             if away(fact):
                 yield Left(name, fact.process)
                 continue
@@ -141,14 +126,14 @@ def _restart(observer: Observer, name: str, timeout_s: float) -> Generator[Step,
     def missing(snapshot: Snapshot) -> str:
         if observer.last_facts.supervisor_pid is None:
             return "no supervisor answers"
-        if observer.last_facts.nodes[name].pid == before:
+        if _fact_of(observer, name).pid == before:
             return "it has not ended yet"
         return _missing(observer, snapshot, name)
 
     stuck = yield from _await(observer, name, missing, timeout_s)
     if stuck is not None:
         return stuck
-    fact = observer.last_facts.nodes[name]
+    fact = _fact_of(observer, name)
     peers = sum(not away(each) for each in observer.last_facts.nodes.values()) - 1
     return Back(name, before, fact.pid or 0, peers, time.monotonic() - began)
 
@@ -199,6 +184,8 @@ def _missing(observer: Observer, snapshot: Snapshot, name: str = "") -> str:
         return f"{' '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer"
     if not snapshot.ring_agreed:
         return "the nodes do not agree on the ring"
+    if ring_moves(snapshot):
+        return "members come or go"
     if not mesh(wanted):
         unseen = [node.name for node in wanted if any(word != "up" for word in node.seen_by.values())]
         return f"not seen up by all: {' '.join(unseen)}" if unseen else "the nodes do not see each other yet"
@@ -208,7 +195,11 @@ def _missing(observer: Observer, snapshot: Snapshot, name: str = "") -> str:
 
 
 def _fact(observer: Observer, node: NodeView) -> NodeFact:
-    return observer.last_facts.nodes.get(node.name, NodeFact())
+    return _fact_of(observer, node.name)
+
+
+def _fact_of(observer: Observer, name: str) -> NodeFact:
+    return observer.last_facts.nodes.get(name, NodeFact())
 
 
 class Quorum(NamedTuple):

@@ -9,6 +9,18 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True, kw_only=True)
+class Transfer:
+    """How far a node is with what a change of the members brings it and takes from it (§4.9)."""
+
+    partitions: int = 0  # that it gets
+    left: int = 0  # of those, not filled yet
+    keys: int = 0  # received so far
+    bytes: int = 0
+    confirmed: bool = False  # it has said that it has all of them
+    strays: int = 0  # partitions of which it holds rows and is no holder of any more, as of its last look
+
+
+@dataclass(slots=True, kw_only=True)
 class NodeView:
     """One node. Figures that only the node itself knows are None while it does not answer."""
 
@@ -45,7 +57,10 @@ class NodeView:
     rows_per_commit: float | None = None
     counters: dict[str, int] = field(default_factory=dict)
     ring_digest: str = ""
+    ring_version: int = 0  # 0: it waits to be told of the cluster's
     incarnation: int = 0
+    standing: str = "member"  # by its own word: member | joining | leaving | left
+    transfer: Transfer = field(default_factory=Transfer)
     protocol: int | None = None  # the version that it speaks, if whoever looks or a peer speaks another one and met it
 
 
@@ -72,6 +87,9 @@ class Snapshot:
     transport: str
     nodes: list[NodeView]
     ring_agreed: bool = False  # every node that answers has the same ring
+    phase: str = "rest"  # of the newest ring: rest | filling | flipped (dynamo/change.py)
+    target: list[str] = field(default_factory=list)  # who is to own something; [] when nobody said
+    waiting_for: list[str] = field(default_factory=list)  # whose word the next step of the ring is waiting for
     converged: bool = False
     degraded_s: float | None = None  # how long something has been wrong; None: nothing is
     events: list[Event] = field(default_factory=list)  # newest last, bounded

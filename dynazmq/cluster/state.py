@@ -9,11 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynazmq import paths
 from dynazmq.cluster.processes import Identity
+from dynazmq.errors import ClusterError
 
 SCHEMA = "dynazmq.supervisor/1"
 
@@ -121,3 +124,20 @@ def take_lock(directory: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(handle)  # purged between our open and our lock: that file is nobody's any more
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One command at a time restarts node after node, or decides on members. The kernel drops the lock with the process, however
+    that ends. Raises ClusterError.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = "another command restarts this cluster or changes its members just now; this one has done nothing"
+            raise ClusterError(busy) from None
+        yield
+    finally:
+        os.close(handle)

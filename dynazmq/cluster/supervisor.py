@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths
-from dynazmq.cluster import processes, state
+from dynazmq.cluster import processes, roster, state
 from dynazmq.cluster.children import Child
 from dynazmq.cluster.control import ControlServer, Document
 from dynazmq.cluster.judgement import Facts
@@ -33,11 +33,13 @@ from dynazmq.cluster.leftovers import remove_sockets, surviving
 from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.snapshot import Event
 from dynazmq.cluster.watching import Watch
-from dynazmq.errors import ClusterError, DynazmqError
+from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
 from dynazmq.paths import ClusterFile
 
 EVENTS_MAX = 200
 POLICIES = ("on-failure", "never")
+AGAIN_S = 5.0
+"""A member that could not be struck off (a full disk) is tried again after this long."""
 
 
 class Supervisor:
@@ -55,6 +57,7 @@ class Supervisor:
         self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
         self._children = {name: Child(directory, name, Restarts(), self._tell) for name in self._cluster.members}
         self._apply_policy()
+        self._leaving: dict[str, float] = {}  # members that are none any more → when to strike them off, once they have ended
         self._ending = False
         self.signalled = 0
         """The signal that asked for the end, if one did."""
@@ -68,6 +71,7 @@ class Supervisor:
         self._watch = Watch(self._cluster, directory, self._events, self._log)
 
     def run(self) -> None:
+        self._tidy()
         self._take_over()
         while not (self._ending and not any(child.runs for child in self._children.values())):
             self._wait()
@@ -76,6 +80,8 @@ class Supervisor:
                 self.end()
             for child in self._children.values():
                 self._changed |= child.notice(now)
+            if not self._ending:
+                self._let_leave(now)
             if self._changed:
                 self._changed = False
                 self._save()
@@ -120,6 +126,39 @@ class Supervisor:
                 child.spawn(now)
         self._save()
 
+    def _tidy(self) -> None:
+        """Finish what an earlier supervisor had begun with members that come or go."""
+        try:
+            for line in roster.tidy(self._cluster, self._directory):
+                self._log("INFO", "*", f"no member any more: {line}")
+        except OSError as error:
+            self._log("ERROR", "*", f"cannot clear away what is left of former members: {error}")
+
+    def _let_leave(self, now: float) -> None:
+        """Members that have left the ring and hold nothing any more are ended, and then struck off."""
+        for name in self._watch.departed():
+            if name not in self._leaving:
+                self._begin_to_leave(name, now)
+        for name, at in list(self._leaving.items()):
+            if now >= at and not self._children[name].runs:
+                self._strike(name, now)
+
+    def _begin_to_leave(self, name: str, now: float) -> None:
+        self._leaving[name] = now
+        self._tell(name, "left the cluster", "leaving")
+        self._children[name].leave(now)
+
+    def _strike(self, name: str, now: float) -> None:
+        try:
+            rest = roster.strike(self._cluster, self._directory, name)
+        except OSError as error:
+            self._leaving[name] = now + AGAIN_S
+            self._log("ERROR", name, f"cannot be struck off: {error}")
+            return
+        del self._leaving[name], self._children[name]
+        self._watch.members_changed()
+        self._tell(name, f"no member any more; {rest}", "removed")
+
     def _apply_policy(self) -> None:
         for child in self._children.values():
             child.again = self._policy == "on-failure"
@@ -133,7 +172,8 @@ class Supervisor:
         for child in self._children.values():
             if child.descriptor is not None:
                 poll.register(child.descriptor, select.POLLIN)
-        due = [at for child in self._children.values() if (at := child.next_due()) is not None]
+        due = [at for name, at in self._leaving.items() if not self._children[name].runs]
+        due += [at for child in self._children.values() if (at := child.next_due()) is not None]
         wait_s = min([self._watch.next_due, *due]) - time.monotonic()
         for descriptor, _ in poll.poll(max(0, int(wait_s * 1000) + 1)):
             if descriptor == self._wake.fileno():
@@ -207,6 +247,10 @@ class Supervisor:
             return {"pid": os.getpid(), "nodes": running}
         if verb == "up":
             return self._up(request, now)
+        if verb == "enrol":
+            return self._enrol(str(request.get("name")), now)
+        if verb == "strike":
+            return self._begin_to_strike(str(request.get("name")), now)
         action = _ACTIONS.get(verb)
         if action is None:
             raise ClusterError(f"unknown verb {verb!r}")
@@ -234,6 +278,44 @@ class Supervisor:
         if len(errors) == len(names):
             raise ClusterError("; ".join(errors))
         return {"nodes": outcome}
+
+    def _enrol(self, name: str, now: float) -> Document:
+        """Take a node in and start it; one that is in already is started if it does not run. What it owns the nodes decide."""
+        if name in self._leaving:
+            raise ClusterError(f"{name} is just leaving")
+        if name in self._children:
+            text = self._children[name].start(now)
+        else:
+            try:
+                roster.check_name(name)
+                if name in self._cluster.former:
+                    raise ClusterError(f"{name} was a member before, and no name is used twice")
+                roster.enrol(self._cluster, self._directory, name)
+            except InvalidRequest as error:
+                raise ClusterError(str(error)) from None
+            except OSError as error:
+                raise ClusterError(f"{name} cannot be taken in: {error}") from None
+            self._watch.members_changed()
+            child = self._children[name] = Child(self._directory, name, Restarts(), self._tell)
+            self._apply_policy()
+            child.spawn(now)
+            text = f"started, pid {child.pid}" if child.runs else "cannot be started"
+        self._changed = True
+        return {"text": text, "pid": self._children[name].pid, "endpoint": self._cluster.members[name]}
+
+    def _begin_to_strike(self, name: str, now: float) -> Document:
+        """End a node that waits to be let in, and strike it off. A member of the ring leaves by decision of the nodes only."""
+        child = self._children.get(name)
+        if child is None:
+            return {"done": True, "text": "is no member"}
+        belongs = self._watch.belongs(name)
+        if belongs is None:
+            return {"done": False, "text": "no node has told yet who is a member of the ring"}
+        if belongs:
+            raise ClusterError(f"{name} is a member of the ring; to remove it: dynazmq cluster remove {name}")
+        if name not in self._leaving:
+            self._begin_to_leave(name, now)
+        return {"done": True, "text": "is ended and struck off"}
 
     def _up(self, request: Document, now: float) -> Document:
         """`cluster up` on a cluster that runs: start those that died by themselves; who was ended by hand stays so.

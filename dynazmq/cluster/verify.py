@@ -34,7 +34,7 @@ from dynazmq.dynamo.messages import (
     TreeTell,
 )
 from dynazmq.dynamo.ring import Ring
-from dynazmq.errors import ClusterUnreachable
+from dynazmq.errors import ClusterError, ClusterUnreachable
 from dynazmq.paths import ClusterFile
 
 PAUSE_S = 2.0
@@ -85,7 +85,7 @@ class Report:
 
 
 def verify(directory: Path, *, deep: bool, step: Step) -> Report:
-    """Raises NoSuchCluster, or ClusterUnreachable when no node answers."""
+    """Raises NoSuchCluster, ClusterUnreachable when no node answers, ClusterError when members come or go meanwhile."""
     cluster = ClusterFile.load(directory)
     asker = Asker(cluster.cluster_id, cluster.members)
     try:
@@ -139,6 +139,7 @@ class Verifier:
                 suspects = {}
         if of_all:
             self._settle(of_all, set(compare_statuses(self._ask_statuses())))
+        self._check_ring()
         report.nodes = list(self._up)
         report.elapsed_s = time.monotonic() - began
         return report
@@ -161,6 +162,19 @@ class Verifier:
         self._policies = {str(bucket): int(n) for bucket, n, *_ in newest.buckets}
         self._n = newest.n
         self._levels = sorted({self._n, *self._policies.values()})
+
+    def _check_ring(self) -> None:
+        """Raises ClusterError when the ring is another one by now: what was read was held against the one before."""
+        now = max((answer.ring_version for answer in self._ask_statuses().values()), default=0)
+        if now > self._ring.version:
+            raise ClusterError(f"members came or went while it was read (ring v{self._ring.version} → v{now}): verify again")
+
+    def _giving(self) -> set[str]:
+        """Nodes that hand over what they are no holders of any more."""
+        told = {name: self._statuses[name] for name in self._up}
+        if self._ring.at_rest:
+            told = {n: said for n, said in told.items() if said.standing != "member" or said.section("transfer").get("strays")}
+        return set(told)
 
     def _ask_statuses(self) -> dict[str, Answer]:
         return self._asker.gather(self._names, time.monotonic() + _STATUS_S, rings=False)
@@ -191,7 +205,7 @@ class Verifier:
             raise ClusterUnreachable("no node answers any more")
         if self._report.deep:
             told = self._read(partition)
-            return compare(partition, self._ring, self._n_of, told, self._members)
+            return compare(partition, self._ring, self._n_of, told, self._members, self._giving())
         return compare_roots(partition, self._read_roots(partition))
 
     def _read_roots(self, partition: int) -> dict[str, dict[int, int]]:

@@ -21,10 +21,14 @@ from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
     from dynazmq.cluster.asking import Asker
+    from dynazmq.dynamo.ring import Ring
 
 ASK_S = 0.5
 COLLECT_S = 0.03
 """Answers are taken this often while some are awaited: a look into five queues."""
+
+INTENTS_S = 2.0
+"""What was decided of members is asked for this often while the ring is not that of the cluster's members."""
 
 
 class Watch:
@@ -45,6 +49,7 @@ class Watch:
         self._states: dict[str, tuple[str, float]] = {}
         self._wrong_since: float | None = None
         self._chronicle = Chronicle()
+        self._intents_at = 0.0
 
     @property
     def next_due(self) -> float:
@@ -54,7 +59,8 @@ class Watch:
         if now >= self._collect_at and self._asker is not None:
             self._fresh.update(self._asker.collect())
             for name, answer in self._fresh.items():
-                children[name].answered |= answer.status.get("pid") == children[name].pid
+                if child := children.get(name):
+                    child.answered |= answer.status.get("pid") == child.pid
             waiting = self._asked - self._fresh.keys()
             self._collect_at = now + COLLECT_S if waiting else float("inf")
             if not waiting:
@@ -89,6 +95,49 @@ class Watch:
         facts.degraded_s = round(now - self._wrong_since, 3) if self._wrong_since is not None else None
         facts.events = list(self._events)
 
+    def members_changed(self) -> None:
+        """The cluster's members are others than before."""
+        members = self._cluster.members
+        if self._asker is not None:
+            self._asker.follow(members)
+        for known in (self._states, self._pids, self._answers, self._fresh):
+            for name in [name for name in known if name not in members]:
+                del known[name]
+        self._asked &= members.keys()
+
+    def belongs(self, name: str) -> bool | None:
+        """Whether the ring has this node, or shall have it; None while nobody has told."""
+        from dynazmq.dynamo.change import IN  # as late as ZeroMQ: a start must not wait for it
+
+        ring = self._newest_ring()
+        if ring is None or self._asker is None:
+            return None
+        intent = self._asker.intents.get(name)
+        return name in ring.members or (intent is not None and intent.kind == IN)
+
+    def departed(self) -> list[str]:
+        """Members that are none any more: they were removed, the ring is at rest without them, and they have handed over what
+        they held or were given up (gone).
+        """
+        ring = self._newest_ring()
+        if ring is None or self._asker is None or not ring.at_rest:
+            return []
+        from dynazmq.dynamo.change import FOR_EVER, IN
+
+        found = []
+        for name in self._cluster.members.keys() - set(ring.owners):
+            intent, answer = self._asker.intents.get(name), self._answers.get(name)
+            if intent is None or intent.kind == IN:
+                continue
+            if intent.kind in FOR_EVER or (answer is not None and answer.standing == "left"):
+                found.append(name)
+        return found
+
+    def _newest_ring(self) -> Ring | None:
+        """Of those that answered last; None unless they agree."""
+        digests = {answer.ring_digest for answer in self._answers.values() if answer.ring_version and answer.standing != "left"}
+        return self._asker.rings.get(digests.pop()) if self._asker is not None and len(digests) == 1 else None
+
     def close(self) -> None:
         if self._asker is not None:
             self._asker.close()
@@ -108,9 +157,24 @@ class Watch:
             self._asked.add(name)
         self._fresh = {}
         self._asker.ask(sorted(self._asked))
+        self._ask_rings(now)
         self._ask_at, self._collect_at = now + ASK_S, now + COLLECT_S / 2
+
+    def _ask_rings(self, now: float) -> None:
+        """One node of those that speak of a ring that is not known here. While members come or go, what was decided may be news
+        although the ring is not.
+        """
+        assert self._asker is not None
+        wanted = {answer.ring_digest: name for name, answer in self._answers.items() if answer.ring_version}
+        ring = self._newest_ring()
+        if ring is not None and now >= self._intents_at and set(ring.owners) != self._cluster.members.keys():
+            self._intents_at = now + INTENTS_S
+        else:
+            wanted = {digest: name for digest, name in wanted.items() if digest not in self._asker.rings}
+        for name in wanted.values():
+            self._asker.ask_ring(name)
 
 
 def _alive(facts: Facts, name: str, answer: Answer) -> bool:
-    fact = facts.nodes[name]
-    return fact.process == "running" and fact.pid == answer.status.get("pid")
+    fact = facts.nodes.get(name)
+    return fact is not None and fact.process == "running" and fact.pid == answer.status.get("pid")

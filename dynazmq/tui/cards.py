@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from dynazmq.cluster.judgement import SERVES, changing, ring_moves
+from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.tui.history import Holder, Model, Pending
 from dynazmq.tui.look import (
     BAD,
@@ -19,6 +21,7 @@ from dynazmq.tui.look import (
     fit,
     line,
     short,
+    size,
     span,
     spark,
     symbols,
@@ -115,6 +118,8 @@ def flows(model: Model, look: Look, width: int, rows: int) -> Block:
 
 def recovery(model: Model, look: Look, width: int, rows: int) -> Block:
     """The stages of one node's outage with their times from its beginning: the selected node's, else the latest."""
+    if not model.recoveries and changing(model.snapshot):
+        return _members_change(model.snapshot, width)
     if not model.recoveries:
         return _no_outage(model, look)
     now = next((each for each in model.recoveries if each.node == look.selected), model.recoveries[0])
@@ -130,9 +135,38 @@ def recovery(model: Model, look: Look, width: int, rows: int) -> Block:
     return block
 
 
+_PHASES = {
+    "rest": "decided: the ring follows soon",
+    "filling": "keys are copied to new owners",
+    "flipped": "the new owners are read",
+}
+
+
+def _members_change(snap: Snapshot, width: int) -> Block:
+    """How far a change of the members is (§4.9)."""
+    block = Block("members change")
+    waiting = [node.name for node in snap.nodes if node.state == "joining"]
+    block.add((f"◌ {_PHASES[snap.phase] if ring_moves(snap) else f'{some(tuple(waiting))} waits to be let in'}", "cyan"))
+    moved = [node.transfer for node in snap.nodes if node.answers and node.transfer.partitions]
+    if of := sum(each.partitions for each in moved):
+        filled = of - sum(each.left for each in moved)
+        count = f" {filled}/{of} filled"
+        block.add((bar(filled / of, max(4, min(20, width - len(count)))), "cyan"), count)
+        block.add(f"{short(sum(each.keys for each in moved))} keys, {size(sum(each.bytes for each in moved))}")
+    if snap.waiting_for:
+        named = Text("waits for")
+        for name in snap.waiting_for[:4]:
+            glyph, style = glyph_of(snap, name)
+            named.append(f" {name}", TITLE).append(glyph, style)
+        block.lines.append(named)
+    if leaving := [node.name for node in snap.nodes if node.state == "leaving"]:
+        block.add("leaving ", (some(tuple(leaving)), TITLE))
+    return block
+
+
 def _no_outage(model: Model, look: Look) -> Block:
     block = Block("recovery")
-    block.add(("● every node is up" if all(node.state == "up" for node in model.snapshot.nodes) else "", GOOD))
+    block.add(("● every node is up" if all(node.state in SERVES for node in model.snapshot.nodes) else "", GOOD))
     if not look.read_only:
         block.add("K kills the selected node (SIGKILL)")
         block.add("see who notices, how hints gather,")
@@ -147,7 +181,7 @@ def _no_outage(model: Model, look: Look) -> Block:
 
 def _stages(block: Block, model: Model, look: Look, now: Recovery, width: int) -> None:
     view = next((node for node in model.snapshot.nodes if node.name == now.node), None)
-    back = now.started is not None or (now.what == "silent" and view is not None and view.state == "up")
+    back = now.started is not None or (now.what == "silent" and view is not None and view.state in SERVES)
     _stage(block, width, now.what if now.what != "silent" else "no answer, its process runs", now.began, now)
     lone = len(model.snapshot.nodes) == 1  # nobody else could say anything of it
     if not lone and (now.suspected is not None or not back):

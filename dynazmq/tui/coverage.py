@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.snapshot import Snapshot
-
-_SERVES = {"up", "joining", "leaving"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +20,7 @@ class Coverage:
 
 
 def cover(snapshot: Snapshot) -> Coverage:
-    up = {node.name for node in snapshot.nodes if node.state in _SERVES}
+    up = {node.name for node in snapshot.nodes if node.state in SERVES}
     quorum = max(snapshot.r, snapshot.w)
     lists = _walks(snapshot.owners)
     there = [sum(name in up for name in walk[: snapshot.n]) for walk in lists]

@@ -9,7 +9,7 @@ from collections import Counter
 
 from rich.text import Text
 
-from dynazmq.cluster.judgement import not_comparing
+from dynazmq.cluster.judgement import SERVES, changing, not_comparing
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.tui.history import Model, Service, Traffic
 from dynazmq.tui.keys import footer_keys
@@ -52,7 +52,7 @@ def word(view: NodeView) -> str:
 def glyph_of(snapshot: Snapshot, name: str) -> tuple[str, str]:
     """(" ✗", style) behind the name of a node that is not up; ("", "") for one that is."""
     for view in snapshot.nodes:
-        if view.name == name and view.state != "up":
+        if view.name == name and view.state not in SERVES:
             look = appearance(view)
             return f" {look.glyph}", look.style
     return "", ""
@@ -89,10 +89,12 @@ def _verdict(model: Model) -> Text:
     held = next((word for word, names in not_comparing(snap).items() if names), "")
     if snap.degraded_s is None and held:
         return Text(f"● up, aae {held} ", WARN)
+    if snap.degraded_s is None and changing(snap):
+        return Text(f"◌ members change: {snap.phase} ", "cyan")
     if snap.degraded_s is None:
         return Text("● healthy " if snap.converged else "● up ", GOOD)
     since = long_span(snap.degraded_s)
-    if all(node.state == "up" for node in snap.nodes):
+    if all(node.state in SERVES for node in snap.nodes):
         return Text(f"◌ catching up {since} ", "cyan")
     if not any(node.answers for node in snap.nodes):
         return Text(f"✗ NOBODY ANSWERS {since} ", BAD)
@@ -180,7 +182,7 @@ def ring(model: Model, look: Look, width: int, rows: int) -> Block:
         return block
     names = [node.name for node in snap.nodes]
     marks, colours = symbols(names), owner_styles(names)
-    serving = {node.name for node in snap.nodes if node.state in ("up", "joining", "leaving")}
+    serving = {node.name for node in snap.nodes if node.state in SERVES}
     legend = _legend(marks)
     per_row, count = strip_shape(len(snap.owners), width)
     stand_ins = any(cover.fallbacks) and rows >= 2 * count + bool(legend)

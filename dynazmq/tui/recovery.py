@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 
 _AWAY = {"down", "suspect", "paused", "stopped"}
@@ -91,7 +92,7 @@ def advance(
         now = replace(now, started=moment(view, at, previous_at))
     if now.started is not None or (now.what == "silent" and not is_away(view)):
         now = replace(now, agree=peers - len(suspects), hints_delivered=now.hints_delivered + delivered)
-        if view.state != "up" or not view.answers or suspects:
+        if view.state not in SERVES or not view.answers or suspects:
             now = replace(now, up=None, delivered=None)
         elif now.up is None:
             now = replace(now, up=at)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.tui.history import Model
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Block, Look, milliseconds, percent, short, size, span
@@ -83,7 +84,7 @@ def nodes(model: Model, look: Look, width: int, rows: int) -> Block:
     columns = _columns_that_fit(width - 2 - name_width)
     first, last = window(len(snap.nodes), _selected_index(snap, look), rows - 1)
     block = Block("nodes" if last - first == len(snap.nodes) else f"nodes {first + 1}–{last} of {len(snap.nodes)}")
-    hidden = [view for view in (*snap.nodes[:first], *snap.nodes[last:]) if view.state != "up"]
+    hidden = [view for view in (*snap.nodes[:first], *snap.nodes[last:]) if view.state not in SERVES]
     if hidden:
         block.title += " · out of sight: " + some(tuple(f"{view.name} {appearance(view).glyph}" for view in hidden))
     heads = (f"{c.title:<{c.width}}" if c.left else f"{c.title:>{c.width}}" for c in columns)

@@ -194,3 +194,39 @@ def test_hints_that_wait_long_for_a_node_that_is_up_are_stuck_and_those_for_one_
     assert (finding.kind, finding.nodes) == ("hint-stuck", ("n1", "n3"))
     away = {"n3": {"state": "down", "for_s": 300.0}, "n2": {"state": "up", "for_s": 3.0}}
     assert compare_statuses(answers(n1={"hints_oldest_s": {"n3": 61.0, "n2": 99.0}, "peers": away})) == []
+
+
+# --- members come and go (§4.9) ---------------------------------------------------------------------------------------------
+
+
+def test_while_members_change_new_holders_may_have_copies_and_only_those_who_are_read_must() -> None:
+    nodes = Nodes()
+    filling = Ring(2, RING.owners, tuple(NAMES[(NAMES.index(owner) + 1) % len(NAMES)] for owner in RING.owners), filling=True)
+    told = nodes.told()
+    holders = filling.holders(0, nodes.n)
+    assert set(holders) > set(filling.primaries(0, nodes.n))
+    findings, _ = compare(0, filling, lambda _: nodes.n, told, NAMES)
+    assert findings == [], "who is still to be filled is missing nothing"
+    extra = next(name for name in holders if name not in filling.primaries(0, nodes.n))
+    primary = filling.primaries(0, nodes.n)[0]
+    told[extra].rows.update(told[primary].rows)
+    findings, _ = compare(0, filling, lambda _: nodes.n, told, NAMES)
+    assert [finding.kind for finding in findings if finding.kind == "stray"] == []
+
+
+def test_copies_that_are_handed_over_are_counted_and_no_finding() -> None:
+    nodes = Nodes()
+    told = nodes.told()
+    stranger = next(name for name in NAMES if name not in RING.primaries(0, nodes.n))
+    told[stranger].rows.update(told[RING.primaries(0, nodes.n)[0]].rows)
+    findings, _ = compare(0, RING, lambda _: nodes.n, told, NAMES)
+    assert {(finding.kind, finding.nodes) for finding in findings} == {("stray", (stranger,))}
+    findings, counts = compare(0, RING, lambda _: nodes.n, told, NAMES, [stranger])
+    assert findings == []
+    assert counts.handed_over == len(told[stranger].rows) > 0
+
+
+def test_who_waits_to_be_told_of_the_ring_or_has_left_has_no_other_one() -> None:
+    left = {"ring": {"version": 2, "digest": "old"}, "standing": "left"}
+    said = answers(n3={"ring": {"version": 0, "digest": "its own"}}, n2=left)
+    assert compare_statuses(said) == []

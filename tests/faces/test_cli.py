@@ -31,13 +31,14 @@ from dynazmq.paths import ClusterFile
 
 COMMANDS = [
     *("cluster up", "cluster down", "cluster restart", "cluster status", "cluster wait", "cluster list", "cluster endpoints"),
+    *("cluster add", "cluster remove", "cluster plan", "cluster commit", "cluster clear", "node add", "node leave"),
     *("node kill", "node stop", "node start", "node restart", "node pause", "node resume", "node wipe", "node show"),
     *("aae status", "aae pause", "aae resume"),
     *("bucket set", "bucket list"),
     *("put", "get", "delete", "exists", "keys", "ring", "logs", "tui", "bench", "verify", "simulate", "version"),
     *("up", "down", "status", "kill", "pause", "resume"),
 ]
-NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|faults?|partition|events|repair|trace|chaos)\b|--replace")
+NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|faults?|partition|events|repair|trace|chaos)\b")
 
 
 @pytest.fixture(autouse=True)
@@ -280,7 +281,8 @@ def test_colours_are_for_terminals_and_for_who_asks(
     [
         ("dynazmq kill n1", ["n1", "n12"]),
         ("dynazmq kill n1,n2,n3", ["n1,n2,n3"]),
-        ("dynazmq cluster r", ["restart"]),
+        ("dynazmq cluster r", ["remove", "restart"]),
+        ("dynazmq cluster remove n1", ["n1", "n12"]),
         ("dynazmq node re", ["resume", "restart"]),
     ],
 )

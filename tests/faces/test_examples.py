@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(170)
 @pytest.mark.parametrize(
     ("example", "shows"),
     [
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
         ("02_shopping_cart.py", ["{'bread': 2, 'eggs': 6, 'milk': 1}", "has 2 concurrent values", "'cake': 3"]),
         ("03_kill_and_recover.py", ["none refused", "1500 keys, 0 lost"]),
         ("04_last_write_wins.py", ["240 writes acknowledged, 0 lost: 0%", "last-write-wins  240 writes", "let go of"]),
+        ("05_members_come_and_go.py", ["5 → 7", "n8 takes the place of n3", "4000 keys read again with R=all", ": 0 lost"]),
     ],
 )
 def test_an_example_runs_whole_and_leaves_nothing_behind(example: str, shows: list[str], tmp_path: Path) -> None:
@@ -28,7 +30,7 @@ def test_an_example_runs_whole_and_leaves_nothing_behind(example: str, shows: li
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for text in shows:
@@ -39,4 +41,5 @@ def test_an_example_runs_whole_and_leaves_nothing_behind(example: str, shows: li
 def test_there_are_no_examples_that_are_not_run() -> None:
     assert sorted(path.name for path in (ROOT / "examples").glob("0*.py")) == [
         "01_first_steps.py", "02_shopping_cart.py", "03_kill_and_recover.py", "04_last_write_wins.py",
+        "05_members_come_and_go.py",
     ]  # fmt: skip

@@ -78,6 +78,15 @@ def two_away() -> Model:
     return cluster.run(3)
 
 
+def joining() -> Model:
+    cluster = Cluster(load=True)
+    cluster.run(20)
+    cluster.join("n6")
+    cluster.run(2)
+    cluster.filled = 54
+    return cluster.run(1)
+
+
 def one_node() -> Model:
     return Cluster(1).run(5)
 
@@ -90,7 +99,7 @@ def twenty_nodes() -> Model:
 
 
 STATES: tuple[Callable[[], Model], ...] = (
-    healthy, killed, suspect, paused, draining, converged, two_away, one_node, twenty_nodes,
+    healthy, killed, suspect, paused, draining, converged, two_away, joining, one_node, twenty_nodes,
 )  # fmt: skip
 
 
@@ -138,6 +147,20 @@ def test_every_size_is_filled_exactly(state: Callable[[], Model], width: int) ->
         assert len(rows) == height
         assert {cell_len(row) for row in rows} == {width}
         assert rows[height - 2].startswith("└")
+
+
+def test_members_that_come_and_go_while_somebody_looks_leave_no_trace_and_no_gap() -> None:
+    cluster = Cluster(load=True)
+    cluster.run(5)
+    cluster.kill("n3")
+    cluster.run(5)
+    for change in (lambda: cluster.join("n6"), lambda: setattr(cluster["n6"], "state", "up"), lambda: cluster.part("n3")):
+        change()
+        rows = frame(cluster.run(2), Look(selected="n3"), 120, 35).plain.split("\n")
+        assert {cell_len(row) for row in rows} == {120}
+    drawn = frame(cluster.run(40), Look(selected="n3"), 120, 35).plain
+    assert "n6" in drawn
+    assert "recovery of n3" not in drawn
 
 
 def test_long_names_and_text_of_strangers_keep_their_place() -> None:

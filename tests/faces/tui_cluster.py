@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.cluster.snapshot import Event, NodeView, Snapshot, Transfer
 from dynazmq.tui.history import History, Model
 from dynazmq.tui.load import Check, LoadStats
 
@@ -42,6 +42,7 @@ class Cluster:
         self.load = load
         self.stats = LoadStats(running=load)
         self.supervisor_pid: int | None = 41200
+        self.filled = 0  # partitions of the 72 that a joining node gets; "filling" while there is one
         self.model = self.look()
 
     def __getitem__(self, name: str) -> Node:
@@ -64,6 +65,20 @@ class Cluster:
     def freeze(self, name: str) -> None:
         """It runs, its peers cannot reach it."""
         self[name].gone_at, self[name].state, self[name].since = self.now, "suspect", self.now
+
+    def join(self, name: str) -> None:
+        """It is new, owns nothing yet, and is filled by the others."""
+        self.nodes.append(Node(name, state="joining", since=self.now))
+
+    def part(self, name: str) -> None:
+        """It has left: nobody knows of it any more."""
+        self.nodes.remove(self[name])
+        for node in self.nodes:
+            node.hints.pop(name, None)
+
+    @property
+    def owners(self) -> list[str]:
+        return [node.name for node in self.nodes if node.state != "joining"]
 
     def start(self, name: str) -> None:
         node = self[name]
@@ -139,7 +154,7 @@ class Cluster:
             taken_at=self.now,
             supervisor_pid=self.supervisor_pid,
             ring_version=5,
-            owners=tuple(self.nodes[index % len(self.nodes)].name for index in range(self.partitions)),
+            owners=tuple(self.owners[index % len(self.owners)] for index in range(self.partitions)),
             n=3,
             r=2,
             w=2,
@@ -147,6 +162,9 @@ class Cluster:
             transport="ipc",
             nodes=views,
             ring_agreed=True,
+            phase="rest" if len(self.owners) == len(self.nodes) else "filling",
+            target=sorted(node.name for node in self.nodes),
+            waiting_for=[node.name for node in self.nodes if node.state == "joining"],
             converged=not waiting and all(view.state in ("up", "down", "stopped") for view in views),
             degraded_s=self._degraded(waiting),
             events=list(self.events),
@@ -181,6 +199,9 @@ class Cluster:
             view.commit_ms, view.rows_per_commit = 1.1, 14.0
             view.counters = {"puts_ok": node.puts, "gets_ok": node.gets, "hints_delivered": node.delivered}
             view.ring_digest = "a1b2"
+        if node.state == "joining":
+            view.standing, view.keys = "joining", 313 * self.filled
+            view.transfer = Transfer(partitions=72, left=72 - self.filled, keys=313 * self.filled, bytes=70_000 * self.filled)
         return view
 
     def _word(self, node: Node) -> str:

@@ -19,7 +19,7 @@ from supervised import Cluster, eventually
 
 import dynazmq
 from dynazmq.cluster.processes import environment, identify
-from dynazmq.cluster.rolling import alone
+from dynazmq.cluster.state import alone
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.wire.codec import PROTOCOL_VERSION
 
@@ -245,7 +245,7 @@ def test_a_second_restart_at_the_same_time_is_refused(cluster: Cluster) -> None:
         for options in (["--rolling"], []):
             ran = cluster.run("cluster", "restart", *options)
             assert ran.code == 1
-            assert "another command restarts this cluster just now" in ran.err
+            assert "another command restarts this cluster or changes its members just now" in ran.err
     assert cluster.pids() == before
     with alone(cluster.directory):  # it is free again
         pass

@@ -114,10 +114,11 @@ def test_exactly_what_was_spoilt_in_a_stopped_nodes_file_is_found(cluster: Clust
     assert ran.code == 10
     document = ran.document
     assert document["schema"] == "dynazmq.verify/1"
-    assert document["found"] == {"damaged": 1, "differs": 1, "hint-lost": 1, "missing": 1, "stray": 1}
+    assert document["found"] == {"damaged": 1, "differs": 1, "hint-lost": 1, "missing": 1}
+    # The stray row is no finding: its node knows that it is no holder of it, and hands it over.
     found = {each["kind"]: each for each in document["findings"]}
     assert {kind: each["key"] for kind, each in found.items()} == {
-        "damaged": flipped, "differs": other, "missing": gone, "stray": foreign, "hint-lost": foreign
+        "damaged": flipped, "differs": other, "missing": gone, "hint-lost": foreign
     }  # fmt: skip
     assert all(each["nodes"] == ["n3"] for kind, each in found.items() if kind != "differs")
     assert found["differs"]["nodes"] == primaries(cluster, other)
@@ -125,15 +126,13 @@ def test_exactly_what_was_spoilt_in_a_stopped_nodes_file_is_found(cluster: Clust
     shown = cluster.run("verify", "--deep")
     assert shown.code == 10
     assert f"missing      default/{gone}  n3 has no copy, " in shown.out
-    assert "5 findings: not as it should be" in shown.out
+    assert "findings: not as it should be" in shown.out  # the lost hint, too, is given to those who own its key, a little later
     assert "dynazmq cluster wait --for converged" in shown.err
 
-    spoil(cluster, "n3", "DELETE FROM hints WHERE target = 'n9'")
-    spoil(cluster, "n3", f"DELETE FROM data {where}", *at(foreign))
     assert cluster.run("node", "restart", "n3").code == 0
     assert cluster.run("aae", "resume").code == 0
     assert cluster.run("cluster", "wait", "--for", "converged", "--timeout", "20s").code == 0
-    assert cluster.run("verify", "--deep").code == 0, "anti-entropy has mended what was missing, damaged and different"
+    assert cluster.run("verify", "--deep").code == 0, "all of it has been mended, the stray row and the hint too"
 
 
 def test_a_row_that_vanishes_under_a_running_node_is_missing_and_its_tree_is_found_out(cluster: Cluster) -> None:
