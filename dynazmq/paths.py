@@ -3,6 +3,7 @@
     DIR/                    one cluster (default: the platform's state directory, `dynazmq/default`)
       cluster.json          identity, settings and members; mode 0600: it holds the secret
       staged.json           changes of the members that are planned and not committed
+      faults.json           faults that are switched on; not there while none is
       supervisor.json       who supervises, which processes run; supervisor.lock  supervisor.log
       nodes/NAME/           config.json  data.db  lock  node.log: everything that one node owns
       removed/NAME-…/       what a node still held when it was removed by force
@@ -52,6 +53,10 @@ def config_path(directory: Path, name: str) -> Path:
 
 def node_log(directory: Path, name: str) -> Path:
     return node_dir(directory, name) / "node.log"
+
+
+def faults_path(directory: Path) -> Path:
+    return directory / "faults.json"
 
 
 def removed_dir(directory: Path) -> Path:

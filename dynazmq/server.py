@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import math
 import os
 import shlex
 import signal
 import sys
 import time
 from pathlib import Path
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any, Literal, NoReturn, cast
 
 import zmq
@@ -27,11 +28,12 @@ from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.errors import DynazmqError, Expelled, StorageError, UnusableDisk
-from dynazmq.paths import cluster_dir, load_node_config
+from dynazmq.paths import cluster_dir, faults_path, load_node_config
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherVersion
+from dynazmq.wire.faulty import FaultyNode
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.sockets import Sockets, peer_name
 
@@ -61,14 +63,17 @@ class Server:
     def __init__(self, config: NodeConfig, store: Storage) -> None:
         self._config = config
         self._store = store
-        self.node = Node(config, store, SystemRandom(), time.monotonic(), _wall_ms())
+        self._log = Log(config.name)
+        self._faults = FaultyNode(config.name, faults_path(_cluster_dir(config)), time.monotonic, Random(os.getpid()), self._log)
+        self._look_for_faults(time.monotonic())  # a clock that is wrong was so before its process started
+        self.node = Node(config, store, SystemRandom(), time.monotonic(), self._wall_ms())
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.admin.driver_status = self._status  # type: ignore[method-assign]
         self._gate = Gate(self.node, config.cluster_id, peer_name)
         self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
+        self._faults.attach(self._sockets.send_to_peer, self.node.runtime.counters)
         for peer in self.node.failure.peers:
             self._sockets.connect(peer)
-        self._log = Log(config.name)
         self._meter = _Meter(self.node)
         self.stopping = False
         self._backlog = False
@@ -88,6 +93,7 @@ class Server:
         while (passed_s := time.monotonic() - begun) < _NOTICE_S or (self.node.in_flight and passed_s < _DRAIN_S):
             self.turn()
         self.turn()  # the last replies
+        self._faults.release(math.inf)
         self._sockets.close()
         self._store.close()
         self._log("INFO", "server", "stopped")
@@ -100,11 +106,17 @@ class Server:
 
     def turn(self) -> None:
         """The order is the promise: hear, step, commit, speak."""
-        wait_s = 0.0 if self._backlog else min(self.node.next_deadline() - time.monotonic(), _WAIT_MAX_S)
+        deadline = min(self.node.next_deadline(), self._faults.due_at)
+        wait_s = 0.0 if self._backlog else min(deadline - time.monotonic(), _WAIT_MAX_S)
         self._sockets.poll(max(0, int(wait_s * 1000) + 1) if wait_s > 0 else 0)
         if self.node.in_flight >= _BUSY and not self._backlog:
             time.sleep(_GATHER_S)
-        now, wall_ms = time.monotonic(), _wall_ms()
+        now = time.monotonic()
+        if now >= self._faults.look_at:
+            self._look_for_faults(now)
+        if now >= self._faults.due_at:
+            self._faults.release(now)
+        wall_ms = self._wall_ms()
         self.node.wake(now, wall_ms)
         self._hear()
         self.node.tick(now, wall_ms)
@@ -163,7 +175,14 @@ class Server:
             self._sockets.send_to_client(identity, self._gate.introduction())
 
     def _send(self, to: Address, frame: bytes) -> bool:
-        return self._sockets.send_to_peer(to, frame) if isinstance(to, str) else self._sockets.send_to_client(to, frame)
+        return self._faults.send(to, frame) if isinstance(to, str) else self._sockets.send_to_client(to, frame)
+
+    def _look_for_faults(self, now: float) -> None:
+        if self._faults.look(now, time.time()):
+            self._store.full = self._faults.effects.disk_full
+
+    def _wall_ms(self) -> int:
+        return int(time.time() * 1000) + self._faults.effects.skew_ms
 
     # --- looking at it ----------------------------------------------------------------------------------------------------
 
@@ -176,6 +195,7 @@ class Server:
             "rss_bytes": _rss_bytes(),
             "cpu_s": round(time.process_time(), 3),
             "ops_per_s": round(meter.ops_per_s, 1),
+            "faults": self._faults.effects.ids,
             "commit": {"count": meter.commits, "rows": meter.rows, "avg_ms": round(meter.commit_s * 1000, 3)},
         }
 
@@ -295,9 +315,13 @@ def _failed(text: str, code: int = 1) -> int:
 
 def _rebuild(config: NodeConfig) -> str:
     """The command that gives this node an empty disk; never another cluster's node of the same name."""
-    directory = Path(config.data_dir).parent.parent
+    directory = _cluster_dir(config)
     at = "" if directory == cluster_dir() else f" --dir {shlex.quote(str(directory))}"
     return f"dynazmq node start {config.name} --rebuild{at}"
+
+
+def _cluster_dir(config: NodeConfig) -> Path:
+    return Path(config.data_dir).parent.parent
 
 
 def _lock(data_dir: Path) -> int:
@@ -340,10 +364,6 @@ def _rss_bytes() -> int:
         import psutil
 
         return int(psutil.Process().memory_info().rss)
-
-
-def _wall_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def _exit() -> NoReturn:

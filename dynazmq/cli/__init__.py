@@ -8,6 +8,8 @@
     membership.py planned.py    add, remove, plan, commit, clear; a plan as text
     change.py                   what is said while members come and go
     nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
+    fault_words.py faults.py    what people type of a fault; fault …, fault list
+    healing.py schedule.py      heal; fault schedule
     data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives
     buckets.py                  bucket set, bucket list
     logs.py clusters.py         logs; list, endpoints

@@ -16,11 +16,12 @@ from dynazmq.cli import aae_commands as _aae
 from dynazmq.cli import bucket_commands as _bucket
 from dynazmq.cli import cluster_commands as _cluster
 from dynazmq.cli import data_commands as _data
+from dynazmq.cli import fault_commands as _fault
 from dynazmq.cli import member_commands as _member
 from dynazmq.cli import node_commands as _node
 from dynazmq.cli import view_commands as _view
 
-__all__ = ["_aae", "_bucket", "_cluster", "_data", "_member", "_node", "_view", "run"]
+__all__ = ["_aae", "_bucket", "_cluster", "_data", "_fault", "_member", "_node", "_view", "run"]
 
 
 def _version(wanted: bool) -> None:

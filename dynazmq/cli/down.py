@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from dynazmq.cli import OK
+from dynazmq.cli.faults import status_line
 from dynazmq.cli.terminal import confirm, emit, note, say, where
 from dynazmq.cli.words import many, size
-from dynazmq.cluster import launch
+from dynazmq.cluster import faults, launch
 
 
 def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
@@ -39,6 +41,8 @@ def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
     elif ended.was_running:
         at = where(directory)
         say(f"data kept in {directory}")
+        for fault in faults.load(directory):
+            note(f"{status_line(fault, time.time())}    next  dynazmq heal{at}")
         note(f"start again  dynazmq up{at}")
         note(f"remove it    dynazmq down --purge{at}")
     return OK

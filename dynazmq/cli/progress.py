@@ -9,6 +9,7 @@ from dynazmq.cli import FAILED, OK
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say, where
 from dynazmq.cli.words import many
 from dynazmq.cluster import launch
+from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Report:
         self._line_open = False
         self._culprit = ""
         self._canary_ms: float | None = None
+        self._faults: tuple[Fault, ...] = ()
 
     def head(self) -> None:
         cluster = self._cluster
@@ -71,6 +73,8 @@ class Report:
                 case readiness.Canary(quorum, elapsed_ms):
                     self._canary_ms = elapsed_ms
                     self._proven(f"canary put/get W={quorum} {elapsed_ms:.1f} ms")
+                case readiness.Faulty(faults):
+                    self._faulty(faults)
                 case readiness.Ready(away):
                     return self._ready(away)
                 case readiness.Failed():
@@ -121,13 +125,24 @@ class Report:
         """Facts, two or three to a row."""
         self._out(f"  {self._tick()} {text}")
 
+    def _faulty(self, faults: tuple[Fault, ...]) -> None:
+        from dynazmq.cli.faults import status_line
+
+        self._close_line()
+        self._faults = faults
+        for fault in faults:
+            self._out(f"  {paint('!', YELLOW)} {status_line(fault, time.time())}")
+
     def _ready(self, away: tuple[str, ...]) -> int:
         took = time.monotonic() - self._start.began
         at = where(self._start.directory)
         if self._start.as_json:
-            self._emit(self._pids, ready=True)
+            self._emit(self._pids, ready=None if self._faults else True)
             return OK
-        self._out(f"  {paint('ready', GREEN, BOLD)}" + ("" if self._running and not self._started else f" in {took:.1f} s"))
+        word = paint("up", YELLOW, BOLD) if self._faults else paint("ready", GREEN, BOLD)
+        self._out(f"  {word}" + ("" if self._running and not self._started else f" in {took:.1f} s"))
+        if self._faults:
+            self._out(f"  that the nodes see each other was not waited for    next  dynazmq heal{at}")
         for name in away:
             self._out(f"  {paint(name, YELLOW)} was ended or paused by hand and stays so    next  dynazmq node start {name}{at}")
         if not self._running:
@@ -178,6 +193,7 @@ class Report:
                 "adopted": self._adopted,
                 "elapsed_s": round(time.monotonic() - self._start.began, 3),
                 "canary_ms": self._canary_ms and round(self._canary_ms, 3),
+                "faults": [fault.document() for fault in self._faults],
                 "nodes": [{"name": name, "pid": pids.get(name), "endpoint": members[name]} for name in members],
                 **({"failure": failure} if failure else {}),
             },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dynazmq.cli.faults import status_line
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
 from dynazmq.cli.words import brief, many, short, size, span
 from dynazmq.cluster.judgement import (
@@ -19,6 +20,7 @@ from dynazmq.cluster.judgement import (
 )
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import UnusableDisk
+from dynazmq.faults import touches
 from dynazmq.wire.codec import PROTOCOL_VERSION
 
 _REFUSED_DISK = f"exited ({UnusableDisk.exit_code})"
@@ -40,8 +42,8 @@ _RIGHT = {4, 5, 6, 8, 9}
 def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     """All of `status`. at: what names the directory in a command."""
     if not facts.stopping and not any(node.pid for node in snapshot.nodes):
-        return [_header(snapshot, facts), *advice(snapshot, facts, at)]
-    lines = [_header(snapshot, facts), "", *table(snapshot), "", _tally(snapshot)]
+        return [_header(snapshot, facts), *_faults(snapshot), *advice(snapshot, facts, at)]
+    lines = [_header(snapshot, facts), "", *table(snapshot), "", _tally(snapshot), *_faults(snapshot)]
     for target, count in sorted(hints_by_target(snapshot).items(), key=lambda item: -item[1]):
         oldest = max((node.hints_oldest_s.get(target, 0.0) for node in snapshot.nodes), default=0.0)
         waits = "waits" if count == 1 else "wait"
@@ -53,6 +55,17 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     lines.append(_served(snapshot))
     lines += _versions(snapshot)
     return lines + advice(snapshot, facts, at)
+
+
+def _faults(snapshot: Snapshot) -> list[str]:
+    """Each that is on, and nodes that could apply it and do not say so."""
+    lines = []
+    for fault in snapshot.faults:
+        late = [
+            node.name for node in snapshot.nodes if node.answers and touches(fault, node.name) and fault.id not in node.faults
+        ]
+        lines.append(status_line(fault, snapshot.taken_at) + (f", not yet at {brief(late)}" if late else ""))
+    return lines
 
 
 def _change(snapshot: Snapshot) -> list[str]:
@@ -232,6 +245,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         )
     if held := not_comparing(snapshot)["paused"]:
         lines.append(f"next  dynazmq aae resume{'' if len(held) == len(snapshot.nodes) else ' ' + ','.join(held)}{at}")
+    if snapshot.faults:
+        lines.append(f"next  dynazmq heal{at}")
     if any(node.protocol is not None for node in snapshot.nodes):
         lines.append(f"next  dynazmq cluster restart{at}    all nodes at once: two versions cannot serve together")
     if silent:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import DEGRADED, NO_QUORUM, NOT_RUNNING, OK, TIMED_OUT
+from dynazmq.cli.faults import applied_by, documents
 from dynazmq.cli.shown import report
 from dynazmq.cli.terminal import colored, emit, note, say, where
 from dynazmq.cli.words import seconds
@@ -68,6 +69,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "supervisor_pid": snapshot.supervisor_pid,
         "degraded_s": snapshot.degraded_s,
         "anti_entropy": judgement.not_comparing(snapshot),
+        "faults": documents(snapshot.faults, applied_by(snapshot, snapshot.faults)),
         "ring": {
             "version": snapshot.ring_version,
             "partitions": len(snapshot.owners),
@@ -130,6 +132,7 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "ops_per_s": node.ops_per_s,
         "p50_ms": node.p50_ms,
         "p99_ms": node.p99_ms,
+        "faults": node.faults,
         "counters": node.counters,
     }
 
@@ -171,18 +174,28 @@ def _met(snapshot: Snapshot, target: str, limit: int) -> tuple[bool, str]:
     """Whether it holds, and what is missing if not."""
     hints = judgement.hints_pending(snapshot)
     silent = [node.name for node in snapshot.nodes if node.pid is not None and not node.answers]
-    not_up = [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state not in judgement.SERVES]
     if not any(node.pid for node in snapshot.nodes):
         return False, "it is not running"
     if target == "ready":
-        return judgement.ready(snapshot), ", ".join(not_up) or "the nodes do not see each other yet"
+        return judgement.ready(snapshot), ", ".join(_not_up(snapshot)) or "the nodes do not see each other yet"
     if target == "converged":
-        open_ = [f"{hints:,} hints pend"] if hints else []
-        open_ += ["members change"] if judgement.changing(snapshot) else []
-        open_ += [f"{given:,} partitions to be handed over"] if (given := judgement.strays(snapshot)) else []
-        held = judgement.not_comparing(snapshot)
-        open_ += [f"anti-entropy is {word} on {' '.join(names)}" for word, names in held.items() if names]
-        if comparing := [node.name for node in judgement.comparing(snapshot) if node.anti_entropy == "on"]:
-            open_.append(f"{' '.join(comparing)} compare replicas")
-        return snapshot.converged, ", ".join(not_up + open_) or "rings differ"
+        return snapshot.converged, missing_for(snapshot)
     return hints <= limit and not silent, f"{hints:,} hints pend" if not silent else f"{' '.join(silent)} silent"
+
+
+def missing_for(snapshot: Snapshot) -> str:
+    """What is still to come until it has converged."""
+    hints = judgement.hints_pending(snapshot)
+    open_ = _not_up(snapshot) + ([f"{hints:,} hints pend"] if hints else [])
+    open_ += [f"fault {fault.id} is on" for fault in snapshot.faults]
+    open_ += ["members change"] if judgement.changing(snapshot) else []
+    open_ += [f"{given:,} partitions to be handed over"] if (given := judgement.strays(snapshot)) else []
+    held = judgement.not_comparing(snapshot)
+    open_ += [f"anti-entropy is {word} on {' '.join(names)}" for word, names in held.items() if names]
+    if comparing := [node.name for node in judgement.comparing(snapshot) if node.anti_entropy == "on"]:
+        open_.append(f"{' '.join(comparing)} compare replicas")
+    return ", ".join(open_) or "rings differ"
+
+
+def _not_up(snapshot: Snapshot) -> list[str]:
+    return [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state not in judgement.SERVES]

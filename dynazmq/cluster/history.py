@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dynazmq.cluster.judgement import SERVES, hints_by_target
 from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.faults import Fault, describe
 
 _PHASES = {
     "rest": "at rest",
@@ -26,6 +27,7 @@ class Chronicle:
     _hints: dict[str, int] = field(default_factory=dict)  # target → most hints that were seen waiting, while some do
     _converged: bool = False
     _ring: tuple[int, str] | None = None  # version and phase of the ring that was told last
+    _faults: dict[str, Fault] = field(default_factory=dict)  # by id, those that were on
 
     def changes(self, snapshot: Snapshot) -> list[Event]:
         events: list[Event] = []
@@ -39,7 +41,17 @@ class Chronicle:
             self._converged = self._whole_once = True
         else:
             self._converged = False
-        return events if self._whole_once else []
+        faults = self._switched(snapshot)
+        return faults + events if self._whole_once else faults
+
+    def _switched(self, snapshot: Snapshot) -> list[Event]:
+        """Faults that were switched on, healed, or over: told from the beginning."""
+        before, self._faults = self._faults, {fault.id: fault for fault in snapshot.faults}
+        off = [fault for id_, fault in before.items() if self._faults.get(id_) != fault]
+        on = [fault for id_, fault in self._faults.items() if before.get(id_) != fault]
+        at = snapshot.taken_at
+        events = [Event(at, "*", f"fault {fault.id} off: {describe(fault)}", "fault-off") for fault in off]
+        return events + [Event(at, "*", f"fault {fault.id} on: {describe(fault)}", "fault-on") for fault in on]
 
     def _ring_follows(self, snapshot: Snapshot, events: list[Event]) -> None:
         """The steps in which members come and go."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cluster.snapshot import Event, NodeView, Snapshot, Transfer
+from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 
 BIRTH_S = 0.1
@@ -121,8 +122,9 @@ def judge(
     now: float,
     cpu_percent: Mapping[str, float] | None = None,
     versions: Mapping[str, int] | None = None,
+    faults: Sequence[Fault] = (),
 ) -> Snapshot:
-    """`now` is wall-clock time. versions: of the protocol, of nodes that speak another one than we."""
+    """`now` is wall-clock time. versions: of the protocol, of nodes that speak another one than we. faults: that are on."""
     nodes = [_view(name, endpoint, facts, answers, cpu_percent or {}) for name, endpoint in cluster.members.items()]
     _count_trees(nodes)
     met = [answer.section("other_versions") for answer in answers.values()]
@@ -150,6 +152,7 @@ def judge(
         phase=told[0].phase if told else "rest",
         target=[str(name) for name in (told[0].section("change").get("target") or ())] if told else [],
         waiting_for=_waiting_for(told),
+        faults=list(faults),
         events=facts.events,
     )
     snapshot.converged = converged(snapshot)
@@ -216,9 +219,12 @@ def rebuilding(snapshot: Snapshot) -> list[NodeView]:
 
 
 def wrong(snapshot: Snapshot) -> bool:
-    """Something is not as it should be, although everything may still be served. A change of members is as it should be."""
+    """Something is not as it should be, although everything may still be served. A change of members is as it should be; a fault
+    that is on is not, whatever it does: nobody shall forget it.
+    """
     agreed = snapshot.ring_agreed or changing(snapshot)
-    return not agreed or hints_pending(snapshot) > 0 or any(node.state not in SERVES for node in snapshot.nodes)
+    at_rest = agreed and hints_pending(snapshot) == 0 and not snapshot.faults
+    return not at_rest or any(node.state not in SERVES for node in snapshot.nodes)
 
 
 def ready(snapshot: Snapshot) -> bool:
@@ -324,6 +330,8 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     if commit.get("count"):
         view.rows_per_commit = float(commit.get("rows", 0)) / float(commit["count"])
     view.counters = {str(name): int(count) for name, count in answer.section("counters").items()}
+    applied = status.get("faults")
+    view.faults = [str(id_) for id_ in applied] if isinstance(applied, list) else []
     view.standing = answer.standing
     moved = answer.section("transfer")
     view.transfer = Transfer(

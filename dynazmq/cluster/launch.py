@@ -25,6 +25,11 @@ from dynazmq.cluster.leftovers import remove_sockets, surviving
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile
 
+_FILES = (
+    "supervisor.json", "supervisor.log", "supervisor.log.1", "staged.json", "faults.json", "cluster.json", "supervisor.lock"
+)  # fmt: skip
+"""A cluster's own beside its directories, as they are removed."""
+
 POLL_S = 0.02
 DOWN_S = processes.STOP_GRACE_S + 3.0
 """After this long a supervisor that was told to end its nodes, each with its grace, is taken for stuck."""
@@ -183,7 +188,7 @@ def purge(directory: Path) -> int:
         paths.remove_private(paths.runtime_dir(directory))
         for part in (directory / "nodes", paths.removed_dir(directory)):
             shutil.rmtree(part, ignore_errors=True)
-        for name in ("supervisor.json", "supervisor.log", "supervisor.log.1", "staged.json", "cluster.json", "supervisor.lock"):
+        for name in _FILES:
             (directory / name).unlink(missing_ok=True)
         try:
             directory.rmdir()

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dynazmq.cluster import faults
 from dynazmq.cluster.asking import Asker, Question
 from dynazmq.cluster.control import Control, NoSupervisor
 from dynazmq.cluster.judgement import START_S, Answer, Facts, NodeFact, judge
@@ -64,7 +65,7 @@ class Observer:
         cpu_percent = self._cpu_percent(answers, time.monotonic())
         return judge(
             self.cluster, self.directory, facts, answers, owners=self._owners, now=time.time(), cpu_percent=cpu_percent,
-            versions=self._asker.versions,
+            versions=self._asker.versions, faults=faults.load(self.directory),
         )  # fmt: skip
 
     def question(self, questions: Sequence[tuple[str, Question]], timeout: float) -> list[Message | None]:

@@ -1,7 +1,7 @@
 """Ready means ready: every node answers, all agree on the ring, each sees the others up, and a write at W = all came back.
 
-`await_ready` yields each step when it is proven and ends with Ready, Failed or Late. It watches from outside, as any client
-would, and changes nothing but one key in a bucket of its own.
+`await_ready` yields each step when it is proven and ends with Ready, Failed or Late; while faults are on it proves less (Faulty).
+It watches from outside, as any client would, and changes nothing but one key in a bucket of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dynazmq.cluster.judgement import NodeFact
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import DynazmqError
+from dynazmq.faults import Fault
 
 POLL_S = 0.05
 CANARY_BUCKET = "dynazmq.canary"
@@ -54,6 +55,13 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Faulty:
+    """Every node answers, and faults are on: that the nodes see each other, or serve, is not waited for."""
+
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     away: tuple[str, ...]  # ended or paused by hand: they stay so
 
@@ -75,7 +83,7 @@ class Late:
     missing: str
 
 
-Step = Up | Agreed | Meshed | Canary | Ready | Failed | Late
+Step = Up | Agreed | Meshed | Canary | Faulty | Ready | Failed | Late
 
 
 def await_ready(directory: Path, deadline: float) -> Iterator[Step]:
@@ -101,6 +109,10 @@ def await_ready(directory: Path, deadline: float) -> Iterator[Step]:
                 if snapshot.ring_agreed and not agreed:
                     agreed = True
                     yield Agreed(snapshot.ring_version, len(wanted))
+                if snapshot.faults:
+                    yield Faulty(tuple(snapshot.faults))
+                    yield Ready(tuple(node.name for node in snapshot.nodes if node not in wanted))
+                    return
                 if agreed and not meshed and mesh(wanted):
                     meshed = True
                     yield Meshed(len(wanted) - 1)

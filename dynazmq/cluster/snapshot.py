@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dynazmq.faults import Fault
+
 
 @dataclass(slots=True, kw_only=True)
 class Transfer:
@@ -61,6 +63,7 @@ class NodeView:
     incarnation: int = 0
     standing: str = "member"  # by its own word: member | joining | leaving | left
     transfer: Transfer = field(default_factory=Transfer)
+    faults: list[str] = field(default_factory=list)  # ids of the faults that it applies
     protocol: int | None = None  # the version that it speaks, if whoever looks or a peer speaks another one and met it
 
 
@@ -92,4 +95,5 @@ class Snapshot:
     waiting_for: list[str] = field(default_factory=list)  # whose word the next step of the ring is waiting for
     converged: bool = False
     degraded_s: float | None = None  # how long something has been wrong; None: nothing is
+    faults: list[Fault] = field(default_factory=list)  # that are switched on
     events: list[Event] = field(default_factory=list)  # newest last, bounded

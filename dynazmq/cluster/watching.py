@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynazmq.cluster import judgement
+from dynazmq.cluster import faults, judgement
 from dynazmq.cluster.children import Child
 from dynazmq.cluster.history import Chronicle
 from dynazmq.cluster.judgement import Answer, Facts
@@ -75,7 +75,8 @@ class Watch:
     def judge(self, facts: Facts) -> None:
         """Take note of each node's state and of what changed in the cluster."""
         answers = {name: answer for name, answer in self._answers.items() if _alive(facts, name, answer)}
-        snapshot = judgement.judge(self._cluster, self._directory, facts, answers, owners=(), now=time.time())
+        on = faults.load(self._directory)
+        snapshot = judgement.judge(self._cluster, self._directory, facts, answers, owners=(), now=time.time(), faults=on)
         now = time.monotonic()
         for node in snapshot.nodes:
             if self._states.get(node.name, ("", 0.0))[0] != node.state:

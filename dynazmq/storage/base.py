@@ -25,6 +25,9 @@ RowKey = tuple[int, str, bytes]
 class Storage(Store, Protocol):
     """A `Store` that can be committed. Raises `StoreFailed` when it cannot: then nothing of the turn is stored."""
 
+    full: str
+    """Why no turn with rows or hints can be committed now, when somebody has switched that on as a fault; else ""."""
+
     def commit(self) -> int:
         """Make the turn durable; the number of rows that were written."""
 

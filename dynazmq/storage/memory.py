@@ -28,6 +28,7 @@ class MemoryStorage:
         self._damaged: set[RowKey] = set()
         self._damaged_hints: set[_HintKey] = set()
         self.fail_commits = False
+        self.full = ""
         self.commits = 0
 
     # --- rows -------------------------------------------------------------------------------------------------------------
@@ -114,6 +115,8 @@ class MemoryStorage:
         written = len(self._new_rows) + len(self._new_hints) + len(self._new_meta)
         if self.fail_commits and written:
             raise StoreFailed("database or disk is full")
+        if self.full and (self._new_rows or self._new_hints):
+            raise StoreFailed(self.full)
         self._damaged.difference_update(self._new_rows)
         self._damaged_hints.difference_update(self._new_hints)
         for stored, new in ((self._rows, self._new_rows), (self._hints, self._new_hints)):

@@ -76,6 +76,7 @@ class SqliteStorage:
         Raises StorageError when that cannot be: a node without storage does not start. UnusableDisk when it never will be.
         """
         self.path = path
+        self.full = ""
         self._bounds = bounds or Bounds()
         self._rows: dict[RowKey, bytes] = {}
         self._hints: dict[HintKey, bytes] = {}
@@ -267,6 +268,8 @@ class SqliteStorage:
         if not count:
             self._rest()
             return 0
+        if self.full and (rows or self._hints):
+            raise StoreFailed(self.full)
         long = {row: state for row, state in rows.items() if len(state) > self._bounds.row_bytes}
         entry: list[tuple[Any, ...]] = []
         if rows:

@@ -24,15 +24,18 @@ LAYERS: dict[str, set[str]] = {
     "config": set(),
     "errors": {"dynamo", "client"},  # client: for a type alone
     "dynamo": {"config"},
-    "wire": {"dynamo", "config", "errors"},
+    "faults": {"errors"},
+    "wire": {"faults", "dynamo", "config", "errors"},
     "storage": {"dynamo", "config", "errors"},
     "paths": {"config", "errors"},
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
-    "server": {"storage", "wire", "dynamo", "config", "errors", "paths"},
+    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "paths"},
     "client": {"wire", "dynamo", "config", "errors", "paths"},
-    "cluster": {"client", "server", "storage", "wire", "dynamo", "config", "errors", "paths"},
-    "faces": {"faces", "cluster", "client", "simulator", "server", "storage", "wire", "dynamo", "config", "errors", "paths"},
-}
+    "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "paths"},
+    "faces": {
+        "faces", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config", "errors", "paths"
+    },
+}  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""
 
 

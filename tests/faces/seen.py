@@ -7,6 +7,7 @@ from pathlib import Path
 from dynazmq.cli.shown import report
 from dynazmq.cluster.judgement import Answer, Facts, NodeFact, judge
 from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 
 NAMES = ("n1", "n2", "n3", "n4", "n5")
@@ -23,6 +24,7 @@ class Seen:
         for i, name in enumerate(NAMES):
             self.facts.nodes[name] = NodeFact(pid=41201 + i, process="running", answered=True, state="up", state_s=740.0)
         self.said = {name: self._says(name) for name in NAMES}
+        self.faults: list[Fault] = []
 
     def _says(self, name: str) -> dict[str, object]:
         return {
@@ -49,7 +51,7 @@ class Seen:
     @property
     def snapshot(self) -> Snapshot:
         answers = {name: Answer(name=name, status=said) for name, said in self.said.items()}
-        return judge(self.cluster, Path("/c"), self.facts, answers, owners=OWNERS, now=0.0)
+        return judge(self.cluster, Path("/c"), self.facts, answers, owners=OWNERS, now=0.0, faults=self.faults)
 
     @property
     def lines(self) -> list[str]:
