@@ -28,7 +28,8 @@ from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.errors import DynazmqError, Expelled, StorageError, UnusableDisk
-from dynazmq.paths import cluster_dir, faults_path, load_node_config
+from dynazmq.logs import Log
+from dynazmq.paths import cluster_dir, faults_path, load_node_config, node_log
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
@@ -54,7 +55,6 @@ _NOTICE_S = 0.1
 """A node that stops serves its peers for so long at least: what they and clients sent before they heard of it is still answered.
 
 Without it five of some 5,000 operations under way during a rolling restart took 0.3 s, a client's patience; with it none did."""
-_LOG_INTERVAL_S = 10.0
 
 
 class Server:
@@ -63,7 +63,7 @@ class Server:
     def __init__(self, config: NodeConfig, store: Storage) -> None:
         self._config = config
         self._store = store
-        self._log = Log(config.name)
+        self._log = Log(_log_path(config))
         self._faults = FaultyNode(config.name, faults_path(_cluster_dir(config)), time.monotonic, Random(os.getpid()), self._log)
         self._look_for_faults(time.monotonic())  # a clock that is wrong was so before its process started
         self.node = Node(config, store, SystemRandom(), time.monotonic(), self._wall_ms())
@@ -200,8 +200,8 @@ class Server:
         }
 
     def _log_notes(self) -> None:
-        for note in self.node.runtime.notes:
-            self._log.rarely("INFO", "node", note)
+        for level, note in self.node.runtime.notes:
+            self._log.rarely(level, "node", note)
         self.node.runtime.notes.clear()
 
 
@@ -229,32 +229,6 @@ class _Meter:
         ops = counters["puts_ok"] + counters["gets_ok"]
         self.ops_per_s = (ops - self._ops) / passed
         self._ops, self._since = ops, now
-
-
-class Log:
-    """Lines on standard error: `HH:MM:SS.mmm LEVEL  part  text`."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._last: dict[str, float] = {}
-
-    def __call__(self, level: str, part: str, text: str) -> None:
-        now = time.time()
-        stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
-        try:
-            print(f"{stamp} {level:<5} {part:<8} {text}", file=sys.stderr, flush=True)
-        except OSError:
-            return  # a full disk must not end a node over a line of its log
-
-    def rarely(self, level: str, part: str, text: str) -> None:
-        """The same line once per interval: what goes wrong a thousand times a second is one fact."""
-        now = time.monotonic()
-        if now - self._last.get(text, -_LOG_INTERVAL_S) < _LOG_INTERVAL_S:
-            return
-        if len(self._last) > 256:
-            self._last.clear()
-        self._last[text] = now
-        self(level, part, text)
 
 
 # --- the process ----------------------------------------------------------------------------------------------------------
@@ -309,7 +283,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _failed(text: str, code: int = 1) -> int:
-    print(f"error: {text}", file=sys.stderr, flush=True)
+    Log()("ERROR", "server", text)
     return code
 
 
@@ -322,6 +296,10 @@ def _rebuild(config: NodeConfig) -> str:
 
 def _cluster_dir(config: NodeConfig) -> Path:
     return Path(config.data_dir).parent.parent
+
+
+def _log_path(config: NodeConfig) -> Path:
+    return node_log(_cluster_dir(config), config.name)
 
 
 def _lock(data_dir: Path) -> int:

@@ -12,7 +12,9 @@
     healing.py schedule.py      heal; fault schedule
     data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives
     buckets.py                  bucket set, bucket list
-    logs.py clusters.py         logs; list, endpoints
+    logs.py events.py asked.py  logs; what happened; commands that act tell so there
+    top.py metrics.py           what each node does now; for Prometheus, printed or served
+    clusters.py                 list, endpoints
     aae.py verify.py            anti-entropy: status, pause, resume; whether replicas hold the same
     terminal.py words.py        colours, questions, JSON; durations, sizes, lists of nodes
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import NOT_RUNNING, OK, UNAVAILABLE
+from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.terminal import DIM, emit, note, paint, say, where
 from dynazmq.cli.words import brief, select
@@ -39,6 +40,7 @@ def hold(directory: Path, patterns: Sequence[str], *, paused: bool, as_json: boo
     """Tell these nodes, or all. Raises ClusterUnreachable when none of them answers."""
     cluster = running(directory)
     names = select(patterns, list(cluster.members)) if patterns else list(cluster.members)
+    asked(directory, names)
     asker = Asker(cluster.cluster_id, cluster.members)
     try:
         answers = dict(zip(names, asker.question([(name, SetAntiEntropy(0, paused)) for name in names], _ANSWER_S), strict=True))

@@ -189,6 +189,42 @@ def list_clusters(directory: Dir = None, as_json: Json = False) -> Work:
 
 
 @command(cluster_app)
+def events(
+    directory: Dir = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen.")] = False,
+    node: Annotated[list[str] | None, option("--node", help="Of these: n3  n1,n3  'n*'.", metavar="NODE")] = None,
+    kind: Annotated[list[str] | None, option("--kind", help="Of these kinds: down  killed,died.", metavar="KIND")] = None,
+    since: Annotated[str | None, option("--since", help="Of the last 5m, 2h, 1d.", metavar="TIME")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-l", help="How many of the last, without --since.", min=0)] = 40,
+    as_lines: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
+    as_json: Json = False,
+) -> Work:  # fmt: skip
+    """Show what happened: what was asked for, what became of it, and when all was well again.
+
+    Reads DIR/events.jsonl, so a cluster that is not running tells its past as well. What concerns the whole cluster is shown
+    with any --node.
+    Kinds: command started adopted killed died stopped paused resumed wiped restarting failed suspected down up hints exchange
+    transfer ring overload fault-on fault-off leaving removed stopping converged.
+
+    \b
+    Example:  dynazmq cluster events -f
+              dynazmq cluster events --since 5m --node n3 --kind down,up,converged
+              dynazmq cluster events --kind converged --jsonl | jq .duration_s
+    """
+
+    def work() -> int:
+        from dynazmq.cli.events import run
+        from dynazmq.cli.words import seconds
+
+        return run(
+            at(directory), follow=follow, lines=lines, since_s=None if since is None else seconds(since), nodes=node or [],
+            kinds=kind or [], as_json=as_json, as_lines=as_lines,
+        )  # fmt: skip
+
+    return work
+
+
+@command(cluster_app)
 def endpoints(directory: Dir = None, as_json: Json = False) -> Work:
     """Print where the nodes listen, for clients.
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dynazmq.cli import INTERRUPTED, USAGE
+from dynazmq.cli.asked import remember
 from dynazmq.cli.options import app
 
 # isort: split
@@ -45,6 +46,7 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Parse, then do it; the exit code. What was typed wrongly is said on standard error."""
+    remember(arguments)
     command = typer.main.get_command(_named(app, arguments))
     try:
         work: Any = command.main(arguments, prog_name="dynazmq", standalone_mode=False)

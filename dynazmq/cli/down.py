@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from dynazmq.cli import OK
+from dynazmq.cli.asked import asked
 from dynazmq.cli.faults import status_line
 from dynazmq.cli.terminal import confirm, emit, note, say, where
 from dynazmq.cli.words import many, size
@@ -15,6 +16,7 @@ from dynazmq.cluster import faults, launch
 def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
     if purge and (directory / "cluster.json").exists():
         confirm(f"Remove the cluster in {directory} with all that it stored?", yes)
+    asked(directory)
     ended = launch.end_cluster(directory)
     freed = launch.purge(directory) if purge else None
     if as_json:

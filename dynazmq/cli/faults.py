@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import OK, TIMED_OUT
+from dynazmq.cli.asked import asked
 from dynazmq.cli.fault_words import fault_of
 from dynazmq.cli.terminal import DIM, YELLOW, emit, note, paint, say, where
 from dynazmq.cli.words import brief, seconds
@@ -29,6 +30,7 @@ def put_on(directory: Path, kind: str, words: Sequence[str], options: Mapping[st
     names = list(cluster.members)
     wanted = fault_of(kind, words, options, names)
     fault = faults.put_on(directory, wanted, names, None if for_ is None else seconds(for_))
+    asked(directory)
     with Observer(directory) as observer:
         snapshot, missing = await_nodes(observer, [fault], on=True)
     not_yet = {node.name: _why_not(node) for node in missing}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import OK, TIMED_OUT
+from dynazmq.cli.asked import asked
 from dynazmq.cli.faults import await_nodes
 from dynazmq.cli.status import missing_for
 from dynazmq.cli.terminal import DIM, GREEN, emit, note, paint, say, where
@@ -36,6 +37,7 @@ def run(directory: Path, ids: Sequence[str], *, all_: bool, wait: bool, timeout:
     began = time.monotonic()
     damaged = _damaged(directory)
     healed = faults.heal(directory, wanted)
+    asked(directory)
     if damaged:
         note(f"removed {faults_path(directory)}, which could not be read")
     with Observer(directory) as observer:

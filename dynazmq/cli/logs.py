@@ -1,29 +1,44 @@
 """`logs`: what the nodes and the supervisor wrote, merged by time.
 
-Lines carry a time of day and no date; files are in order, so a line that seems to be earlier than the one before it in the same
-file is from the next day. Lines without a time (a traceback) stay with the one above.
+Lines without a time (a traceback) stay with the one above. Lines of an earlier release have a time of day and no date; files are
+in order, so one that seems to be earlier than the one before it in the same file is from the next day, and the last is from when
+its file was written last.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dynazmq import paths
 from dynazmq.cli import OK
 from dynazmq.cli.terminal import DIM, RED, YELLOW, emit, paint, say
-from dynazmq.cli.words import select
+from dynazmq.cli.words import moment, select
 from dynazmq.errors import InvalidRequest
+from dynazmq.logs import LEVELS, one_line, parse
 from dynazmq.paths import ClusterFile
 
-_STAMP = re.compile(r"\d\d:\d\d:\d\d\.\d{3} ")
 _READ_BYTES_MAX = 1 << 20
 POLL_S = 0.1
 SUPERVISOR = "supervisor"
+_STYLES = {"ERROR": RED, "WARN": YELLOW, "DEBUG": DIM}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One line of one log."""
+
+    node: str
+    at: float  # seconds since 1970; of one without a time that of the line above
+    level: str  # "": as the line above, and there is none
+    part: str
+    text: str
+    whole: bool = True  # False: it belongs to the line above
 
 
 @dataclass(slots=True)
@@ -34,70 +49,173 @@ class Tail:
     path: Path
     place: int = 0
     inode: int = 0
+    _above: Said | None = field(default=None)
 
-    def read(self) -> list[str]:
-        """The lines written since the last call; a file that was replaced is read from its beginning."""
+    def read(self) -> list[Said]:
+        """The lines written since the last call; at the first one the last of them. One that was replaced is read whole."""
+        first = not self.inode
+        lines, written = self._lines(self.path)
+        if first and len(lines) < _READ_BYTES_MAX >> 6:  # it has just been turned over, or little was said: what was before, too
+            before, _ = _end_of(self.path.with_name(self.path.name + ".1"))
+            lines = before + lines
+        return self._dated(lines, written)
+
+    def _lines(self, path: Path) -> tuple[list[str], float]:
+        """And when the file was written last."""
         try:
-            with open(self.path, "rb") as file:
+            with open(path, "rb") as file:
                 found = os.fstat(file.fileno())
+                old: list[str] = []
                 if found.st_ino != self.inode or found.st_size < self.place:
+                    if self.inode:
+                        old = self._rest_of_the_old()
                     self.inode, self.place = found.st_ino, max(0, found.st_size - _READ_BYTES_MAX) if not self.inode else 0
                 file.seek(self.place)
                 raw = file.read(_READ_BYTES_MAX)
         except FileNotFoundError:
-            return []
+            return [], 0.0
         whole = raw.rfind(b"\n") + 1  # a line that is still being written waits
         self.place += whole
-        return raw[:whole].decode("utf-8", "replace").splitlines()
+        return old + raw[:whole].decode("utf-8", "replace").splitlines(), found.st_mtime
+
+    def _rest_of_the_old(self) -> list[str]:
+        """What was written into the file after the last look and before it was turned over."""
+        try:
+            with open(self.path.with_name(self.path.name + ".1"), "rb") as file:
+                if os.fstat(file.fileno()).st_ino != self.inode:
+                    return []
+                file.seek(self.place)
+                return file.read(_READ_BYTES_MAX).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+
+    def _dated(self, lines: list[str], written: float) -> list[Said]:
+        found = []
+        for at, line in _times(lines, written):
+            parsed = parse(line)
+            if parsed:
+                said = Said(self.name, at or 0.0, parsed.level, parsed.part, parsed.text)
+                self._above = said
+            else:
+                above = self._above or Said(self.name, 0.0, "", "", "")
+                level = "ERROR" if line.startswith(("error:", "Traceback")) else above.level
+                said = Said(self.name, above.at, level, above.part, one_line(line), whole=False)
+                self._above = said
+            found.append(said)
+        return found
 
 
-def run(directory: Path, patterns: Sequence[str], *, follow: bool, lines: int, as_json: bool = False) -> int:
-    if follow and as_json:
-        raise InvalidRequest("--follow never ends and --json is one document: choose one")
+def _end_of(path: Path) -> tuple[list[str], float]:
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            file.seek(max(0, found.st_size - _READ_BYTES_MAX))
+            return file.read().decode("utf-8", "replace").splitlines(), found.st_mtime
+    except FileNotFoundError:
+        return [], 0.0
+
+
+def _times(lines: Sequence[str], written: float) -> Iterator[tuple[float | None, str]]:
+    """(when, line). Those without a date are dated backwards from when the file was written last."""
+    times: list[float | None] = []
+    later = written
+    for line in reversed(lines):
+        parsed = parse(line)
+        at = parsed.at if parsed else None
+        if parsed and at is None:
+            at = _before(later, line[:12])
+        later = at if at is not None else later
+        times.append(at)
+    yield from zip(reversed(times), lines, strict=True)
+
+
+def _before(later: float, clock: str) -> float:
+    """The last moment with this time of day that is not after `later`, but for a second."""
+    day = time.strftime("%Y-%m-%d", time.localtime(later))
+    parsed = parse(f"{day} {clock} INFO x x")
+    at = parsed.at if parsed and parsed.at is not None else later
+    return at if at <= later + 1.0 else at - 86_400.0
+
+
+def run(
+    directory: Path,
+    patterns: Sequence[str],
+    *,
+    follow: bool,
+    lines: int,
+    level: str | None = None,
+    since_s: float | None = None,
+    as_json: bool = False,
+    as_lines: bool = False,
+) -> int:
+    if as_json and (follow or as_lines):
+        raise InvalidRequest("--json is one document, --follow and --jsonl are streams: choose one")
+    least = _level(level)
     members = [*ClusterFile.load(directory).members, SUPERVISOR]
     names = select(patterns, members) if patterns else members
     tails = [Tail(name, _path(directory, name)) for name in names]
     width = max(map(len, names))
-    merged = merge({tail.name: tail.read() for tail in tails})
-    last = merged[-lines:] if lines else []
+    since = None if since_s is None else time.time() - since_s
+    found = [said for said in _all(tails) if _wanted(said, least, since)]
+    last = found if since is not None else found[-lines:] if lines else []
     if as_json:
-        emit("logs", {"lines": [{"node": name, "line": line} for name, line in last]})
+        emit("logs", {"lines": [_document(said) for said in last]})
         return OK
-    for name, line in last:
-        _say(name, line, width)
+    _tell(last, width, as_lines)
     while follow:
         time.sleep(POLL_S)
-        for name, line in merge({tail.name: tail.read() for tail in tails}):
-            _say(name, line, width)
+        _tell([said for said in _all(tails) if _wanted(said, least, None)], width, as_lines)
     return OK
 
 
-def merge(logs: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """(name, line) by time; lines of one log keep their order."""
-    keyed = [(key, name, line) for name, lines in logs.items() for key, line in _keyed(lines)]
-    return [(name, line) for _, name, line in sorted(keyed, key=lambda each: each[0])]
+def _level(typed: str | None) -> int:
+    """Raises InvalidRequest."""
+    word = (typed or "DEBUG").upper().replace("WARNING", "WARN")
+    if word not in LEVELS:
+        raise InvalidRequest(f"--level is {', '.join(LEVELS).lower()}, not {typed!r}")
+    return LEVELS.index(word)
 
 
-def _keyed(lines: list[str]) -> Iterator[tuple[tuple[int, str], str]]:
-    """With (days before the last line, time) as key, counted backwards: all logs end today."""
-    days, later = 0, ""
-    keys: list[tuple[int, str]] = []
-    for line in reversed(lines):
-        stamp = line[:12] if _STAMP.match(line) else ""
-        if stamp and later and stamp > later:
-            days -= 1
-        later = stamp or later
-        keys.append((days, stamp))
-    above = (days, "")
-    for line, key in zip(lines, reversed(keys), strict=True):
-        above = key if key[1] else above
-        yield above, line
+def _wanted(said: Said, least: int, since: float | None) -> bool:
+    if since is not None and said.at < since:
+        return False
+    return least == 0 or (said.level in LEVELS and LEVELS.index(said.level) >= least)
+
+
+def _all(tails: Sequence[Tail]) -> list[Said]:
+    return merge([tail.read() for tail in tails])
+
+
+def merge(logs: Sequence[list[Said]]) -> list[Said]:
+    """By time; lines of one log keep their order, whatever their times are."""
+    keyed: list[tuple[float, Said]] = []
+    for lines in logs:
+        latest = 0.0
+        for said in lines:
+            latest = max(latest, said.at)
+            keyed.append((latest, said))
+    return [said for _, said in sorted(keyed, key=lambda each: each[0])]
 
 
 def _path(directory: Path, name: str) -> Path:
     return paths.supervisor_log(directory) if name == SUPERVISOR else paths.node_log(directory, name)
 
 
-def _say(name: str, line: str, width: int) -> None:
-    style = RED if " ERROR " in line[:24] or line.startswith("error:") else YELLOW if " WARN " in line[:24] else ""
-    say(f"{paint(name.ljust(width), DIM)}  {paint(line, style) if style else line}")
+def _document(said: Said) -> dict[str, Any]:
+    line = {"node": said.node, "at": round(said.at, 3), "level": said.level, "part": said.part, "text": said.text}
+    return {**line, "line": shown(said)}
+
+
+def shown(said: Said) -> str:
+    """As a person reads it: without the date where it is today's."""
+    return f"{moment(said.at)} {said.level:<5} {said.part:<8} {said.text}" if said.whole else said.text
+
+
+def _tell(lines: Sequence[Said], width: int, as_lines: bool) -> None:
+    for said in lines:
+        if as_lines:
+            say(json.dumps(_document(said), ensure_ascii=False))
+            continue
+        style = _STYLES.get(said.level, "")
+        line = shown(said)
+        say(f"{paint(said.node.ljust(width), DIM)}  {paint(line, style) if style else line}")

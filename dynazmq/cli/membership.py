@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from dynazmq.cli import INTERRUPTED, OK
+from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.planned import document, lines, staged_document, wish
 from dynazmq.cli.terminal import DIM, confirm, emit, note, paint, say, where
@@ -41,6 +42,7 @@ def add(
                 f"remove {replaces}; to give it up all the same: --force"
             )
         staged.save(directory)
+    asked(directory, [staged.changes[-1].name])
     return _staged(directory, staged, as_json, quiet)
 
 
@@ -56,6 +58,7 @@ def remove(directory: Path, name: str, *, force: bool, yes: bool, as_json: bool,
             confirm(f"{name} {how}, and without --force it would hand over its data first. Give up what only it holds?", yes)
             staging.stage_remove(staged, cluster, name, force=True, sure=True)
         staged.save(directory)
+    asked(directory, [name])
     return _staged(directory, staged, as_json, quiet)
 
 
@@ -130,6 +133,7 @@ def commit(directory: Path, *, wait: bool, timeout_s: float, as_json: bool) -> i
                 report.begin(planned, staged, left)
                 _check(observer, planned, left)
                 if left.changes:
+                    asked(directory)
                     for step in members.commit(observer, planned, known, left, deadline):
                         if isinstance(step, members.Late):
                             return report.late(step, timeout_s)
@@ -176,6 +180,7 @@ def clear(directory: Path, as_json: bool) -> int:
             staged = Staged.load(directory)
         except ClusterError:
             staged = Staged()
+        asked(directory)
         waiting = [change.name for change in staged.added if change.name in cluster.members]
         if waiting and not anybody_runs(directory, cluster.members):
             raise ClusterError(f"{' '.join(waiting)} must be ended again, by a supervisor; first: dynazmq up{where(directory)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import FAILED, NOT_RUNNING, OK
+from dynazmq.cli.asked import asked
 from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say, where
 from dynazmq.cli.words import select, size, span
 from dynazmq.cluster import control, launch
@@ -61,6 +62,7 @@ def act(
         before = {node.name: node for node in observer.look(facts_timeout=PATIENT_S).nodes}
         if verb == "rebuild" and not observer.last_facts.supervisor_pid and not any(node.pid for node in before.values()):
             return _rebuild_at_rest(directory, names[0], as_json)
+        asked(directory, names)
         outcome = _ask(directory, verb, names, any(node.pid for node in before.values()))
         told = time.time()
         for name in names:
@@ -87,6 +89,7 @@ def _rebuild_at_rest(directory: Path, name: str, as_json: bool) -> int:
     if held is None:
         raise ClusterError("somebody starts this cluster just now; try again when it runs")
     try:
+        asked(directory, [name])
         aside = set_aside(node_dir(directory, name))
     finally:
         os.close(held)

@@ -50,16 +50,19 @@ Nodes = Annotated[
 ]
 
 
-def _app(text: str) -> typer.Typer:
+def _app(text: str | None, *, needs_more: bool = True) -> typer.Typer:
+    """text: None where its callback has it. needs_more: it does nothing by itself."""
     # Help without rich: it costs 60 ms of import, and plain text goes through pipes as it is.
     names = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text, context_settings=names)
+    said: dict[str, Any] = {"help": text} if text else {}
+    return typer.Typer(no_args_is_help=needs_more, rich_markup_mode=None, context_settings=names, **said)
 
 
 app = _app("dynazmq: an always-writeable, replicated key-value store (Amazon Dynamo) in local processes that you may kill.")
 cluster_app = _app("Start, watch and end a cluster.")
 node_app = _app("Break and mend single nodes.")
 aae_app = _app("Hold anti-entropy, the comparing of replicas, and see how far it is.")
+metrics_app = _app(None, needs_more=False)
 bucket_app = _app("Give buckets policies of their own.")
 fault_app = _app("Break what is between nodes, their clocks and disks. Clients reach every node as before.")
 app.add_typer(cluster_app, name="cluster")
@@ -67,6 +70,7 @@ app.add_typer(node_app, name="node")
 app.add_typer(fault_app, name="fault")
 app.add_typer(bucket_app, name="bucket")
 app.add_typer(aae_app, name="aae")
+app.add_typer(metrics_app, name="metrics")
 
 
 def command(

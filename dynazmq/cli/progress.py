@@ -175,7 +175,7 @@ class Report:
         self._culprit = step.name
         note(f"  {self._cross()} {step.name}  {step.what}" + (f": {step.reason}" if step.reason else ""))
         for line in step.log:
-            if line != f"error: {step.reason}":
+            if not step.reason or not line.endswith(step.reason):
                 note(f"        {line}")
         if self._start.as_json:
             self._emit(self._pids, ready=False, failure={"node": step.name, "what": step.what, "reason": step.reason})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dynazmq.cli import up
+from dynazmq.cli.asked import asked
 from dynazmq.cli.rolling import run_rolling
 from dynazmq.cli.terminal import say
 from dynazmq.cli.words import many
@@ -21,6 +22,7 @@ def run(directory: Path, timeout_s: float, *, rolling: bool, as_json: bool) -> i
 
 
 def _all_at_once(directory: Path, timeout_s: float, as_json: bool) -> int:
+    asked(directory)
     before = StateFile.load(directory)  # `down` forgets it
     ended = launch.end_cluster(directory)
     if not as_json:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import FAILED, INTERRUPTED, OK, TIMED_OUT, UNAVAILABLE
+from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say, where
 from dynazmq.cli.words import many, span
@@ -23,9 +24,10 @@ _CODES = {LATE: TIMED_OUT, DIED: FAILED, VERSION: FAILED, FEW: UNAVAILABLE}
 
 def run_rolling(directory: Path, timeout_s: float, as_json: bool) -> int:
     running(directory)
+    asked(directory)
     report = Report(directory, timeout_s, as_json)
-    with _asked_to_end() as asked:
-        for step in restart_each(directory, timeout_s, lambda: not asked):
+    with _asked_to_end() as interrupts:
+        for step in restart_each(directory, timeout_s, lambda: not interrupts):
             match step:
                 case Waiting(name, missing):
                     report.waiting(name, missing)
@@ -43,16 +45,16 @@ def run_rolling(directory: Path, timeout_s: float, as_json: bool) -> int:
 @contextmanager
 def _asked_to_end() -> Iterator[list[int]]:
     """Not empty once Ctrl-C was pressed. A second one is KeyboardInterrupt: who is away then comes back all the same."""
-    asked: list[int] = []
+    interrupts: list[int] = []
 
     def note_it(number: int, _frame: object) -> None:
-        if asked:
+        if interrupts:
             raise KeyboardInterrupt
-        asked.append(number)
+        interrupts.append(number)
 
     before = signal.signal(signal.SIGINT, note_it)
     try:
-        yield asked
+        yield interrupts
     finally:
         signal.signal(signal.SIGINT, before)
 

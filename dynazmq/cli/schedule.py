@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import FAILED, INTERRUPTED, OK
+from dynazmq.cli.asked import asked
 from dynazmq.cli.fault_words import Step, steps_of
 from dynazmq.cli.faults import await_nodes
 from dynazmq.cli.terminal import DIM, columns, emit, error, note, paint, say, where
@@ -81,6 +82,7 @@ class Player:
         self._began = time.monotonic()
 
     def play(self) -> int:
+        asked(self._directory)
         try:
             for i, step in enumerate(self._steps):
                 self._await(step.at_s, f"{i}/{len(self._steps)}", step.text)

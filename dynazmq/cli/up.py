@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynazmq.cli import FAILED, INTERRUPTED, OK
+from dynazmq.cli.asked import asked
 from dynazmq.cli.progress import Report
 from dynazmq.cli.terminal import note, where
 from dynazmq.cluster import control, creation, launch, leftovers, processes
@@ -54,6 +55,7 @@ def run(start: Start, *, foreground: bool, tui: bool) -> int:
         code = _join_running(start)
     else:
         cluster = _open(start, held)
+        asked(start.directory)
         if foreground:
             return _in_foreground(start, cluster, held)
         code = _in_background(start, cluster, held)
@@ -114,6 +116,7 @@ def _join_running(start: Start) -> int:
             "to hold it for a while: dynazmq aae pause"
         )
     launch.await_supervisor(start.directory, None, start.deadline)
+    asked(start.directory)
     started = control.call(start.directory, "up", restart=start.policy, restart_after_s=start.restart_after_s)["started"]
     report = Report(start, cluster, running=True, started=started)
     report.head()

@@ -1,4 +1,4 @@
-"""Commands that look: ring, logs, tui, bench, verify, simulate, version."""
+"""Commands that look: ring, logs, top, metrics, tui, bench, verify, simulate, version."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dynazmq.cli.options import Bucket, Dir, Json, Nodes, Work, app, at, command, option
+from dynazmq.cli.options import Bucket, Dir, Json, Nodes, Work, app, at, command, metrics_app, option
 
 
 @command(app)
@@ -34,22 +34,104 @@ def ring(
 def logs(
     nodes: Nodes = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-l", help="How many of the last lines.", min=0)] = 40,
+    lines: Annotated[int, typer.Option("--lines", "-l", help="How many of the last lines, without --since.", min=0)] = 40,
+    level: Annotated[str | None, option("--level", help="This and worse: debug, info, warn, error.", metavar="LEVEL")] = None,
+    since: Annotated[str | None, option("--since", help="Of the last 5m, 2h, 1d.", metavar="TIME")] = None,
     directory: Dir = None,
+    as_lines: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
     as_json: Json = False,
-) -> Work:
+) -> Work:  # fmt: skip
     """Print the last lines of all logs, merged by time.
 
-    NODE can also be "supervisor".
+    NODE can also be "supervisor". Reads files, so the logs of a cluster that is not running are there as well. Lines are
+    `date time LEVEL part text`; DYNAZMQ_LOG_LEVEL=debug|info|warn|error, set for `cluster up`, says what is written at all.
 
     \b
     Example:  dynazmq logs -f n3
+              dynazmq logs --level warn --since 5m
+              dynazmq logs --jsonl -l 1000 | jq -r .text
     """
 
     def work() -> int:
         from dynazmq.cli.logs import run
+        from dynazmq.cli.words import seconds
 
-        return run(at(directory), nodes or [], follow=follow, lines=lines, as_json=as_json)
+        since_s = None if since is None else seconds(since)
+        return run(
+            at(directory), nodes or [], follow=follow, lines=lines, level=level, since_s=since_s, as_json=as_json,
+            as_lines=as_lines,
+        )  # fmt: skip
+
+    return work
+
+
+@command(app)
+def top(
+    sort: Annotated[str, typer.Option("--sort", help="name, ops, p99 or hints.", metavar="BY")] = "name",
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and leave, as in a pipe.")] = False,
+    every: Annotated[str, typer.Option("--every", help="How often it is drawn on a terminal.", metavar="TIME")] = "1s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
+    """Show what each node does now: rates, latencies, memory, commits, hints.
+
+    Rates and percentiles are of the last five seconds, of the first second in the first frame: of requests that the node
+    coordinated. Q is what is under way there. Ctrl-C ends it. Exit code 7 when the cluster is not running.
+
+    \b
+    Example:  dynazmq top --sort p99
+              dynazmq top --json | jq .cluster
+    """
+
+    def work() -> int:
+        from dynazmq.cli.top import run
+        from dynazmq.cli.words import seconds
+
+        return run(at(directory), sort=sort, once=once, every_s=seconds(every), as_json=as_json)
+
+    return work
+
+
+@metrics_app.callback(invoke_without_command=True)
+def metrics(ctx: typer.Context, directory: Dir = None) -> Work | None:
+    """Print what all nodes count and measure, in the text format of Prometheus.
+
+    A node that does not answer has dynazmq_up 0 and no other figures. Exit code 7 when the cluster is not running. What each
+    metric means: docs/observability.md; a dashboard: docs/grafana-dashboard.json.
+
+    \b
+    Example:  dynazmq metrics | grep ^dynazmq_hints
+              dynazmq metrics serve --port 9464
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+
+    def work() -> int:
+        from dynazmq.cli.metrics import run
+
+        return run(at(directory))
+
+    return work
+
+
+@command(metrics_app)
+def serve(
+    port: Annotated[int, typer.Option("--port", help="On 127.0.0.1; 0: any that is free.", metavar="PORT")] = 9464,
+    directory: Dir = None,
+) -> Work:
+    """Answer a Prometheus server that runs on this host, at http://127.0.0.1:PORT/metrics.
+
+    Each scrape asks all nodes at that moment and waits half a second at most for those that do not answer. Nothing but
+    loopback is listened on. SIGTERM and Ctrl-C end it, with exit code 0; exit code 1 when the port is taken.
+
+    \b
+    Example:  dynazmq metrics serve --port 9464
+    """
+
+    def work() -> int:
+        from dynazmq.cli.metrics import serve as run
+
+        return run(at(directory), port)
 
     return work
 

@@ -1,8 +1,9 @@
-"""From what people type to values, and back: durations, sizes, counts, lists of nodes. Pure."""
+"""From what people type to values, and back: durations, sizes, counts, lists of nodes. Pure, but for what day is today."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -73,6 +74,13 @@ def span(value: float | None) -> str:
         if value < width:
             return f"{value / _UNITS_S[unit]:.0f}{unit}"
     return f"{value / 86400:.0f}d"
+
+
+def moment(at: float) -> str:
+    """Seconds since 1970 for people: the time of day with milliseconds, and the date before it where it is not today's."""
+    then = time.localtime(at)
+    clock = f"{time.strftime('%H:%M:%S', then)}.{int(at * 1000) % 1000:03d}"
+    return clock if then[:3] == time.localtime()[:3] else f"{time.strftime('%Y-%m-%d', then)} {clock}"
 
 
 def short(value: float | None) -> str:

@@ -80,6 +80,7 @@ class Asker:
             for message in self._receive(name, line.socket):
                 if isinstance(message, StatusReply) and message.request_id == line.asked:
                     if answer := Answer.parse(name, message.status):
+                        answer.heard_at = time.time()
                         answers[name] = answer
                 elif isinstance(message, Topology):
                     self._learn(message)

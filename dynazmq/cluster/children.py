@@ -24,6 +24,7 @@ from dynazmq.cluster.rebuild import set_aside
 from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.state import NodeRecord
 from dynazmq.errors import ClusterError, Expelled, UnusableDisk
+from dynazmq.logs import parse
 
 REASON_BYTES = 4096
 
@@ -217,7 +218,7 @@ class Child:
             self._popen, self._log_from = processes.spawn_node(self._directory, self.name)
         except OSError as error:
             self._process, self._reason = "failed", f"cannot start a process: {error}"
-            self._changed(self._reason, "gone")
+            self._changed(self._reason, "failed")
             self._plan_restart(0.0, now)
             return
         pid = self._popen.pid
@@ -253,7 +254,7 @@ class Child:
         self._start_when_ended = False
         if purpose == "killed":
             self._process = "killed (9)"
-            self._changed("process gone, signal 9 (asked for)", "gone")
+            self._changed("process gone, signal 9 (asked for)", "killed")
         elif purpose:
             self._process = purpose
             self._changed("killed, it did not stop in time" if forced else "stopped", "stopped")
@@ -269,14 +270,14 @@ class Child:
         self._process = "gone" if returncode is None else processes.exit_text(returncode)
         if returncode == 0:  # somebody's SIGTERM: a clean end is no failure
             self._process = self._purpose = "stopped"
-            self._changed("ended in good order by a signal from outside; it stays so", "gone")
+            self._changed("ended in good order by a signal from outside; it stays so", "stopped")
             return
         if returncode is None or returncode < 0:
             text = "process gone" if returncode is None else f"process gone, signal {-returncode}"
         else:
             self._reason = last_words(paths.node_log(self._directory, self.name), self._log_from)
             text = f"exited with code {returncode} after {lived:.1f} s" + (f": {self._reason}" if self._reason else "")
-        self._changed(text, "gone")
+        self._changed(text, "died")
         if returncode == Expelled.exit_code:
             self._process = self._purpose = "removed"
             self._changed("was removed from the cluster: not started again", "removed")
@@ -322,9 +323,12 @@ class Child:
 
 
 def last_words(log: Path, begin: int) -> str:
-    """Why it ended, as its last line says it, without "error: "; "" when it said nothing in this life."""
+    """Why it ended, as its last line says it; "" when it said nothing in this life."""
     lines = tail(log, begin)
-    return lines[-1].removeprefix("error: ").strip() if lines else ""
+    if not lines:
+        return ""
+    line = parse(lines[-1])
+    return (line.text if line else lines[-1].removeprefix("error: ")).strip()
 
 
 def tail(log: Path, begin: int = 0, lines_max: int = 5) -> list[str]:

@@ -71,6 +71,7 @@ class Answer:
 
     name: str
     status: dict[str, Any]
+    heard_at: float | None = None  # wall clock: what it says of durations was true then
 
     @classmethod
     def parse(cls, name: str, raw: bytes) -> Answer | None:
@@ -102,6 +103,9 @@ class Answer:
     def standing(self) -> str:
         return str(self.status.get("standing", "member"))
 
+    def age_s(self, now: float) -> float:
+        return max(0.0, now - self.heard_at) if self.heard_at is not None else 0.0
+
     def says_of(self, peer: str) -> tuple[str, float] | None:
         """(up | suspect | down, for how many seconds); None while it has not looked: who was just started suspects everybody."""
         said = self.section("peers").get(peer)
@@ -125,7 +129,7 @@ def judge(
     faults: Sequence[Fault] = (),
 ) -> Snapshot:
     """`now` is wall-clock time. versions: of the protocol, of nodes that speak another one than we. faults: that are on."""
-    nodes = [_view(name, endpoint, facts, answers, cpu_percent or {}) for name, endpoint in cluster.members.items()]
+    nodes = [_view(name, endpoint, facts, answers, cpu_percent or {}, now) for name, endpoint in cluster.members.items()]
     _count_trees(nodes)
     met = [answer.section("other_versions") for answer in answers.values()]
     for node in nodes:
@@ -258,7 +262,9 @@ def _waiting_for(told: Sequence[Answer]) -> list[str]:
     return sorted(name for name, count in named.items() if 2 * count >= len(told))
 
 
-def _view(name: str, endpoint: str, facts: Facts, answers: Mapping[str, Answer], cpu_percent: Mapping[str, float]) -> NodeView:
+def _view(
+    name: str, endpoint: str, facts: Facts, answers: Mapping[str, Answer], cpu_percent: Mapping[str, float], now: float
+) -> NodeView:
     fact = facts.nodes.get(name, NodeFact())
     answer = answers.get(name)
     said = {peer: word for peer, other in answers.items() if peer != name and (word := other.says_of(name))}
@@ -274,6 +280,7 @@ def _view(name: str, endpoint: str, facts: Facts, answers: Mapping[str, Answer],
         gave_up=fact.gave_up,
         answers=answer is not None,
         seen_by=seen_by,
+        seen_for_s={peer: for_s + answers[peer].age_s(now) for peer, (_, for_s) in said.items()},
         cpu_percent=cpu_percent.get(name),
     )
     if answer is not None:
@@ -314,6 +321,7 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.hints_pending = int(status.get("hints_pending", 0))
     view.hints_for = {str(target): int(count) for target, count in answer.section("hints_for").items() if count}
     view.hints_oldest_s = {str(target): float(age) for target, age in answer.section("hints_oldest_s").items()}
+    view.in_flight = int(status.get("in_flight", 0))
     trees = answer.section("anti_entropy")
     view.surveyed = not trees.get("on") or trees.get("surveyed") == answer.section("ring").get("partitions")
     view.compares_with = [str(peer) for peer in trees.get("open_with", ())]

@@ -26,7 +26,8 @@ from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile
 
 _FILES = (
-    "supervisor.json", "supervisor.log", "supervisor.log.1", "staged.json", "faults.json", "cluster.json", "supervisor.lock"
+    "supervisor.json", "supervisor.log", "supervisor.log.1", "events.jsonl", "events.jsonl.1",
+    "staged.json", "faults.json", "cluster.json", "supervisor.lock",
 )  # fmt: skip
 """A cluster's own beside its directories, as they are removed."""
 

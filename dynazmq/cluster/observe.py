@@ -51,6 +51,8 @@ class Observer:
         self._cpu: dict[tuple[str, int], tuple[float, float]] = {}  # (name, incarnation) → (cpu_s, when)
         self.last_facts = Facts()
         """What the last look knew of the processes: more than a snapshot tells."""
+        self.last_answers: dict[str, Answer] = {}
+        """What the nodes said in it."""
         self._owners: tuple[str, ...] = ()
         self._pids: dict[str, int] = {}
         self._no_supervisor_until = 0.0
@@ -60,7 +62,7 @@ class Observer:
         deadline = time.monotonic() + timeout
         facts = self.last_facts = self.facts(timeout / 2 if facts_timeout is None else facts_timeout)
         self._follow_members()
-        answers = self._asker.gather(self._expected(facts), max(deadline, time.monotonic() + timeout / 2))
+        answers = self.last_answers = self._asker.gather(self._expected(facts), max(deadline, time.monotonic() + timeout / 2))
         self._remember_owners(answers)
         cpu_percent = self._cpu_percent(answers, time.monotonic())
         return judge(

@@ -20,9 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from dynazmq import paths
-
-LOG_BYTES_MAX = 10 << 20
-"""A log that is longer when its process starts becomes NAME.1, in place of the one before."""
+from dynazmq.logs import FILE_BYTES_MAX
 
 STOP_GRACE_S = 5.0
 """What a node may take to end in good order before it is killed."""
@@ -262,7 +260,7 @@ def environment() -> dict[str, str]:
 
 def rotate(log: Path) -> None:
     try:
-        if log.stat().st_size > LOG_BYTES_MAX:
+        if log.stat().st_size > FILE_BYTES_MAX:
             log.replace(log.with_name(log.name + ".1"))
     except FileNotFoundError:
         pass

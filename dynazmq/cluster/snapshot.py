@@ -6,6 +6,7 @@ The terminal UI, `cluster status` and `cluster wait` all look at this value; onl
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from dynazmq.faults import Fault
 
@@ -36,12 +37,14 @@ class NodeView:
     answers: bool = False  # it answered this snapshot's question
     gave_up: bool = False  # it died so often that nobody starts it again before somebody asks
     seen_by: dict[str, str] = field(default_factory=dict)  # peer → what that peer says of this node: up | suspect | down
+    seen_for_s: dict[str, float] = field(default_factory=dict)  # peer → for how long it has said so
     partitions: int = 0  # owned
     keys: int | None = None
     hints_pending: int = 0  # hints that this node holds for others
     hints_for: dict[str, int] = field(default_factory=dict)  # target → count
     hints_oldest_s: dict[str, float] = field(default_factory=dict)
     surveyed: bool = True  # its Merkle trees are complete
+    in_flight: int = 0  # gets, puts and forwarded puts under way
     compares_with: list[str] = field(default_factory=list)  # peers that may hold something else
     ranges_differing: int = 0  # trees that are being mended
     anti_entropy: str = "on"  # on | paused | off
@@ -72,7 +75,8 @@ class Event:
     at: float  # wall clock, seconds since 1970
     node: str  # "*" for the cluster
     text: str
-    kind: str = ""  # for programs: started | gone | restarting | paused | resumed | suspected | down | up | hints | drained | …
+    kind: str = ""  # for programs: cluster/events.py, KINDS
+    details: dict[str, Any] = field(default_factory=dict)  # what else a kind has to tell; by whom, and that one's count
 
 
 @dataclass(slots=True, kw_only=True)

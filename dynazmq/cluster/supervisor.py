@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths
-from dynazmq.cluster import processes, roster, state
+from dynazmq.cluster import events, processes, roster, state
 from dynazmq.cluster.children import Child
 from dynazmq.cluster.control import ControlServer, Document
 from dynazmq.cluster.judgement import Facts
@@ -34,9 +34,11 @@ from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.snapshot import Event
 from dynazmq.cluster.watching import Watch
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
+from dynazmq.logs import Log
 from dynazmq.paths import ClusterFile
 
 EVENTS_MAX = 200
+_WARNINGS = ("died", "killed", "failed", "overload")
 POLICIES = ("on-failure", "never")
 AGAIN_S = 5.0
 """A member that could not be struck off (a full disk) is tried again after this long."""
@@ -62,13 +64,14 @@ class Supervisor:
         self.signalled = 0
         """The signal that asked for the end, if one did."""
         self._changed = True
+        self._log = Log(paths.supervisor_log(directory))
         self._wake, waker = socket.socketpair()
         self._wake.setblocking(False)
         waker.setblocking(False)
         self._waker = waker
         paths.make_private(paths.runtime_dir(directory))
         self._control = ControlServer(paths.supervisor_socket(directory), self._answer)
-        self._watch = Watch(self._cluster, directory, self._events, self._log)
+        self._watch = Watch(self._cluster, directory, self._emit, adopted=bool(self._surviving))
 
     def run(self) -> None:
         self._tidy()
@@ -88,6 +91,7 @@ class Supervisor:
                 self._watch.judge(self._facts(now))
             if not self._ending:
                 self._watch.turn(now, self._children, lambda: self._facts(time.monotonic()))
+            events.retry(self._directory)
         self._clean_up()
 
     def end(self) -> None:
@@ -184,6 +188,7 @@ class Supervisor:
     def _facts(self, now: float) -> Facts:
         facts = Facts(supervisor_pid=os.getpid(), restart=self._policy, stopping=self._ending)
         facts.nodes = {name: child.fact(now) for name, child in self._children.items()}
+        facts.events = list(self._events)
         self._watch.add_to(facts, now)
         return facts
 
@@ -211,16 +216,15 @@ class Supervisor:
 
     def _tell(self, name: str, text: str, kind: str) -> None:
         self._changed = True
-        self._events.append(Event(time.time(), name, text, kind))
-        self._log("WARN" if kind in ("gone", "failed", "killed") else "INFO", name, text)
+        event = Event(time.time(), name, text, kind)
+        self._watch.heard(event)
+        self._emit(event)
 
-    def _log(self, level: str, part: str, text: str) -> None:
-        now = time.time()
-        stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
-        try:
-            print(f"{stamp} {level:<5} {part:<8} {text}", file=sys.stderr, flush=True)
-        except OSError:
-            return
+    def _emit(self, event: Event) -> None:
+        """To the log, to whoever asks for facts, and to the stream that outlives this process."""
+        self._events.append(event)
+        self._log("WARN" if event.kind in _WARNINGS else "INFO", event.node, event.text)
+        events.append(self._directory, event.node, event.kind, event.text, at=event.at, **event.details)
 
     # --- what is asked over the control socket ----------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ here waits: questions are sent, answers are taken when they are there.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,11 +33,11 @@ INTENTS_S = 2.0
 class Watch:
     """The loop calls `turn` when `next_due` has come; `judge` whenever a process has changed."""
 
-    def __init__(self, cluster: ClusterFile, directory: Path, events: deque[Event], log: Callable[[str, str, str], None]) -> None:
+    def __init__(self, cluster: ClusterFile, directory: Path, tell: Callable[[Event], None], *, adopted: bool) -> None:
+        """adopted: the nodes ran before this supervisor did, so what is wrong with them is no start."""
         self._cluster = cluster
         self._directory = directory
-        self._events = events
-        self._log = log
+        self._tell = tell
         self._asker: Asker | None = None
         self._answers: dict[str, Answer] = {}
         self._fresh: dict[str, Answer] = {}
@@ -48,7 +47,7 @@ class Watch:
         self._collect_at = float("inf")
         self._states: dict[str, tuple[str, float]] = {}
         self._wrong_since: float | None = None
-        self._chronicle = Chronicle()
+        self._chronicle = Chronicle(whole_once=adopted, fallbacks=self._fallbacks)
         self._intents_at = 0.0
 
     @property
@@ -86,15 +85,17 @@ class Watch:
         elif self._wrong_since is None:
             self._wrong_since = now
         for event in [] if facts.stopping else self._chronicle.changes(snapshot):
-            self._events.append(event)
-            self._log("INFO", event.node, event.text)
+            self._tell(event)
 
     def add_to(self, facts: Facts, now: float) -> None:
         for name, fact in facts.nodes.items():
             if known := self._states.get(name):
                 fact.state, fact.state_s = known[0], round(now - known[1], 3)
         facts.degraded_s = round(now - self._wrong_since, 3) if self._wrong_since is not None else None
-        facts.events = list(self._events)
+
+    def heard(self, event: Event) -> None:
+        """What the supervisor has told of a process."""
+        self._chronicle.heard(event)
 
     def members_changed(self) -> None:
         """The cluster's members are others than before."""
@@ -133,6 +134,13 @@ class Watch:
             if intent.kind in FOR_EVER or (answer is not None and answer.standing == "left"):
                 found.append(name)
         return found
+
+    def _fallbacks(self, name: str) -> tuple[int, int] | None:
+        """In how many partitions a fallback stands in for this node, and of how many."""
+        ring = self._newest_ring()
+        if ring is None:
+            return None
+        return sum(name in ring.primaries(partition, self._cluster.n) for partition in range(ring.partitions)), ring.partitions
 
     def _newest_ring(self) -> Ring | None:
         """Of those that answered last; None unless they agree."""

@@ -181,6 +181,7 @@ class Admin:
             "in_flight": self._in_flight(),
             "counters": dict(sorted(runtime.counters.items())),
             "latency": self._latency.report(runtime.now),
+            "histograms": self._latency.histograms(),
             "quorum": {"n": runtime.config.n, "r": runtime.config.r, "w": runtime.config.w},
         }  # fmt: skip
 

@@ -186,4 +186,4 @@ class FailureDetector:
                 self._returned.append(name)
             else:
                 self._runtime.counters["suspicions"] += 1
-        self._runtime.note(f"{name} is {state}")
+        self._runtime.note(f"{name} is {state}", "INFO" if state == UP else "WARN")

@@ -99,6 +99,7 @@ class Gets:
             self._fail(client, message.request_id, INVALID, 0, 0, str(error))
             return
         if len(self._ops) >= self._runtime.config.max_in_flight:
+            self._runtime.counters["overloads"] += 1
             self._fail(client, message.request_id, OVERLOADED, 0, 0, f"{len(self._ops):,} gets under way")
             return
         at = place(message.bucket, message.key)

@@ -42,7 +42,7 @@ class Identity:
         self.first_incarnation = self.incarnation = min(max(self.incarnation + 1, runtime.wall_ms), INCARNATION_MAX)
         self.epoch, self.session = self._draw(), 0
         if lost := runtime.store.get_meta(ROWS_LOST):
-            runtime.note(f"rows were lost: {lost.decode(errors='replace')}; they come back from the peers")
+            runtime.note(f"rows were lost: {lost.decode(errors='replace')}; they come back from the peers", "WARN")
             runtime.store.set_meta(ROWS_LOST, b"")
         self._save()
 

@@ -227,7 +227,7 @@ class Node:
         except (BadMessage, MalformedVersion, ValueError, TypeError) as error:
             # A peer's or client's fault, never ours to crash on. TypeError: lists inside gossip of the wrong form.
             self.runtime.counters["messages_refused"] += 1
-            self.runtime.note(f"refused {type(message).__name__} of {sender!r}: {error}")
+            self.runtime.note(f"refused {type(message).__name__} of {sender!r}: {error}", "WARN")
             self._decline(sender, message, INVALID, str(error))
 
     def stop(self) -> None:

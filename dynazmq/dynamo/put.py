@@ -108,6 +108,7 @@ class Puts:
             self.fail(client, message, INVALID, 0, 0, str(error))
             return None
         if len(self._ops) >= self._runtime.config.max_in_flight:
+            self._runtime.counters["overloads"] += 1
             self.fail(client, message, OVERLOADED, 0, 0, f"{len(self._ops):,} puts under way")
             return None
         at = place(message.bucket, message.key)

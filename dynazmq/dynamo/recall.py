@@ -63,6 +63,7 @@ class Recalls:
         self._runtime.counters["recalls"] += 1
         message, name = op.message, self._runtime.name
         if len(self._ops) >= self._runtime.config.max_in_flight:
+            self._runtime.counters["overloads"] += 1
             self._puts.refuse(op, OVERLOADED, f"{len(self._ops):,} retried puts under way")
             return
         try:

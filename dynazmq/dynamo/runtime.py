@@ -111,7 +111,7 @@ class Runtime:
         self.wall_ms = wall_ms
         self.outbox: dict[Address, list[Message]] = {}
         self.counters: Counter[str] = Counter()
-        self.notes: list[str] = []
+        self.notes: list[tuple[str, str]] = []
         self.request_ids = count(1)
         # What to undo if this turn's commit fails: called with their argument by Node.turn_failed.
         self.aborts: list[tuple[Callable[[Any], None], Any]] = []
@@ -139,10 +139,10 @@ class Runtime:
         for each in [*left, otherwise] if otherwise is not None else left:
             self.send(to, each)
 
-    def note(self, text: str) -> None:
-        """Something an operator should read; the driver logs it."""
+    def note(self, text: str, level: str = "INFO") -> None:
+        """Something an operator should read, INFO or WARN; the driver logs it."""
         if len(self.notes) < 100:  # a flood says nothing more than its beginning
-            self.notes.append(text)
+            self.notes.append((level, text))
 
     def call_at(self, when: float, action: Callable[[Any], None], argument: Any) -> None:
         """Call action(argument) in the first turn that comes after `when`, by a tick at most. No timer is cancelled: an action

@@ -169,6 +169,6 @@ class Gate:
                     left += count
             except BadFrame as error:
                 node.runtime.counters["unsendable"] += len(messages) - left
-                node.runtime.note(f"cannot send {len(messages) - left} messages to {to!r}: {error}")
+                node.runtime.note(f"cannot send {len(messages) - left} messages to {to!r}: {error}", "WARN")
             if left < len(messages):
                 node.undeliverable(to, messages[left:])

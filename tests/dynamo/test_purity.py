@@ -22,6 +22,7 @@ CORE_MAY_IMPORT = {
 
 LAYERS: dict[str, set[str]] = {
     "config": set(),
+    "logs": set(),
     "errors": {"dynamo", "client"},  # client: for a type alone
     "dynamo": {"config"},
     "faults": {"errors"},
@@ -29,11 +30,12 @@ LAYERS: dict[str, set[str]] = {
     "storage": {"dynamo", "config", "errors"},
     "paths": {"config", "errors"},
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
-    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "paths"},
+    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
     "client": {"wire", "dynamo", "config", "errors", "paths"},
-    "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "paths"},
+    "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
     "faces": {
-        "faces", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config", "errors", "paths"
+        *("faces", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config", "errors", "logs"),
+        "paths",
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

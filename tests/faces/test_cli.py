@@ -31,6 +31,7 @@ from dynazmq.paths import ClusterFile
 
 COMMANDS = [
     *("cluster up", "cluster down", "cluster restart", "cluster status", "cluster wait", "cluster list", "cluster endpoints"),
+    *("cluster events", "top", "metrics", "metrics serve"),
     *("cluster add", "cluster remove", "cluster plan", "cluster commit", "cluster clear", "node add", "node leave"),
     *("node kill", "node stop", "node start", "node restart", "node pause", "node resume", "node wipe", "node show"),
     *("aae status", "aae pause", "aae resume"),
@@ -40,7 +41,7 @@ COMMANDS = [
     *("put", "get", "delete", "exists", "keys", "ring", "logs", "tui", "bench", "verify", "simulate", "version"),
     *("up", "down", "status", "kill", "pause", "resume", "partition", "heal"),
 ]
-NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|events|repair|trace|chaos)\b")
+NOT_BUILT = re.compile(r"\b(doctor|explain|resolve|repair|trace|chaos)\b")
 
 
 @pytest.fixture(autouse=True)
@@ -75,13 +76,13 @@ def test_every_command_has_help_with_an_example_and_names_nothing_that_is_not_th
     assert "Example:  dynazmq " in said
     assert NOT_BUILT.findall(said) == []
     assert ("--dir" in said) == (command not in ("simulate", "version"))
-    assert ("--json" in said) == (command != "tui")
+    assert ("--json" in said) == (command not in ("tui", "metrics", "metrics serve"))
     assert max(map(len, said.splitlines())) <= 80
 
 
 def test_the_help_lists_every_command_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     listed = set()
-    for group in ("", "cluster", "node", "bucket", "fault", "aae"):
+    for group in ("", "cluster", "node", "bucket", "fault", "aae", "metrics"):
         assert main([*group.split(), "--help"]) == 0
         rows = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
         listed |= {f"{group} {row.split()[0]}".strip() for row in rows}

@@ -1,0 +1,124 @@
+"""Logs: one line an event, as nodes and supervisor write them and `dynazmq logs` reads them.
+
+    2026-11-27 04:11:09.120 ERROR storage  disk I/O error
+
+Local time, level, the part of the program, and what happened. A line stays one line whatever is in its text, and columns stay
+where they are, so that `grep`, `cut` and `sort` over several files work. A process that writes into its own log file turns it
+over when it has become long: NAME.log.1 is the one before. A full disk costs lines and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+LEVELS = ("DEBUG", "INFO", "WARN", "ERROR")
+
+FILE_BYTES_MAX = 10 << 20
+"""A log that is longer becomes NAME.1, in place of the one before: at the start of its process, and while it runs."""
+
+LEVEL_VARIABLE = "DYNAZMQ_LOG_LEVEL"
+"""The least level that is written; inherited by supervisor and nodes. INFO if it is not set, or says something else."""
+
+TEXT_CHARS_MAX = 4_000
+
+_REPEAT_S = 10.0
+_TEXTS_MAX = 256
+
+_LINE = re.compile(r"(?:(\d{4}-\d\d-\d\d) )?(\d\d:\d\d:\d\d)\.(\d{3}) (DEBUG|INFO|WARN|ERROR) +(\S+) +(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    at: float | None  # seconds since 1970; None: it has a time of day and no date, as an earlier release wrote it
+    level: str
+    part: str
+    text: str
+
+
+def format_line(at: float, level: str, part: str, text: str) -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return f"{stamp}.{int(at * 1000) % 1000:03d} {level:<5} {part:<8} {one_line(text)}"
+
+
+def one_line(text: str) -> str:
+    """Without what would break the line or act on a terminal: names and keys come from elsewhere."""
+    text = text[:TEXT_CHARS_MAX]
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def parse(line: str) -> Line | None:
+    """None for what is no line of a log: a traceback, the tail of one that was cut off."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return None
+    date, clock, millis, level, part, text = found.groups()
+    at = None
+    if date:
+        try:
+            at = time.mktime(time.strptime(f"{date} {clock}", "%Y-%m-%d %H:%M:%S")) + int(millis) / 1000
+        except (ValueError, OverflowError):
+            return None
+    return Line(at, level, part, text)
+
+
+class Log:
+    """Writes to standard error, which is a file of this process where `path` says so: then it is turned over."""
+
+    def __init__(self, path: Path | None = None, level: str = "") -> None:
+        wanted = (level or os.environ.get(LEVEL_VARIABLE, "")).upper()
+        self._least = LEVELS.index(wanted) if wanted in LEVELS else LEVELS.index("INFO")
+        self._path = path
+        self._last: dict[str, float] = {}
+        self._cut_off = False
+
+    def __call__(self, level: str, part: str, text: str) -> None:
+        if LEVELS.index(level) < self._least:
+            return
+        line = format_line(time.time(), level, part, text).encode("utf-8", "replace") + b"\n"
+        line = b"\n" + line if self._cut_off else line
+        if self._path is not None:
+            turn_over(self._path)
+        try:
+            self._cut_off = os.write(2, line) < len(line)
+        except OSError:
+            return  # a full disk must not end a process over a line of its log
+
+    def rarely(self, level: str, part: str, text: str) -> None:
+        """The same line once per interval: what goes wrong a thousand times a second is one fact."""
+        now = time.monotonic()
+        if now - self._last.get(text, -_REPEAT_S) < _REPEAT_S:
+            return
+        if len(self._last) > _TEXTS_MAX:
+            self._last.clear()
+        self._last[text] = now
+        self(level, part, text)
+
+
+def turn_over(path: Path, descriptors: tuple[int, ...] = (1, 2), bytes_max: int = FILE_BYTES_MAX) -> bool:
+    """Let these descriptors write into a new file at `path`, if they write into the one that is there and it is too long.
+
+    The new file is there before the old one is moved, so where none can be made all stays as it is. Whether it was done.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        found, there = os.fstat(descriptors[-1]), path.stat()
+        if (found.st_dev, found.st_ino) != (there.st_dev, there.st_ino) or found.st_size <= bytes_max:
+            return False
+        handle = os.open(fresh, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, stat.S_IMODE(there.st_mode))
+    except OSError:
+        return False
+    try:
+        path.replace(path.with_name(path.name + ".1"))
+        fresh.replace(path)
+        for descriptor in descriptors:
+            os.dup2(handle, descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
