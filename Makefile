@@ -27,6 +27,14 @@ check: test lint types ## all of the above
 bench: ## measure a cluster on this machine
 	bin/dynazmq bench $(ARGS)
 
+.PHONY: commands
+commands: environment ## write docs/commands.md anew
+	$(PYTHON) -m tools.commands_page
+
+.PHONY: screenshots
+screenshots: environment ## take the pictures in docs/screens/ anew, of a cluster that is made and broken for them
+	$(PYTHON) -m tools.screenshots $(ARGS)
+
 .PHONY: environment
 environment: ## make the virtual environment, or bring it up to date
 	@bin/environment --dev

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dynazmq import aio, errors, resolvers
     from dynazmq.client.context import Context
+    from dynazmq.client.explained import Explanation
     from dynazmq.client.results import Batch, PutResult, Result, Sibling
     from dynazmq.client.sync import Bucket, Client, connect
+    from dynazmq.client.traced import Trace
     from dynazmq.errors import (
         ClientClosed,
         ClusterError,
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "connect", "Client", "Bucket", "Context", "Result", "Sibling", "PutResult", "Batch", "aio", "errors", "resolvers",
-    "DynazmqError", "InvalidRequest", "ValueTooLarge", "KeyNotFound", "ConflictError", "Unavailable", "QuorumTimeout",
-    "ReadTimeout", "WriteTimeout", "Overloaded", "ClusterUnreachable", "ProtocolError", "ClientClosed", "StorageError",
-    "ClusterError", "NoSuchCluster",
+    "connect", "Client", "Bucket", "Context", "Result", "Sibling", "PutResult", "Batch", "Explanation", "Trace", "aio", "errors",
+    "resolvers", "DynazmqError", "InvalidRequest", "ValueTooLarge", "KeyNotFound", "ConflictError", "Unavailable",
+    "QuorumTimeout", "ReadTimeout", "WriteTimeout", "Overloaded", "ClusterUnreachable", "ProtocolError", "ClientClosed",
+    "StorageError", "ClusterError", "NoSuchCluster",
 ]  # fmt: skip
 
 # A node, the supervisor and the command line all import this package first, and none of them needs the client: its names are
@@ -53,6 +55,8 @@ _WHERE = {
     **dict.fromkeys(("connect", "Client", "Bucket"), "client.sync"),
     **dict.fromkeys(("Result", "Sibling", "PutResult", "Batch"), "client.results"),
     "Context": "client.context",
+    "Explanation": "client.explained",
+    "Trace": "client.traced",
 }
 _MODULES = ("aio", "errors", "resolvers")
 

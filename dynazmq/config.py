@@ -55,6 +55,9 @@ BUDGET_MS_MAX = 60_000
 
 DEFAULT_BUCKET = "default"
 
+TRACE_MS_MAX = 10_000
+"""For so long at most a node notes what it hears and says about a key that somebody traces."""
+
 SIBLINGS, LWW = "siblings", "lww"
 CONFLICTS = (SIBLINGS, LWW)
 """What a bucket does with concurrent writes: it keeps all of them (the default), or the last one alone (dynamo/lww.py)."""

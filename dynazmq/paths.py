@@ -15,11 +15,9 @@ Client, supervisor and command line all find things through this module, so both
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -77,6 +75,8 @@ def runtime_dir(directory: Path) -> Path:
     near = directory / "run"
     if len(os.fsencode(near)) + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX:
         return near
+    import hashlib  # it loads OpenSSL, which takes longer than all the rest of this module: only long paths need it
+
     digest = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
     return _short_dir() / digest
 
@@ -184,6 +184,8 @@ def load_node_config(path: Path) -> NodeConfig:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file whole, mode 0600: a reader sees the old or the new one, a crash leaves one of them."""
+    import tempfile
+
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w") as file:

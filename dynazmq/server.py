@@ -33,10 +33,12 @@ from dynazmq.paths import cluster_dir, faults_path, load_node_config, node_log
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
+from dynazmq.wire.clock import clock_name
 from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherVersion
 from dynazmq.wire.faulty import FaultyNode
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.sockets import Sockets, peer_name
+from dynazmq.wire.tracing import Tracer
 
 _FRAMES_PER_TURN_MAX = 128
 _MESSAGES_PER_TURN_MAX = 1_000  # so that a turn stays short and probes are answered, however much is waiting
@@ -70,6 +72,7 @@ class Server:
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.admin.driver_status = self._status  # type: ignore[method-assign]
         self._gate = Gate(self.node, config.cluster_id, peer_name)
+        self._tracer = Tracer(self.node, self._gate, _clock_us, clock_name())
         self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
         self._faults.attach(self._sockets.send_to_peer, self.node.runtime.counters)
         for peer in self.node.failure.peers:
@@ -108,9 +111,13 @@ class Server:
         """The order is the promise: hear, step, commit, speak."""
         deadline = min(self.node.next_deadline(), self._faults.due_at)
         wait_s = 0.0 if self._backlog else min(deadline - time.monotonic(), _WAIT_MAX_S)
+        if (watch := self._gate.watch) is not None:
+            watch.idle()
         self._sockets.poll(max(0, int(wait_s * 1000) + 1) if wait_s > 0 else 0)
         if self.node.in_flight >= _BUSY and not self._backlog:
             time.sleep(_GATHER_S)
+        if watch is not None:
+            watch.woke()
         now = time.monotonic()
         if now >= self._faults.look_at:
             self._look_for_faults(now)
@@ -127,6 +134,8 @@ class Server:
                 break
             # What cannot be sent gives the core new work (a hint, another replica): that is committed before it is spoken of.
             self._gate.speak(outbox, int(time.monotonic() * 1000), self._send)
+        if watch is not None:
+            watch.turned()
         self._meter.tick(self.node.runtime.now)
         self._sockets.keep(self.node.membership.members)
         if self.node.runtime.notes:
@@ -146,6 +155,8 @@ class Server:
 
     def _commit(self) -> None:
         started = time.perf_counter()
+        if (watch := self._gate.watch) is not None:
+            watch.committing()
         try:
             rows = self._store.commit()
         except StoreFailed as error:
@@ -153,6 +164,8 @@ class Server:
             self._store.rollback()
             self.node.turn_failed()
             return
+        if watch is not None:
+            watch.committed(rows)
         if rows:
             self._meter.committed(rows, time.perf_counter() - started)
 
@@ -342,6 +355,10 @@ def _rss_bytes() -> int:
         import psutil
 
         return int(psutil.Process().memory_info().rss)
+
+
+def _clock_us() -> int:
+    return time.monotonic_ns() // 1_000
 
 
 def _exit() -> NoReturn:

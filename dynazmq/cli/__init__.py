@@ -10,12 +10,18 @@
     nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
     fault_words.py faults.py    what people type of a fault; fault …, fault list
     healing.py schedule.py      heal; fault schedule
-    data.py ring.py             put, get, delete, exists, keys; who owns what, where a key lives
+    data.py ring.py             put, get, delete, exists, keys, count; who owns what, where a key lives
+    looking.py explained.py traced.py    explain; trace get, put, delete
     buckets.py                  bucket set, bucket list
     logs.py events.py asked.py  logs; what happened; commands that act tell so there
     top.py metrics.py           what each node does now; for Prometheus, printed or served
     clusters.py                 list, endpoints
     aae.py verify.py            anti-entropy: status, pause, resume; whether replicas hold the same
+    resolve.py bulk.py          siblings to one value; mget, export, import
+    hints.py settings.py        hints list, hints drain; config show, config path
+    doctor.py bundle.py         what is wrong; what somebody else needs to see
+    inspect.py demo.py          what lies on a node's disk; the tour
+    tree.py completion.py       the commands without building them; what a shell offers at TAB
     terminal.py words.py        colours, questions, JSON; durations, sizes, lists of nodes
 
 Data goes to standard output; errors, questions and "next" hints to standard error.
@@ -37,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     from dynazmq.errors import DynazmqError
 
     try:
+        if shell := os.environ.get("_DYNAZMQ_COMPLETE"):  # TAB was pressed in a shell
+            from dynazmq.cli.completion import answer
+
+            return answer(shell, sys.argv[1:] if arguments is None else arguments)
         from dynazmq.cli.commands import run
 
         code = run(sys.argv[1:] if arguments is None else arguments)

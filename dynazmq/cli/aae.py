@@ -10,12 +10,13 @@ from dynazmq.cli import NOT_RUNNING, OK, UNAVAILABLE
 from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.terminal import DIM, emit, note, paint, say, where
-from dynazmq.cli.words import brief, select
+from dynazmq.cli.words import brief, choose
 from dynazmq.cluster.asking import Asker
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView
 from dynazmq.dynamo.messages import Failure, Message, SetAntiEntropy, SetAntiEntropyReply
 from dynazmq.errors import ClusterUnreachable
+from dynazmq.paths import ClusterFile
 
 _ANSWER_S = 2.0
 _LOOK_S = 0.6
@@ -23,9 +24,9 @@ _HEADS = ("NODE", "STATE", "TREES EQUAL", "MENDING", "EXCHANGES", "KEYS SHIPPED"
 _COUNTERS = ("exchanges", "exchanges_abandoned", "keys_exchanged", "trees_mended")
 
 
-def status(directory: Path, patterns: Sequence[str], as_json: bool) -> int:
+def status(directory: Path, patterns: Sequence[str], *, all_: bool, at_random: bool, as_json: bool) -> int:
     with Observer(directory) as observer:
-        names = select(patterns, list(observer.cluster.members)) if patterns else list(observer.cluster.members)
+        names = choose(patterns, list(observer.cluster.members), all_=all_, at_random=at_random, unsaid_all=True)
         snapshot = observer.look(_LOOK_S, facts_timeout=PATIENT_S)
     nodes = [node for node in snapshot.nodes if node.name in names]
     if as_json:
@@ -36,10 +37,11 @@ def status(directory: Path, patterns: Sequence[str], as_json: bool) -> int:
     return OK if any(node.answers for node in snapshot.nodes) else NOT_RUNNING
 
 
-def hold(directory: Path, patterns: Sequence[str], *, paused: bool, as_json: bool) -> int:
+def hold(directory: Path, patterns: Sequence[str], *, all_: bool, at_random: bool, paused: bool, as_json: bool) -> int:
     """Tell these nodes, or all. Raises ClusterUnreachable when none of them answers."""
-    cluster = running(directory)
-    names = select(patterns, list(cluster.members)) if patterns else list(cluster.members)
+    cluster = ClusterFile.load(directory)
+    names = choose(patterns, list(cluster.members), all_=all_, at_random=at_random, unsaid_all=True)
+    running(directory)
     asked(directory, names)
     asker = Asker(cluster.cluster_id, cluster.members)
     try:

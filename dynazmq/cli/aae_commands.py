@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dynazmq.cli.options import Dir, Json, Nodes, Work, aae_app, at, command
+from dynazmq.cli.options import All, Dir, Json, Nodes, Random, Work, aae_app, at, command
 
 
 @command(aae_app)
-def status(nodes: Nodes = None, directory: Dir = None, as_json: Json = False) -> Work:
+def status(
+    nodes: Nodes = None, all_: All = False, at_random: Random = False, directory: Dir = None, as_json: Json = False
+) -> Work:
     """Show what is compared, and how far nodes are.
 
     TREES EQUAL: of the Merkle trees that a node shares with others, those known to be equal in both their present lives.
@@ -18,13 +20,15 @@ def status(nodes: Nodes = None, directory: Dir = None, as_json: Json = False) ->
     def work() -> int:
         from dynazmq.cli.aae import status
 
-        return status(at(directory), nodes or [], as_json)
+        return status(at(directory), nodes or [], all_=all_, at_random=at_random, as_json=as_json)
 
     return work
 
 
 @command(aae_app)
-def pause(nodes: Nodes = None, directory: Dir = None, as_json: Json = False) -> Work:
+def pause(
+    nodes: Nodes = None, all_: All = False, at_random: Random = False, directory: Dir = None, as_json: Json = False
+) -> Work:
     """Let nodes compare and mend nothing until resumed; all, if none is named.
 
     A paused node takes part in no exchange, restarts included. Reads, writes and hints go on.
@@ -38,13 +42,15 @@ def pause(nodes: Nodes = None, directory: Dir = None, as_json: Json = False) -> 
     def work() -> int:
         from dynazmq.cli.aae import hold
 
-        return hold(at(directory), nodes or [], paused=True, as_json=as_json)
+        return hold(at(directory), nodes or [], all_=all_, at_random=at_random, paused=True, as_json=as_json)
 
     return work
 
 
 @command(aae_app)
-def resume(nodes: Nodes = None, directory: Dir = None, as_json: Json = False) -> Work:
+def resume(
+    nodes: Nodes = None, all_: All = False, at_random: Random = False, directory: Dir = None, as_json: Json = False
+) -> Work:
     """Let nodes compare and mend again; all, if none is named.
 
     Exit code 5 when some node did not answer: it is as it was.
@@ -56,6 +62,6 @@ def resume(nodes: Nodes = None, directory: Dir = None, as_json: Json = False) ->
     def work() -> int:
         from dynazmq.cli.aae import hold
 
-        return hold(at(directory), nodes or [], paused=False, as_json=as_json)
+        return hold(at(directory), nodes or [], all_=all_, at_random=at_random, paused=False, as_json=as_json)
 
     return work

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dynazmq.cli.options import Dir, Json, Timeout, Work, Yes, app, at, cluster_app, command, option
+from dynazmq.cli.options import Dir, Json, Timeout, Work, Yes, app, at, cluster_app, command, complete_clusters, option
 
 StartTimeout = Annotated[
     str, typer.Option("--timeout", help="How long it may take.", envvar="DYNAZMQ_START_TIMEOUT", metavar="TIME")
@@ -17,15 +17,17 @@ StartTimeout = Annotated[
 def up(
     nodes: Annotated[int | None, option("--nodes", "-n", help="Number of nodes; 5 for a new cluster.")] = None,
     directory: Dir = None,
-    name: Annotated[str | None, option(help="Its name, and its place where --dir is not given.")] = None,
+    name: Annotated[
+        str | None, option(help="Its name, and its place where --dir is not given.", autocompletion=complete_clusters)
+    ] = None,
     replicas: Annotated[int | None, option("--replicas", "-N", help="Copies of each key (3; 1 or 2 with as many nodes).")] = None,
     read_quorum: Annotated[int | None, option("--read-quorum", "-R", help="Replies for a get (2 of 3).")] = None,
     write_quorum: Annotated[int | None, option("--write-quorum", "-W", help="Durable copies for a put (2 of 3).")] = None,
     partitions: Annotated[int | None, option("--partitions", "-q", help="Parts of the ring, for ever (120).")] = None,
-    sync: Annotated[str | None, option(help="full: survives loss of power; normal: any crash (full).", metavar="MODE")] = None,
-    transport: Annotated[str | None, option(help="ipc or tcp on 127.0.0.1 (ipc).", metavar="KIND")] = None,
+    sync: Annotated[str | None, option(help="full survives loss of power, normal a crash (full).", metavar="full|normal")] = None,
+    transport: Annotated[str | None, option(help="ipc or tcp on 127.0.0.1 (ipc).", metavar="ipc|tcp")] = None,
     anti_entropy: Annotated[str | None, option(help="on; off: no trees, nothing is compared (on).", metavar="on|off")] = None,
-    restart: Annotated[str | None, option(help="Nodes that die: on-failure or never (on-failure).", metavar="WHEN")] = None,
+    restart: Annotated[str | None, option(help="What of nodes that die (on-failure).", metavar="on-failure|never")] = None,
     restart_after: Annotated[str | None, option(help="Outage before such a restart; it doubles (10s).", metavar="TIME")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay attached; Ctrl-C ends the cluster.")] = False,
     tui: Annotated[bool, typer.Option("--tui", help="Open the terminal UI when it is ready.")] = False,
@@ -148,7 +150,7 @@ def status(
 
 @command(cluster_app, name="wait")
 def wait_for(
-    target: Annotated[str, typer.Option("--for", help="ready, converged or hints=0.", metavar="WHAT")] = "ready",
+    target: Annotated[str, typer.Option("--for", help="Or hints=N.", metavar="ready|converged|hints=0")] = "ready",
     directory: Dir = None,
     timeout: Timeout = "60s",
     as_json: Json = False,

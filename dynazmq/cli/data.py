@@ -1,4 +1,4 @@
-"""put, get, delete, exists, keys: what a person does with data at a shell, through the client that programs use."""
+"""put, get, delete, exists, keys, count: what a person does with data at a shell, through the client that programs use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dynazmq.cli import ABSENT, OK, SIBLINGS
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say, where
@@ -23,6 +24,7 @@ from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
     from dynazmq import Bucket, Client, Context, PutResult, Result
+    from dynazmq.client.results import Sibling
 
 SHOWN_MAX = 400
 
@@ -67,34 +69,34 @@ class Access:
 def put(access: Access, key: str, value: str | None, *, context: str | None, blind: bool) -> int:
     if blind and context is not None:
         raise InvalidRequest("--blind and --context contradict each other: choose one")
-    seen = _context(context)
-    data = _value(value, ClusterFile.load(access.directory).max_value_bytes)
+    seen = checked_context(context)
+    data = checked_value(value, ClusterFile.load(access.directory).max_value_bytes)
     with access.open() as bucket:
         if seen is None and not blind:
-            seen = bucket.get(_key(key)).context
+            seen = bucket.get(key_of(key)).context
         began = time.perf_counter()
-        done = bucket.put(_key(key), data, context=seen)
+        done = bucket.put(key_of(key), data, context=seen)
         _say_done("put", access, done, time.perf_counter() - began)
     return OK
 
 
 def delete(access: Access, key: str, *, context: str | None) -> int:
-    seen = _context(context)
+    seen = checked_context(context)
     with access.open() as bucket:
         if seen is None:
-            found = bucket.get(_key(key))
+            found = bucket.get(key_of(key))
             if not found.found:
                 return _absent("delete", access, key)
             seen = found.context
         began = time.perf_counter()
-        done = bucket.delete(_key(key), context=seen)
+        done = bucket.delete(key_of(key), context=seen)
         _say_done("delete", access, done, time.perf_counter() - began)
     return OK
 
 
 def get(access: Access, key: str) -> int:
     with access.open() as bucket:
-        result = bucket.get(_key(key))
+        result = bucket.get(key_of(key))
     if access.as_json:
         _emit_result(result)
     elif not result.found:
@@ -112,38 +114,49 @@ def get(access: Access, key: str) -> int:
 
 def exists(access: Access, key: str) -> int:
     with access.open() as bucket:
-        found = bucket.get(_key(key)).found
+        found = bucket.get(key_of(key)).found
     if access.as_json:
         emit("exists", {"found": found})
     return OK if found else ABSENT
 
 
 def keys(access: Access, prefix: str, limit: int | None) -> int:
-    wanted = os.fsencode(prefix)
     found: list[bytes] = []
-    count = 0
     with access.open() as bucket:
-        for key in bucket.keys():  # noqa: SIM118  (a scan, no mapping)
-            raw = key.encode() if isinstance(key, str) else key
-            if not raw.startswith(wanted):
-                continue
-            count += 1
+        for key in islice(scan(bucket, prefix), limit):
             if access.as_json:
-                found.append(raw)
+                found.append(key)
             else:
-                say(printable(raw))
-            if count == limit:
-                break
+                say(printable(key))
     if access.as_json:
-        texts, encoding = _texts(found)
-        emit("keys", {"bucket": access.bucket, "keys": texts, "encoding": encoding})
+        shown, encoding = texts(found)
+        emit("keys", {"bucket": access.bucket, "keys": shown, "encoding": encoding})
     return OK
+
+
+def count(access: Access, prefix: str) -> int:
+    with access.open() as bucket:
+        found = sum(1 for _ in scan(bucket, prefix))
+    if access.as_json:
+        emit("count", {"bucket": access.bucket, "prefix": printable(os.fsencode(prefix)), "count": found})
+    else:
+        say(str(found))
+    return OK
+
+
+def scan(bucket: Bucket, prefix: str) -> Iterator[bytes]:
+    """Keys that begin so, in no order."""
+    wanted = os.fsencode(prefix)
+    for key in bucket.keys():  # noqa: SIM118  (a scan, no mapping)
+        raw = key.encode() if isinstance(key, str) else key
+        if raw.startswith(wanted):
+            yield raw
 
 
 # --- values ---------------------------------------------------------------------------------------------------------------
 
 
-def _value(text: str | None, limit: int) -> bytes:
+def checked_value(text: str | None, limit: int) -> bytes:
     """The argument, or all of standard input for "-". Reads no more of it than a value may have."""
     if text is None:  # not even from a pipe: in a script without standard input it would store an empty value
         raise InvalidRequest("which value? write it behind the key, or - to read standard input")
@@ -158,13 +171,13 @@ def _value(text: str | None, limit: int) -> bytes:
     return data
 
 
-def _context(text: str | None) -> Context | None:
+def checked_context(text: str | None) -> Context | None:
     from dynazmq.client.context import Context
 
     return None if text is None else Context.parse(text)
 
 
-def _key(text: str) -> str | bytes:
+def key_of(text: str) -> str | bytes:
     """Byte for byte as it was typed: text where it is some, for messages."""
     raw = os.fsencode(text)
     try:
@@ -173,7 +186,7 @@ def _key(text: str) -> str | bytes:
         return raw
 
 
-def _texts(raw: Sequence[bytes]) -> tuple[list[str], str]:
+def texts(raw: Sequence[bytes]) -> tuple[list[str], str]:
     """As JSON can hold them, and the encoding: one for all, base64 as soon as one of them is no text."""
     try:
         return [each.decode() for each in raw], "utf-8"
@@ -200,19 +213,26 @@ def _absent(verb: str, access: Access, key: str) -> int:
 
 def _emit_result(result: Result) -> None:
     """`get --json`, design 10."""
-    values, encoding = _texts(result.values)
+    emit("get", document(result))
+
+
+def document(result: Result) -> dict[str, Any]:
+    """What a get found."""
+    values, encoding = texts(result.values)
     origins = [{"node": each.node, "counter": each.counter, "written_at": each.written_at} for each in result.siblings]
-    emit(
-        "get",
-        {
-            "found": result.found,
-            "values": values,
-            "encoding": encoding,
-            "context": str(result.context),
-            "siblings": [{"value": value, **origin} for value, origin in zip(values, origins, strict=False)],
-            "responders": list(result.responders),
-        },
-    )
+    return {
+        "found": result.found,
+        "values": values,
+        "encoding": encoding,
+        "context": str(result.context),
+        "siblings": [{"value": value, **origin} for value, origin in zip(values, origins, strict=False)],
+        "responders": list(result.responders),
+    }
+
+
+def in_order(result: Result) -> list[Sibling]:
+    """As they were written, by the clocks of their coordinators: so they are numbered for people."""
+    return sorted(result.siblings, key=lambda sibling: (sibling.written_at, sibling.node, sibling.counter))
 
 
 def _say_siblings(access: Access, key: str, result: Result) -> None:
@@ -220,14 +240,14 @@ def _say_siblings(access: Access, key: str, result: Result) -> None:
     note(
         f"{paint(f'{len(result.values)} siblings', YELLOW, BOLD, out=sys.stderr)} of {key}: written without knowing of each other"
     )
-    for index, origin in enumerate(sorted(result.siblings, key=lambda sibling: sibling.written_at)):
+    for index, origin in enumerate(in_order(result)):
         value = origin.value
         at = time.strftime("%H:%M:%S", time.localtime(origin.written_at)) + f".{int(origin.written_at * 1000) % 1000:03d}"
         text = printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
         note(f"  [{index + 1}]  {text}     {paint(f'{origin.node}:{origin.counter}    {at}', DIM, out=sys.stderr)}")
     bucket = "" if access.bucket == "default" else f" --bucket {access.bucket}"
     at_ = where(access.directory)
-    note(f"resolve    dynazmq put {key} VALUE{bucket}{at_}      (it replaces all of them)")
+    note(f"resolve    dynazmq resolve {key} --take 2{bucket}{at_}      or --merge union, or --value VALUE")
     note(f"all        dynazmq get {key} --json{bucket}{at_}")
 
 

@@ -1,4 +1,4 @@
-"""Commands on data: put, get, delete, exists, keys."""
+"""Commands on data: put, get, delete, exists, resolve, keys, count; mget, export, import, which are on many keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import typer
 
 from dynazmq.cli.options import Bucket, Dir, Json, Timeout, Work, app, at, command, option
 
+Prefix = Annotated[str, typer.Argument(help="Only keys that begin so.", metavar="[PREFIX]", show_default=False)]
+Patience = Annotated[str, typer.Option("--timeout", help="How long to try each batch.", metavar="TIME")]
+ReadQuorum = Annotated[str | None, option("-r", "--r", help="Replies to wait for when reading.", metavar="one|quorum|all|N")]
+WriteQuorum = Annotated[str | None, option("-w", "--w", help="Durable copies to wait for.", metavar="one|quorum|all|N")]
 Replicas = Annotated[int | None, option("-n", "--n", help="Copies to involve, at most the bucket's N.", metavar="N")]
 
 
@@ -16,8 +20,8 @@ def put(
     key: str,
     value: Annotated[str | None, typer.Argument(help="The value; - reads standard input.", show_default=False)] = None,
     bucket: Bucket = "default",
-    w: Annotated[str | None, option("-w", "--w", help="Durable copies to wait for: a number, one, all.", metavar="Q")] = None,
-    r: Annotated[str | None, option("-r", "--r", help="Replies to wait for when reading first.", metavar="Q")] = None,
+    w: WriteQuorum = None,
+    r: ReadQuorum = None,
     n: Replicas = None,
     context: Annotated[str | None, option(help="Replace what this token covers.", metavar="TOKEN")] = None,
     blind: Annotated[bool, typer.Option("--blind", help="Do not read first: what is there may stay as a sibling.")] = False,
@@ -44,7 +48,7 @@ def put(
 def get(
     key: str,
     bucket: Bucket = "default",
-    r: Annotated[str | None, option("-r", "--r", help="Replies to wait for: a number, one, quorum, all.", metavar="Q")] = None,
+    r: ReadQuorum = None,
     n: Replicas = None,
     timeout: Timeout = "2s",
     directory: Dir = None,
@@ -68,7 +72,7 @@ def get(
 def delete(
     key: str,
     bucket: Bucket = "default",
-    w: Annotated[str | None, option("-w", "--w", help="Durable copies to wait for.", metavar="Q")] = None,
+    w: WriteQuorum = None,
     n: Replicas = None,
     context: Annotated[str | None, option(help="Delete only what this token covers.", metavar="TOKEN")] = None,
     timeout: Timeout = "2s",
@@ -106,8 +110,42 @@ def exists(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direct
 
 
 @command(app)
+def resolve(
+    key: str,
+    take: Annotated[int | None, option("--take", help="The one that `get` shows with this number.", metavar="N")] = None,
+    merge: Annotated[str | None, option("--merge", help="Make one of all.", metavar="union|largest|latest")] = None,
+    value: Annotated[str | None, option("--value", help="Another one; - reads standard input.", metavar="VALUE")] = None,
+    bucket: Bucket = "default",
+    r: ReadQuorum = None,
+    w: WriteQuorum = None,
+    n: Replicas = None,
+    timeout: Timeout = "2s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:  # fmt: skip
+    """Make one value of a key's siblings.
+
+    Just those are replaced that are read: what is written meanwhile stays, as a sibling. A key of one value is left as it is.
+    union: of JSON objects every key, of lists every item. largest: by order. latest: written last, by the nodes' clocks.
+    Exit code 3 when there is no value.
+
+    \b
+    Example:  dynazmq resolve cart:42 --take 2
+              dynazmq resolve cart:42 --merge union
+    """
+
+    def work() -> int:
+        from dynazmq.cli.data import Access
+        from dynazmq.cli.resolve import run
+
+        return run(Access(at(directory), bucket, timeout, as_json, r, w, n), key, take=take, merge=merge, value=value)
+
+    return work
+
+
+@command(app)
 def keys(
-    prefix: Annotated[str, typer.Argument(help="Only keys that begin so.", show_default=False)] = "",
+    prefix: Prefix = "",
     bucket: Bucket = "default",
     limit: Annotated[int | None, option(help="At most so many.", min=1)] = None,
     timeout: Timeout = "10s",
@@ -126,5 +164,116 @@ def keys(
         from dynazmq.cli.data import Access, keys
 
         return keys(Access(at(directory), bucket, timeout, as_json), prefix, limit)
+
+    return work
+
+
+@command(app)
+def count(
+    prefix: Prefix = "", bucket: Bucket = "default", timeout: Timeout = "60s", directory: Dir = None, as_json: Json = False
+) -> Work:
+    """Count the keys of a bucket.
+
+    It looks at all of them, as `keys` does: what is written meanwhile may be missing.
+
+    \b
+    Example:  dynazmq count cart:
+    """
+
+    def work() -> int:
+        from dynazmq.cli.data import Access, count
+
+        return count(Access(at(directory), bucket, timeout, as_json), prefix)
+
+    return work
+
+
+@command(app)
+def mget(
+    keys: Annotated[list[str], typer.Argument(help="- reads keys from standard input, one to a line.", metavar="KEY…")],
+    bucket: Bucket = "default",
+    r: ReadQuorum = None,
+    n: Replicas = None,
+    timeout: Patience = "5s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
+    """Print many keys and their values, with a tab between, a line each.
+
+    Control characters are escaped; --json has them as they are. What could not be read, and siblings, go to standard error.
+    Exit code 3 when a key has no value, 4 when one has several, 5 or 6 when one could not be read: the worst of these.
+
+    \b
+    Example:  dynazmq mget cart:1 cart:2
+              dynazmq keys cart: | dynazmq mget -
+    """
+
+    def work() -> int:
+        from dynazmq.cli.bulk import mget
+        from dynazmq.cli.data import Access
+
+        return mget(Access(at(directory), bucket, timeout, as_json, r, n=n), keys)
+
+    return work
+
+
+@command(app)
+def export(
+    file: Annotated[str, typer.Argument(help="- writes to standard output.", metavar="FILE")],
+    prefix: Annotated[str, option("--prefix", help="Only keys that begin so.")] = "",
+    bucket: Bucket = "default",
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    timeout: Patience = "10s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
+    """Write a bucket into a file of JSON lines.
+
+    All values of each key, and the context that covers them. No snapshot: what is written meanwhile may be in it or not.
+    FILE is there as a whole or not at all. With --json standard output has a summary, and FILE cannot be -.
+
+    \b
+    Example:  dynazmq export carts.jsonl --bucket carts
+              dynazmq export - | gzip > all.jsonl.gz
+    """
+
+    def work() -> int:
+        from dynazmq.cli.bulk import export
+        from dynazmq.cli.data import Access
+
+        return export(Access(at(directory), bucket, timeout, as_json), file, prefix=prefix, force=force)
+
+    return work
+
+
+@command(app, name="import")
+def import_(
+    file: Annotated[str, typer.Argument(help="As `export` wrote it; - reads standard input.", metavar="FILE")],
+    bucket: Annotated[str | None, option("--bucket", "-b", help="Another bucket than that of the file.")] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Only keys that have no value.")] = False,
+    contexts: Annotated[bool, typer.Option("--contexts", help="Replace only what the export had seen.")] = False,
+    w: WriteQuorum = None,
+    timeout: Patience = "10s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
+    """Store what a file of JSON lines has.
+
+    A key gets the values of the file in place of those that it has; several of them become siblings again. Keys that are
+    not in the file are left as they are, and so it can be done again after a failure. --contexts: what was written since
+    the export stays, as a sibling; only into the cluster and bucket that the file is from, since a context is nobody else's.
+    Exit code 2 when a line cannot be read: those before it are stored. 5 or 6 when some keys could not be stored.
+
+    \b
+    Example:  dynazmq import carts.jsonl
+              zcat all.jsonl.gz | dynazmq import - --missing
+    """
+
+    def work() -> int:
+        from dynazmq.cli.bulk import Import
+        from dynazmq.cli.data import Access
+
+        access = Access(at(directory), bucket or "", timeout, as_json, w=w)
+        return Import(access, missing=missing, contexts=contexts).run(file)
 
     return work

@@ -153,7 +153,7 @@ def run(
     least = _level(level)
     members = [*ClusterFile.load(directory).members, SUPERVISOR]
     names = select(patterns, members) if patterns else members
-    tails = [Tail(name, _path(directory, name)) for name in names]
+    tails = [Tail(name, path_of(directory, name)) for name in names]
     width = max(map(len, names))
     since = None if since_s is None else time.time() - since_s
     found = [said for said in _all(tails) if _wanted(said, least, since)]
@@ -197,7 +197,7 @@ def merge(logs: Sequence[list[Said]]) -> list[Said]:
     return [said for _, said in sorted(keyed, key=lambda each: each[0])]
 
 
-def _path(directory: Path, name: str) -> Path:
+def path_of(directory: Path, name: str) -> Path:
     return paths.supervisor_log(directory) if name == SUPERVISOR else paths.node_log(directory, name)
 
 

@@ -6,10 +6,23 @@ from typing import Annotated
 
 import typer
 
-from dynazmq.cli.options import Dir, Json, Timeout, Work, Yes, at, cluster_app, command, complete_nodes, node_app, option
+from dynazmq.cli.options import (
+    Dir,
+    Json,
+    Nodes,
+    Random,
+    Timeout,
+    Work,
+    Yes,
+    at,
+    cluster_app,
+    command,
+    complete_nodes,
+    node_app,
+    option,
+)
 
 New = Annotated[str | None, typer.Argument(help="Its name; the next free nK.", metavar="[NAME]", show_default=False)]
-Member = Annotated[str, typer.Argument(help="A member.", metavar="NAME", autocompletion=complete_nodes)]
 Weight = Annotated[float | None, option(help="Its share in relation to the others', who have 1.", metavar="W")]
 Replace = Annotated[
     str | None, option("--replace", help="Take the place of OLD, which is gone.", metavar="OLD", autocompletion=complete_nodes)
@@ -59,7 +72,8 @@ def add(
 
 @command(cluster_app)
 def remove(
-    name: Member,
+    nodes: Nodes = None,
+    at_random: Random = False,
     force: Annotated[bool, typer.Option("--force", help="Give it up: it is gone for good.")] = False,
     now: Now = False,
     directory: Dir = None,
@@ -68,7 +82,7 @@ def remove(
     as_json: Json = False,
     yes: Yes = False,
 ) -> Work:  # fmt: skip
-    """Stage that a member leaves.
+    """Stage that members leave.
 
     It hands over all that it holds, and then ends: nothing is lost, and it must be up for that. --force is for a node that
     does not come back: nobody waits for it, its copies are made anew from those of its peers, and what only it held is lost.
@@ -81,7 +95,7 @@ def remove(
     def work() -> int:
         from dynazmq.cli.membership import remove
 
-        code = remove(at(directory), name, force=force, yes=yes, as_json=as_json, quiet=now)
+        code = remove(at(directory), nodes or [], at_random=at_random, force=force, yes=yes, as_json=as_json, quiet=now)
         return _commit(directory, wait, timeout, as_json) if now else code
 
     return work
@@ -167,8 +181,15 @@ def node_add(
 
 
 @command(node_app)
-def leave(name: Member, directory: Dir = None, wait: Wait = True, timeout: Timeout = "10m", as_json: Json = False) -> Work:
-    """Let a member leave at once: `cluster remove --now`.
+def leave(
+    nodes: Nodes = None,
+    at_random: Random = False,
+    directory: Dir = None,
+    wait: Wait = True,
+    timeout: Timeout = "10m",
+    as_json: Json = False,
+) -> Work:
+    """Let members leave at once: `cluster remove --now`.
 
     \b
     Example:  dynazmq node leave n2
@@ -177,7 +198,7 @@ def leave(name: Member, directory: Dir = None, wait: Wait = True, timeout: Timeo
     def work() -> int:
         from dynazmq.cli import membership
 
-        membership.remove(at(directory), name, force=False, yes=False, as_json=as_json, quiet=True)
+        membership.remove(at(directory), nodes or [], at_random=at_random, force=False, yes=False, as_json=as_json, quiet=True)
         return _commit(directory, wait, timeout, as_json)
 
     return work

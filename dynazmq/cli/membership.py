@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from dynazmq.cli import INTERRUPTED, OK
@@ -10,7 +11,7 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.planned import document, lines, staged_document, wish
 from dynazmq.cli.terminal import DIM, confirm, emit, note, paint, say, where
-from dynazmq.cli.words import many
+from dynazmq.cli.words import choose, many
 from dynazmq.cluster import control, staging
 from dynazmq.cluster.leftovers import anybody_runs
 from dynazmq.cluster.staging import Staged
@@ -46,29 +47,34 @@ def add(
     return _staged(directory, staged, as_json, quiet)
 
 
-def remove(directory: Path, name: str, *, force: bool, yes: bool, as_json: bool, quiet: bool = False) -> int:
-    """Stage that a member leaves. Raises InvalidRequest."""
+def remove(
+    directory: Path, patterns: Sequence[str], *, at_random: bool, force: bool, yes: bool, as_json: bool, quiet: bool = False
+) -> int:
+    """Stage that members leave: all of those named, or none. Raises InvalidRequest."""
     cluster = ClusterFile.load(directory)
+    names = choose(patterns, list(cluster.members), all_=False, at_random=at_random)
     with alone(directory):
         staged = Staged.load(directory)
-        how = ""
-        staging.stage_remove(staged, cluster, name, force=force, sure=False)
-        if force and (how := _runs(directory, cluster, name)):
-            staged.changes.pop()
-            confirm(f"{name} {how}, and without --force it would hand over its data first. Give up what only it holds?", yes)
-            staging.stage_remove(staged, cluster, name, force=True, sure=True)
+        for name in names:
+            how = ""
+            staging.stage_remove(staged, cluster, name, force=force, sure=False)
+            if force and (how := _runs(directory, cluster, name)):
+                staged.changes.pop()
+                confirm(f"{name} {how}, and without --force it would hand over its data first. Give up what only it holds?", yes)
+                staging.stage_remove(staged, cluster, name, force=True, sure=True)
         staged.save(directory)
-    asked(directory, [name])
-    return _staged(directory, staged, as_json, quiet)
+    asked(directory, names)
+    return _staged(directory, staged, as_json, quiet, len(names))
 
 
-def _staged(directory: Path, staged: Staged, as_json: bool, quiet: bool) -> int:
+def _staged(directory: Path, staged: Staged, as_json: bool, quiet: bool, new: int = 1) -> int:
     if as_json and not quiet:
         emit("staged", {"staged": [staged_document(change) for change in staged.changes]})
     elif not as_json:
-        say(f"staged  {wish(staged.changes[-1])}")
+        for change in staged.changes[-new:]:
+            say(f"staged  {wish(change)}")
         if not quiet:
-            rest = len(staged.changes) - 1
+            rest = len(staged.changes) - new
             before = f"with {many(rest, 'change')} before    " if rest else ""
             say(f"    {before}{_next(directory, 'plan')}")
     return OK

@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dynazmq.cli.options import Dir, Json, Nodes, Work, Yes, app, at, command, node_app
+from dynazmq.cli.options import All, Dir, Json, Nodes, Random, Work, Yes, app, at, command, node_app
 
-All = Annotated[bool, typer.Option("--all", help="All nodes.")]
-Random = Annotated[bool, typer.Option("--random", help="One node, drawn.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Begin with an empty disk, which the peers fill.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch what comes of it.")]
 
@@ -102,7 +100,7 @@ for _verb in _VERBS:
 
 
 @command(node_app)
-def show(nodes: Nodes = None, all_: All = False, directory: Dir = None, as_json: Json = False) -> Work:
+def show(nodes: Nodes = None, all_: All = False, at_random: Random = False, directory: Dir = None, as_json: Json = False) -> Work:
     """Show everything that is known of some nodes.
 
     \b
@@ -112,6 +110,6 @@ def show(nodes: Nodes = None, all_: All = False, directory: Dir = None, as_json:
     def work() -> int:
         from dynazmq.cli.nodes import show
 
-        return show(at(directory), nodes or [], all_=all_, as_json=as_json)
+        return show(at(directory), nodes or [], all_=all_, at_random=at_random, as_json=as_json)
 
     return work

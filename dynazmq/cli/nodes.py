@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from dynazmq.cli import FAILED, NOT_RUNNING, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say, where
-from dynazmq.cli.words import select, size, span
+from dynazmq.cli.words import choose, size, span
 from dynazmq.cluster import control, launch
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.judgement import SERVES, NodeFact
@@ -39,21 +38,11 @@ _GOALS: dict[str, set[str]] = {
 }
 
 
-def chosen(cluster: ClusterFile, patterns: Sequence[str], *, all_: bool, at_random: bool) -> list[str]:
-    """The nodes that the command line names. Raises InvalidRequest."""
-    names = list(cluster.members)
-    if all_ + at_random + bool(patterns) != 1:
-        raise InvalidRequest(f"which nodes? name them (n1,n3 or n[2-4]), or say --all or --random; there are {' '.join(names)}")
-    if all_:
-        return names
-    return [random.choice(names)] if at_random else select(patterns, names)
-
-
 def act(
     directory: Path, verb: str, patterns: Sequence[str], *, all_: bool, at_random: bool, yes: bool, wait: bool, as_json: bool
 ) -> int:
     cluster = ClusterFile.load(directory)
-    names = chosen(cluster, patterns, all_=all_, at_random=at_random)
+    names = choose(patterns, list(cluster.members), all_=all_, at_random=at_random)
     if verb == "rebuild" and len(names) != 1:
         raise InvalidRequest("--rebuild is for one node at a time: before the next one, its peers must have filled it")
     if verb == "wipe":
@@ -216,12 +205,12 @@ def _say_noticed(name: str, node: NodeView, first: tuple[str, float] | None, dow
 # --- show -----------------------------------------------------------------------------------------------------------------
 
 
-def show(directory: Path, patterns: Sequence[str], *, all_: bool, as_json: bool) -> int:
+def show(directory: Path, patterns: Sequence[str], *, all_: bool, at_random: bool, as_json: bool) -> int:
     """Everything that is known of some nodes."""
     from dynazmq.cli.status import PATIENCE_S, node_document
 
     with Observer(directory) as observer:
-        names = chosen(observer.cluster, patterns, all_=all_, at_random=False)
+        names = choose(patterns, list(observer.cluster.members), all_=all_, at_random=at_random)
         snapshot = observer.look(PATIENCE_S, facts_timeout=PATIENT_S)
         nodes = [node for node in snapshot.nodes if node.name in names]
         if as_json:

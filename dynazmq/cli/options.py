@@ -27,7 +27,7 @@ def at(directory: Path | None) -> Path:
 
 
 def complete_nodes(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Reads cluster.json only: completion must not wait for a node."""
+    """Reads cluster.json only: completion must not wait for a node. Behind a comma the next one, and none twice."""
     from dynazmq import paths
     from dynazmq.errors import ClusterError
 
@@ -36,7 +36,17 @@ def complete_nodes(ctx: typer.Context, incomplete: str) -> list[str]:
         names = paths.ClusterFile.load(at(ctx.params.get("directory"))).members
     except ClusterError:
         return []
-    return [before + comma + name for name in names if name.startswith(begun)]
+    taken = before.split(",")
+    return [before + comma + name for name in names if name.startswith(begun) and name not in taken]
+
+
+def complete_clusters(incomplete: str) -> list[str]:
+    """Names of the clusters in the state directory, running or not."""
+    from dynazmq import paths
+
+    home = paths.cluster_dir(name="default").parent
+    found = sorted(path.parent.name for path in home.glob("*/cluster.json"))
+    return [name for name in found if name.startswith(incomplete)]
 
 
 Dir = Annotated[Path | None, option("--dir", envvar="DYNAZMQ_DIR", help="The cluster's directory.", metavar="DIR")]
@@ -48,14 +58,17 @@ Nodes = Annotated[
     list[str] | None,
     typer.Argument(help="n1  n1,n3  n[2-4]  'n*'", metavar="NODE…", show_default=False, autocompletion=complete_nodes),
 ]
+All = Annotated[bool, typer.Option("--all", help="All nodes.")]
+Random = Annotated[bool, typer.Option("--random", help="One node, drawn.")]
 
 
 def _app(text: str | None, *, needs_more: bool = True) -> typer.Typer:
     """text: None where its callback has it. needs_more: it does nothing by itself."""
-    # Help without rich: it costs 60 ms of import, and plain text goes through pipes as it is.
+    # Help without rich: it costs 60 ms of import, and plain text goes through pipes as it is. Completion is our own
+    # (completion.py): typer's builds all commands at each TAB, and loads rich for two of the shells.
     names = {"help_option_names": ["-h", "--help"]}
     said: dict[str, Any] = {"help": text} if text else {}
-    return typer.Typer(no_args_is_help=needs_more, rich_markup_mode=None, context_settings=names, **said)
+    return typer.Typer(no_args_is_help=needs_more, rich_markup_mode=None, context_settings=names, add_completion=False, **said)
 
 
 app = _app("dynazmq: an always-writeable, replicated key-value store (Amazon Dynamo) in local processes that you may kill.")
@@ -64,13 +77,21 @@ node_app = _app("Break and mend single nodes.")
 aae_app = _app("Hold anti-entropy, the comparing of replicas, and see how far it is.")
 metrics_app = _app(None, needs_more=False)
 bucket_app = _app("Give buckets policies of their own.")
+hints_app = _app("See what nodes keep for others that are away.")
+config_app = _app("See what a cluster was told.")
+completion_app = _app("Let the shell complete what you type.")
 fault_app = _app("Break what is between nodes, their clocks and disks. Clients reach every node as before.")
+trace_app = _app("Do one request and draw its timeline through the nodes.")
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(node_app, name="node")
 app.add_typer(fault_app, name="fault")
 app.add_typer(bucket_app, name="bucket")
 app.add_typer(aae_app, name="aae")
+app.add_typer(hints_app, name="hints")
+app.add_typer(config_app, name="config")
+app.add_typer(completion_app, name="completion")
 app.add_typer(metrics_app, name="metrics")
+app.add_typer(trace_app, name="trace")
 
 
 def command(

@@ -14,7 +14,7 @@ from dynazmq.cluster.observe import Observer
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.dynamo.ring import Ring, place
 
-_MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _REACHED = (*SERVES, "suspect")
 _COLORS = ("33", "36", "32", "93", "34", "31", "35", "37")
 
@@ -66,14 +66,14 @@ def _where_it_lives(ring: Ring, snapshot: Snapshot, bucket: str, key: str) -> di
 def strip(ring: Ring, snapshot: Snapshot, marked: int | None) -> list[str]:
     """The owners in rows, one character for each partition; a node that does not answer is crossed out."""
     names = list(dict.fromkeys([*(node.name for node in snapshot.nodes), *sorted(set(ring.owners))]))
-    marks = {name: _MARKS[i % len(_MARKS)] for i, name in enumerate(names)}
+    marks = {name: MARKS[i % len(MARKS)] for i, name in enumerate(names)}
     away = [node.name for node in snapshot.nodes if not node.answers]
     head = f"{many(ring.partitions, 'partition')}  {many(len(names), 'node')}  N={snapshot.n}  ring v{ring.version}"
     head += "" if snapshot.phase == "rest" else f", {snapshot.phase}"
     lines = [head + (f"      {paint('no answer: ' + ' '.join(away) + ' (✗)', RED)}" if away else "")]
     if any(marks[name] != name.removeprefix("n") for name in names):
         lines.append("  ".join(f"{marks[name]}={name}" for name in names))
-    width = _row_width(ring.partitions, max(10, (columns() - 6) // 10 * 10))
+    width = row_width(ring.partitions, max(10, (columns() - 6) // 10 * 10))
     for first in range(0, ring.partitions, width):
         row = ring.owners[first : first + width]
         cells = [
@@ -86,7 +86,7 @@ def strip(ring: Ring, snapshot: Snapshot, marked: int | None) -> list[str]:
     return lines
 
 
-def _row_width(partitions: int, most: int) -> int:
+def row_width(partitions: int, most: int) -> int:
     """Rows of equal length, in tens."""
     rows = -(-partitions // most)
     return -(-partitions // rows // 10) * 10

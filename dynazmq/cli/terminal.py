@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dynazmq.errors import ClusterError, InvalidRequest
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 GREEN, YELLOW, RED, MAGENTA, CYAN, DIM, BOLD = "32", "33", "31", "35", "36", "2", "1"
 
@@ -60,10 +64,26 @@ def _line(text: str, out: TextIO) -> None:
         print(_plain(text).encode(encoding, "replace").decode(encoding), file=out, flush=True)
 
 
+_ASCII = str.maketrans("●✓✗◐◌■⏸–·░▒█◆◀─┊▲→↳…", "*+x?o-=-.:=#*<-|^>>~")
+
+
 def _plain(text: str) -> str:
-    for glyph, ascii_ in (("●", "*"), ("✓", "+"), ("✗", "x"), ("◐", "?"), ("◌", "o"), ("■", "-"), ("⏸", "="), ("–", "-")):
-        text = text.replace(glyph, ascii_)
-    return text
+    return text.translate(_ASCII)
+
+
+def show(lines: Iterable[Text]) -> None:
+    """Lines of data with styles in them."""
+    from rich.console import Console
+
+    color = colored(sys.stdout)
+    console = Console(force_terminal=color, no_color=not color, highlight=False, markup=False, emoji=False)
+    for line in lines:
+        if not color:
+            say(line.plain.rstrip())
+            continue
+        with console.capture() as captured:
+            console.print(line, soft_wrap=True, end="")
+        say(captured.get())
 
 
 def emit(schema: str, document: dict[str, Any]) -> None:

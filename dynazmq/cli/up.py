@@ -61,8 +61,9 @@ def run(start: Start, *, foreground: bool, tui: bool) -> int:
         code = _in_background(start, cluster, held)
     if tui and code == OK:
         from dynazmq.tui import run_tui
+        from dynazmq.tui.settings import Settings
 
-        return run_tui(start.directory)
+        return run_tui(start.directory, Settings())
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from dynazmq.cli import OK
 from dynazmq.cli.terminal import emit, say
@@ -10,18 +11,27 @@ from dynazmq.cli.terminal import emit, say
 
 def run(as_json: bool) -> int:
     """The parts only as JSON: to find their versions takes as long as to start."""
+    if as_json:
+        emit("version", document())
+    else:
+        from dynazmq import __version__
+
+        say(f"dynazmq {__version__}   Python {_python()}   (its parts: --json)")
+    return OK
+
+
+def document() -> dict[str, Any]:
+    import sqlite3
+    from importlib import metadata
+
+    import zmq
+
     from dynazmq import __version__
 
-    python = ".".join(map(str, sys.version_info[:3]))
-    if as_json:
-        import sqlite3
-        from importlib import metadata
+    parts = {name: metadata.version(name) for name in ("pyzmq", "msgpack", "typer", "textual")}
+    versions = {"python": _python(), "libzmq": zmq.zmq_version(), "sqlite": sqlite3.sqlite_version, **parts}
+    return {"version": __version__, "parts": versions}
 
-        import zmq
 
-        parts = {name: metadata.version(name) for name in ("pyzmq", "msgpack", "typer", "textual")}
-        versions = {"python": python, "libzmq": zmq.zmq_version(), "sqlite": sqlite3.sqlite_version, **parts}
-        emit("version", {"version": __version__, "parts": versions})
-    else:
-        say(f"dynazmq {__version__}   Python {python}   (its parts: --json)")
-    return OK
+def _python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))

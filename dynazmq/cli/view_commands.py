@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -142,19 +143,33 @@ def tui(
     once: Annotated[bool, typer.Option("--once", help="Print one frame and leave.")] = False,
     ascii_: Annotated[bool, typer.Option("--ascii", help="No characters beyond ASCII.")] = False,
     read_only: Annotated[bool, typer.Option("--read-only", help="Switch off the keys that act on the cluster.")] = False,
+    confirm: Annotated[
+        str, typer.Option("--confirm", envvar="DYNAZMQ_CONFIRM", help="Ask before: all, destructive, none.", metavar="WHICH")
+    ] = "destructive",
+    theme: Annotated[
+        str, typer.Option("--theme", envvar="DYNAZMQ_THEME", help="dark, light, ansi, high-contrast …", metavar="NAME")
+    ] = "dark",
+    record: Annotated[Path | None, option("--record", help="Write what is seen into a file.", metavar="FILE")] = None,
+    replay: Annotated[Path | None, option("--replay", help="Play such a file, or an event log.", metavar="FILE")] = None,
 ) -> Work:
     """Watch the cluster, kill nodes, see it recover.
 
+    In a pipe, and with --once, it prints one frame. NO_COLOR leaves the colours out.
+
     \b
     Example:  dynazmq tui
+              dynazmq tui --record outage.jsonl
+              dynazmq tui --replay outage.jsonl
     """
 
     def work() -> int:
         from dynazmq.tui import print_once, run_tui
+        from dynazmq.tui.settings import Settings
 
-        if once:
-            return print_once(at(directory), ascii_=ascii_)
-        return run_tui(at(directory), ascii_=ascii_, read_only=read_only)
+        settings = Settings(
+            ascii=ascii_, read_only=read_only, confirm=confirm, theme=theme, record=record, replay=replay
+        ).checked()
+        return print_once(at(directory), settings) if once else run_tui(at(directory), settings)
 
     return work
 

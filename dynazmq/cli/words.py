@@ -39,9 +39,30 @@ def select(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
     for pattern in [part.strip() for each in patterns for part in each.split(",") if part.strip()]:
         found = {name for exact in _ranges(pattern) for name in names if fnmatchcase(name, exact)}
         if not found:
-            raise InvalidRequest(f"no node {pattern!r}; there are {' '.join(names)}")
+            raise InvalidRequest(f"no node {pattern!r}; there are {brief(names, 40)}")
         chosen |= found
     return [name for name in names if name in chosen]
+
+
+def choose(patterns: Sequence[str], names: Sequence[str], *, all_: bool, at_random: bool, unsaid_all: bool = False) -> list[str]:
+    """The nodes that NODE…, --all and --random mean: just one of them must be said. unsaid_all: none is all of them, too.
+
+    Raises InvalidRequest, with the names that there are.
+    """
+    said = all_ + at_random + bool(patterns)
+    if said > 1 or not (said or unsaid_all):
+        raise InvalidRequest(f"which nodes? name them (n1,n3 or n[2-4]), or say --all or --random; there are {brief(names, 40)}")
+    if not names:
+        raise InvalidRequest("there are no nodes")
+    if at_random:
+        import random
+
+        return [random.choice(names)]
+    if not patterns:
+        return list(names)
+    if not (chosen := select(patterns, names)):
+        raise InvalidRequest(f"no node in {' '.join(patterns)!r}; there are {brief(names, 40)}")
+    return chosen
 
 
 def _ranges(pattern: str) -> list[str]:

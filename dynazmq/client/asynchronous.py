@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import zmq
 
@@ -28,6 +28,10 @@ from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
 from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
 from dynazmq.errors import ClientClosed
+
+if TYPE_CHECKING:
+    from dynazmq.client.explained import Explanation
+    from dynazmq.client.traced import Trace
 
 T = TypeVar("T")
 
@@ -293,6 +297,63 @@ class AsyncBucket:
         while not scanner.done:
             for key in await self._perform(flows.page(self._driver.view, options, scanner)):
                 yield key
+
+    async def explain(self, key: Key, *, timeout: float | None = None) -> Explanation:
+        """Where a key lives, what each node holds of it, what a get would return and what repair does next. Changes nothing.
+
+        A node that does not answer in a moment is told as such. What `dynazmq explain --json` prints is `.document()` of it.
+        """
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        return await self._perform(looking.explain(self._driver.view, self._with(timeout=timeout), key))
+
+    async def trace_get(
+        self, key: Key, *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None
+    ) -> Trace:
+        """A get, and its timeline through coordinator and replicas; `.result` is what `get` returns, `.error` what it raises.
+
+        Takes a second or so longer than the request when a replica is silent: late answers are waited for.
+        """
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        options = self._with(r=r, pr=pr, n=n, timeout=timeout)
+        return await self._perform(looking.trace_get(self._driver.view, options, key))
+
+    async def trace_put(
+        self,
+        key: Key,
+        value: Any,
+        context: AnyContext = None,
+        *,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> Trace:
+        """A put, and its timeline; see `trace_get`."""
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return await self._perform(looking.trace_put(self._driver.view, options, key, value, context))
+
+    async def trace_delete(
+        self,
+        key: Key,
+        context: AnyContext = None,
+        *,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> Trace:
+        """A delete, and its timeline; see `trace_get`. Without a context a read comes first, which is not traced.
+
+        Raises KeyNotFound when that finds nothing.
+        """
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return await self._perform(looking.trace_delete(self._driver.view, options, key, context))
 
     async def configure(
         self, *, n: int | None = None, r: int | None = None, w: int | None = None, conflict: str = SIBLINGS

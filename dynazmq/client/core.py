@@ -39,17 +39,24 @@ from dynazmq.dynamo.messages import (
     Failure,
     Get,
     GetReply,
+    LookAsk,
+    LookTell,
     Message,
     Put,
     PutReply,
+    Refused,
     Scan,
     ScanReply,
     SetBucket,
     SetBucketReply,
+    StatusReply,
+    StatusRequest,
     Topology,
     TopologyRequest,
+    TraceAsk,
+    TraceTell,
 )
-from dynazmq.errors import ClientClosed, DynazmqError, ProtocolError
+from dynazmq.errors import ClientClosed, ClusterError, DynazmqError, ProtocolError
 
 ATTEMPT_S = 0.3
 """A node that has not answered in this time is asked no longer: nodes answer in milliseconds, or refuse at once."""
@@ -82,8 +89,12 @@ take many times as long as on an idle one."""
 _NO_CONNECTION = "no connection"
 
 _REPLY_TO: dict[type, type] = {
-    Get: GetReply, Put: PutReply, Scan: ScanReply, SetBucket: SetBucketReply, ChangeMembers: ChangeMembersReply
+    Get: GetReply, Put: PutReply, Scan: ScanReply, SetBucket: SetBucketReply, ChangeMembers: ChangeMembersReply,
+    LookAsk: LookTell, TraceAsk: TraceTell, TopologyRequest: Topology, StatusRequest: StatusReply,
 }  # fmt: skip
+
+_WITHOUT_BUDGET = frozenset((SetBucket, ChangeMembers, LookAsk, TraceAsk, TopologyRequest, StatusRequest))
+"""They take no time worth a limit."""
 
 
 class ClientCore:
@@ -195,7 +206,7 @@ class ClientCore:
             request.attempt += 1
             self._wait(request.deadline, request)
             return
-        if message.__class__ not in (SetBucket, ChangeMembers):  # which take no time worth a limit
+        if message.__class__ not in _WITHOUT_BUDGET:
             message.budget_ms = budget_ms
             if request.maybe and message.__class__ is Put:
                 message.age_ms = int((now - request.started) * 1000) + 1
@@ -230,7 +241,6 @@ class ClientCore:
         for message in messages:
             if message.__class__ is Topology:
                 self._on_topology(link, message, now)
-                continue
             request = self._requests.get(getattr(message, "request_id", 0))
             if request is None:
                 continue  # the late answer to an attempt that another has overtaken
@@ -240,6 +250,8 @@ class ClientCore:
             elif message.__class__ is _REPLY_TO[request.message.__class__]:
                 # Of any attempt: it is the answer, whoever gives it.
                 self._finish(request, message, None)
+            elif message.__class__ is Refused and request.only is not None:
+                self._finish(request, None, ClusterError(message.text))
 
     def _on_failure(self, request: Request, link: Link, failure: Any, now: float) -> None:
         request.refusal = failure
@@ -284,12 +296,12 @@ class ClientCore:
         """The transport could not take these: no connection, or the node does not read. They have not left."""
         self._avoid_link(link, now + _AVOID_UNSENDABLE_S)
         for message in messages:
-            if message.__class__ is TopologyRequest:
+            request = self._requests.get(message.request_id)
+            if message.__class__ is TopologyRequest and request is None:
                 self._asked.pop(message.request_id, None)
                 if self.tried.get(link, "no answer") == "no answer":
                     self.tried[link] = _NO_CONNECTION
                 continue
-            request = self._requests.get(message.request_id)
             if request is not None and request.link == link:
                 request.sent -= 1
                 self._refresh_soon(now)

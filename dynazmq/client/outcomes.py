@@ -45,10 +45,10 @@ def late(request: Request, view: View) -> DynazmqError:
     said = f"; last refusal: {failure.text}" if failure is not None else ""
     silent = view.name_of(request.link) if request.link is not None else ""
     text = f"no answer within {request.timeout:g} s" + (f", last asked {silent}" if silent else "") + said
-    return _timeout(request, required or _required(request.message, view), received, text)
+    return _timeout(request, required or required_of(request.message, view), received, text)
 
 
-def _required(message: object, view: View) -> int:
+def required_of(message: object, view: View) -> int:
     """How many replicas a request wanted to hear of."""
     if isinstance(message, Put):
         given, primaries, policy = message.w, message.pw, view.policy(message.bucket)

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynazmq.client import flows
 from dynazmq.client.codecs import Codec
@@ -18,6 +18,10 @@ from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
 from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
+
+if TYPE_CHECKING:
+    from dynazmq.client.explained import Explanation
+    from dynazmq.client.traced import Trace
 
 T = TypeVar("T")
 
@@ -184,6 +188,63 @@ class Bucket:
         scanner = Scanner(options.bucket, options.timeout, self._driver.view, self._driver.standing, replicas)
         while not scanner.done:
             yield from self._perform(flows.page(self._driver.view, options, scanner))
+
+    def explain(self, key: Key, *, timeout: float | None = None) -> Explanation:
+        """Where a key lives, what each node holds of it, what a get would return and what repair does next. Changes nothing.
+
+        A node that does not answer in a moment is told as such. What `dynazmq explain --json` prints is `.document()` of it.
+        """
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        return self._perform(looking.explain(self._driver.view, self._with(timeout=timeout), key))
+
+    def trace_get(
+        self, key: Key, *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None
+    ) -> Trace:
+        """A get, and its timeline through coordinator and replicas; `.result` is what `get` returns, `.error` what it raises.
+
+        Takes a second or so longer than the request when a replica is silent: late answers are waited for.
+        """
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        options = self._with(r=r, pr=pr, n=n, timeout=timeout)
+        return self._perform(looking.trace_get(self._driver.view, options, key))
+
+    def trace_put(
+        self,
+        key: Key,
+        value: Any,
+        context: AnyContext = None,
+        *,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> Trace:
+        """A put, and its timeline; see `trace_get`."""
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return self._perform(looking.trace_put(self._driver.view, options, key, value, context))
+
+    def trace_delete(
+        self,
+        key: Key,
+        context: AnyContext = None,
+        *,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> Trace:
+        """A delete, and its timeline; see `trace_get`. Without a context a read comes first, which is not traced.
+
+        Raises KeyNotFound when that finds nothing.
+        """
+        from dynazmq.client import looking  # only who looks pays for importing it
+
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return self._perform(looking.trace_delete(self._driver.view, options, key, context))
 
     def configure(self, *, n: int | None = None, r: int | None = None, w: int | None = None, conflict: str = SIBLINGS) -> None:
         """Give the bucket a policy of its own; it spreads to all nodes in some seconds. What is not given: the cluster's.

@@ -330,6 +330,7 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.trees_with = {str(peer): (int(each["trees"]), int(each["left"])) for peer, each in trees.get("peers", {}).items()}
     view.lww_discarded = int(status.get("lww_discarded", 0))
     view.uptime_s = _number(status, "uptime_s")
+    view.wall_ms = int(status.get("wall_ms", 0)) or None
     view.rss_bytes = int(status.get("rss_bytes", 0)) or None
     view.ops_per_s = _number(status, "ops_per_s")
     view.p50_ms = _worst(latency, "p50_ms")

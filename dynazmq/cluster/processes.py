@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 
 from dynazmq import paths
-from dynazmq.logs import FILE_BYTES_MAX
 
 STOP_GRACE_S = 5.0
 """What a node may take to end in good order before it is killed."""
@@ -131,6 +130,17 @@ def strangers(directory: Path) -> dict[str, Identity]:
     nodes = directory / "nodes"
     configs = [Path(arguments[-1]) for _, arguments in _command_lines() if "dynazmq.server" in arguments]
     return find_nodes(directory, {config.parent.name for config in configs if nodes in config.parents})
+
+
+def supervisors(directory: Path) -> dict[str, Identity]:
+    """Supervisors that were started for this directory, whatever is in it now: "supervisor (PID)" → who it is."""
+    found = {}
+    for pid, arguments in _command_lines():
+        if "dynazmq.cluster.supervisor" in arguments[:-1]:
+            place = arguments[arguments.index("dynazmq.cluster.supervisor") + 1]
+            if place == str(directory) and (identity := identify(pid)):
+                found[f"supervisor ({pid})"] = identity
+    return found
 
 
 def _by_same_file(path: str, configs: Mapping[str, str]) -> str | None:
@@ -259,6 +269,8 @@ def environment() -> dict[str, str]:
 
 
 def rotate(log: Path) -> None:
+    from dynazmq.logs import FILE_BYTES_MAX  # what only looks at processes does not load it
+
     try:
         if log.stat().st_size > FILE_BYTES_MAX:
             log.replace(log.with_name(log.name + ".1"))

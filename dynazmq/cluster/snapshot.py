@@ -53,6 +53,7 @@ class NodeView:
     trees_left: int = 0  # of those, not known to be equal yet
     lww_discarded: int = 0  # concurrent writes that it let go of in buckets where the last write wins, since its start
     uptime_s: float | None = None
+    wall_ms: int | None = None  # what its clock showed when it answered; milliseconds since 1970
     rss_bytes: int | None = None
     cpu_percent: float | None = None
     ops_per_s: float | None = None

@@ -18,6 +18,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.8.3           who is reachable                        failure.py
                      names under which dots are issued       identity.py
                      how long things take, for hedging       stats.py
+                     what is told of one key to who looks    looking.py
                      every message                           messages.py
                      what a technique may touch; its wiring  runtime.py   node.py
 

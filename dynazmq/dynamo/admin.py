@@ -161,6 +161,7 @@ class Admin:
             "epoch": self._identity.epoch,
             "endpoint": runtime.config.endpoint,
             "uptime_s": round(runtime.now - runtime.started, 3),
+            "wall_ms": runtime.wall_ms,
             "ring": {
                 "version": ring.version, "digest": ring.digest().hex(), "partitions": ring.partitions,
                 "phase": "rest" if ring.at_rest else "filling" if ring.filling else "flipped",

@@ -71,6 +71,7 @@ class Hints:
         self.sent_back = False  # whether a target has refused one: its key may be others' by now (handover.py)
         self._gone: OrderedDict[Row, float] = OrderedDict()  # rows of hints that went lately, and when; the oldest first
         self._gone_since = runtime.now  # all that went since then are known
+        self._kept: OrderedDict[tuple[str, Row], float] = OrderedDict()  # when hints of this life came, the newest of them
         self.reload()
 
     def reload(self) -> None:
@@ -97,6 +98,9 @@ class Hints:
             self.pending[target] = self.pending.get(target, 0) + 1
             self.since.setdefault(target, self._runtime.now)
             self._runtime.counters["hints_stored"] += 1
+            self._kept[target, (place, bucket, key)] = self._runtime.now
+            if len(self._kept) > _GONE_MAX:
+                self._kept.popitem(last=False)
         store.write_hint(target, place, bucket, key, merged)
 
     def states_of(self, place: int, bucket: str, key: bytes) -> list[bytes]:
@@ -138,6 +142,19 @@ class Hints:
         behind = told[-1][:3] if more else _START
         told_rows = [[bucket, key, row_hash(place, state or b""), len(state or b"")] for place, bucket, key, state in told]
         self._runtime.send(sender, HintsTell(message.request_id, told_rows, more, *behind))
+
+    def told(self, row: Row) -> list[list[str | bytes | int]]:
+        """[target, state, age in ms] of each hint for a key, for who only looks: a damaged one is told without a state."""
+        told: list[list[str | bytes | int]] = []
+        for target in self.pending:
+            try:
+                if not (state := self._runtime.store.read_hint(target, *row)):
+                    continue
+            except DamagedRow:
+                state = b""
+            came = self._kept.get((target, row))
+            told.append([target, state, -1 if came is None else int((self._runtime.now - came) * 1000)])
+        return told
 
     # --- bringing home ----------------------------------------------------------------------------------------------------
 
@@ -216,6 +233,7 @@ class Hints:
     def forget(self, target: str, place: int, bucket: str, key: bytes) -> None:
         """It has come home, or others have it."""
         self._runtime.store.delete_hint(target, place, bucket, key)
+        self._kept.pop((target, (place, bucket, key)), None)
         gone = self._gone
         gone[place, bucket, key] = self._runtime.now
         gone.move_to_end((place, bucket, key))

@@ -1,4 +1,4 @@
-"""Every message, grouped by conversation: the protocol on two pages. The other one is upkeep_messages.py.
+"""Every message, grouped by conversation: the protocol on three pages. The others are upkeep_messages.py and looking_messages.py.
 
 A message is a positional record; on the wire it is the msgpack array [code, field, field, …] (`wire/codec.py`), its code being
 its place in `MESSAGES`. Rules of growth: codes and the order of fields never change, new fields are appended, a receiver
@@ -17,6 +17,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynazmq.config import SIBLINGS
+from dynazmq.dynamo.looking_messages import (
+    LookAsk as LookAsk,
+)
+from dynazmq.dynamo.looking_messages import (
+    LookTell as LookTell,
+)
+from dynazmq.dynamo.looking_messages import (
+    TraceAsk as TraceAsk,
+)
+from dynazmq.dynamo.looking_messages import (
+    TraceTell as TraceTell,
+)
 from dynazmq.dynamo.upkeep_messages import (
     FillAsk as FillAsk,
 )
@@ -309,7 +321,7 @@ class WriteReply:
 
 @dataclass(slots=True)
 class Refused:
-    """A node does not do what it was asked (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend, HintsAsk).
+    """A node does not do what it was asked (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, Mend, HintsAsk, LookAsk, TraceAsk).
 
     Its storage failed, mostly; or a peer wants to compare and anti-entropy is paused here.
     """
@@ -415,7 +427,7 @@ MESSAGES: tuple[type, ...] = (
     StatusRequest, StatusReply, Read, ReadReply, Write, WriteReply, Refused, Recall, RecallReply, Handoff, HandoffReply,
     Probe, ProbeReply, GossipDigest, GossipDelta, TreeAsk, TreeTell, RowsAsk, RowsTell, Mend, MendReply, RetireAsk,
     RetireTell, Retire, HintsAsk, HintsTell, SetAntiEntropy, SetAntiEntropyReply, Stopping, ChangeMembers,
-    ChangeMembersReply, FillAsk, FillTell, StrayAsk, StrayTell,
+    ChangeMembersReply, FillAsk, FillTell, StrayAsk, StrayTell, LookAsk, LookTell, TraceAsk, TraceTell,
 )  # fmt: skip
 
 Message = (
@@ -424,5 +436,5 @@ Message = (
     | HandoffReply | Probe | ProbeReply | GossipDigest | GossipDelta | TreeAsk | TreeTell | RowsAsk | RowsTell | Mend | MendReply
     | RetireAsk | RetireTell | Retire
     | HintsAsk | HintsTell | SetAntiEntropy | SetAntiEntropyReply | Stopping | ChangeMembers | ChangeMembersReply | FillAsk
-    | FillTell | StrayAsk | StrayTell
+    | FillTell | StrayAsk | StrayTell | LookAsk | LookTell | TraceAsk | TraceTell
 )  # fmt: skip

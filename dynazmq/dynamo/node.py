@@ -28,6 +28,7 @@ from dynazmq.dynamo.gossip import Gossip
 from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.looking import Looking
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     INVALID,
@@ -44,6 +45,8 @@ from dynazmq.dynamo.messages import (
     Handoff,
     HandoffReply,
     HintsAsk,
+    LookAsk,
+    LookTell,
     Mend,
     MendReply,
     Message,
@@ -70,6 +73,7 @@ from dynazmq.dynamo.messages import (
     StrayAsk,
     StrayTell,
     TopologyRequest,
+    TraceAsk,
     TreeAsk,
     TreeTell,
     Write,
@@ -89,11 +93,13 @@ from dynazmq.dynamo.versions import MalformedVersion
 
 _REQUESTS = (Get, Put, Scan, SetBucket, SetAntiEntropy, ChangeMembers)  # a client's: answered with Failure
 # A peer's, some a client's: answered with Refused.
-_ASKS = (Read, Write, Recall, Handoff, TreeAsk, RowsAsk, HintsAsk, Mend, RetireAsk, FillAsk, StrayAsk)
+_ASKS = (
+    Read, Write, Recall, Handoff, TreeAsk, RowsAsk, HintsAsk, Mend, RetireAsk, FillAsk, StrayAsk, LookAsk, TraceAsk,
+)  # fmt: skip
 # These say, or rest on it, that something is stored. Gossip does: a node that says that it knows a ring must not forget it.
 _VOUCHING = (
     Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply, SetAntiEntropyReply, ChangeMembersReply,
-    FillTell, StrayTell, GossipDigest, GossipDelta,
+    FillTell, StrayTell, LookTell, GossipDigest, GossipDelta,
 )  # fmt: skip
 
 
@@ -130,6 +136,7 @@ class Node:
             runtime, self.identity, self.membership, self.failure, self.latency, self.hints, self.trees, self.replica,
             self.anti_entropy, self.retirement, self.transfer, self.handover, lambda: self.in_flight,
         )  # fmt: skip
+        self.looking = Looking(runtime, self.hints)
         self.stopping = False
         self._ring = self.membership.ring  # as the operations under way know it
         self._compare_at = 0.0
@@ -145,6 +152,8 @@ class Node:
             TreeAsk: self.answers.on_tree_ask,
             RowsAsk: self.answers.on_rows_ask,
             HintsAsk: self.hints.on_hints_ask,
+            LookAsk: self.looking.on_look_ask,
+            TraceAsk: self.looking.on_trace_ask,
         }
         self._from_peers: dict[type, Callable[[Address, Any], None]] = {
             **self._from_anybody,
@@ -335,7 +344,7 @@ class Node:
         self.runtime.send(sender, Failure(message.request_id, code, 0, 0, 0, text))
 
 
-_ACKNOWLEDGE = (HandoffReply, MendReply, RetireTell, FillTell, StrayTell)
+_ACKNOWLEDGE = (HandoffReply, MendReply, RetireTell, FillTell, StrayTell, LookTell)
 
 
 def _acknowledged(message: Message) -> list[int]:

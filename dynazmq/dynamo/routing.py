@@ -6,6 +6,7 @@ node acts for which primary. It is computed once per partition and kept until so
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from dynazmq.dynamo.failure import FailureDetector
@@ -59,27 +60,9 @@ class Routes:
             self._seen_ring = self._membership.ring
         found = self._cache.get((partition, n))
         if found is None:
-            found = self._cache[partition, n] = self._place(partition, n)
+            ring, reachable = self._membership.ring, self._failure.reachable
+            found = self._cache[partition, n] = copies_of(ring, partition, n, self._name, reachable)
         return found
-
-    def _place(self, partition: int, n: int) -> Copies:
-        walk = self._membership.ring.walk(partition)
-        primaries, rest = walk[:n], walk[n:]
-        fallbacks = [node for node in rest if self._failure.reachable(node)]
-        targets: list[tuple[str, str]] = []
-        alone: list[str] = []
-        for primary in primaries:
-            if self._failure.reachable(primary):
-                targets.append((primary, ""))
-            elif fallbacks:
-                targets.append((fallbacks.pop(0), primary))
-            else:
-                alone.append(primary)
-        readers = [(node, not stands_for) for node, stands_for in targets]
-        mine = next((i for i, (node, _) in enumerate(targets) if node == self._name), 0)
-        readers = readers[mine:] + readers[:mine]
-        readers += [(node, False) for node in fallbacks]
-        return Copies(primaries, tuple(targets), tuple(alone), tuple(fallbacks), tuple(reversed(readers)))
 
     def copies_with_me(self, partition: int, n: int) -> Copies:
         """The same, but this node holds one of the copies: whoever coordinates a put issues its dot and so must store it."""
@@ -90,3 +73,24 @@ class Routes:
         targets = (*others, (self._name, stands_for or last))
         spares = (last, *(node for node in copies.spares if node != self._name))
         return copies._replace(targets=targets, spares=spares)
+
+
+def copies_of(ring: Ring, partition: int, n: int, me: str, reachable: Callable[[str], bool]) -> Copies:
+    """The copies of a partition's keys as the node `me` places them, which can reach these nodes."""
+    walk = ring.walk(partition)
+    primaries, rest = walk[:n], walk[n:]
+    fallbacks = [node for node in rest if reachable(node)]
+    targets: list[tuple[str, str]] = []
+    alone: list[str] = []
+    for primary in primaries:
+        if reachable(primary):
+            targets.append((primary, ""))
+        elif fallbacks:
+            targets.append((fallbacks.pop(0), primary))
+        else:
+            alone.append(primary)
+    readers = [(node, not stands_for) for node, stands_for in targets]
+    mine = next((i for i, (node, _) in enumerate(targets) if node == me), 0)
+    readers = readers[mine:] + readers[:mine]
+    readers += [(node, False) for node in fallbacks]
+    return Copies(primaries, tuple(targets), tuple(alone), tuple(fallbacks), tuple(reversed(readers)))

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from dynazmq.dynamo.change import GONE, IN, OUT, Intent
+from dynazmq.dynamo.change import FOR_EVER, GONE, IN, OUT, Intent
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.process import CLIENT, CRASH_POINTS
@@ -169,14 +169,14 @@ class Admins:
         act = self._random.choice(list(acts))
         leavable, wanted = self._leavable(), self._staying()
         if act == JOIN and len(wanted) < _MEMBERS_MAX:
-            return [[self._new(), IN, self._random.choice((1.0, 1.0, 1.0, 0.5, 2.0)), ""]]
+            return [[self._new(), IN, self._random.choice((1.0, 1.0, 1.0, 0.5, 1.5)), ""]]
         if act == LEAVE and leavable:
             return [[self._random.choice(leavable), OUT, 1.0, ""]]
         if act == SWAP and leavable:
             old = self._random.choice(leavable)
             return [[self._new(), IN, 1.0, old], [old, OUT, 1.0, ""]]
         if act == REWEIGH and (there := [name for name in wanted if name in self._cluster.names]):
-            return [[self._random.choice(there), IN, self._random.choice((0.3, 0.5, 1.0, 2.0, 3.0)), ""]]
+            return [[self._random.choice(there), IN, self._random.choice((0.5, 1.0, 1.5)), ""]]
         intents = self._intents()
         there = [name for name in self._cluster.names if name in intents and intents[name].kind == OUT]
         if act == TAKE_BACK and (there := [name for name in there if name not in self._ending]):
@@ -204,7 +204,7 @@ class Admins:
         name, kind, *_ = intents[-1]
         if kind == IN:
             return [[name, OUT, 1.0, ""]] if len(self._staying()) > self._members_min else []
-        return [[name, IN, self._random.choice((1.0, 2.0)), ""]]
+        return [[name, IN, self._random.choice((1.0, 1.5)), ""]]
 
     def _apart(self) -> bool:
         """Each admin is told of by one side only, until the split is healed."""
@@ -310,7 +310,11 @@ class Admins:
         self._tell(decision)
 
     def _tell(self, decision: Decision) -> None:
-        """Ask a node that runs, and if it does not take it the next one."""
+        """Ask a node that runs, and if it does not take it the next one. A name is not used twice."""
+        intents = self._intents()
+        if any(kind == IN and name in intents and intents[name].kind in FOR_EVER for name, kind, *_ in decision.intents):
+            self._withdraw(decision)
+            return
         cluster, removed = self._cluster, {name for name, kind, *_ in decision.intents if kind != IN}
         asked = [node.name for node in cluster.members if node.process.alive and node.name not in removed]
         at = decision.at or (self._random.choice(asked) if asked else "")

@@ -46,6 +46,12 @@ def candidates(plan: Plan) -> Iterator[Plan]:
     """Plans that are a step smaller: faults first, then clients, then requests."""
     for kind in plan.faults:
         yield replace(plan, faults=tuple(other for other in plan.faults if other != kind))
+    for act in plan.acts:
+        yield replace(plan, acts=tuple(other for other in plan.acts if other != act))
+    for victim in plan.victims:
+        yield replace(plan, victims=tuple(other for other in plan.victims if other != victim))
+    if plan.acts_max > 1 and plan.acts:
+        yield replace(plan, acts_max=plan.acts_max - 1)
     calm = Conditions()
     for field in fields(Conditions):
         if getattr(plan.conditions, field.name) != getattr(calm, field.name):

@@ -17,7 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, LWW
-from dynazmq.simulator.admins import APART, GENTLE, LOSING, VICTIMS, Admins
+from dynazmq.simulator.admins import APART, GENTLE, JOIN, LOSING, VICTIMS, Admins
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
@@ -118,7 +118,7 @@ class Plan:
     def _draw_acts(self, random: Random) -> None:
         """Members come and go. In some of these runs nothing else happens: what those show is not excused by anything either."""
         self.acts_max, self.acts_every_s = random.choice((1, 2, 3, 4)), random.choice((0.3, 1.0, 3.0))
-        self.partitions = random.choice((12, 24, 120))
+        self.partitions = random.choice((24, 36, 120))
         self.load.requests, self.load.think_s = random.choice((40, 60)), random.choice((0.05, 0.1, 0.2))
         self.acts = tuple(act for act in GENTLE if random.random() < 0.5) or GENTLE
         if random.random() < 0.4:
@@ -129,6 +129,7 @@ class Plan:
             self.load.requests, self.load.think_s = random.choice((60, 120)), random.choice((0.002, 0.01, 0.05))
             self.load.get_levels = self.load.put_levels = ({},)
             return
+        self.acts = tuple(act for act in self.acts if random.random() < 0.6) or (JOIN,)
         self.acts += (APART,) if random.random() < 0.4 else ()
         self.victims = tuple(victim for victim in VICTIMS if random.random() < 0.5)
         if random.random() < 0.6 and not set(self.faults) & set(LOSSY):  # then W stays 2: one disk after the other may be lost
@@ -240,8 +241,9 @@ def run(plan: Plan, log: bool = False) -> Report:
 
 def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, admins: Admins, checker: Checker) -> None:
     weather = plan.conditions
-    calm = not plan.faults and not plan.core and _is_fair(weather) and not plan.victims and set(plan.acts) <= set(GENTLE)
-    cluster.watch.calm = calm
+    gentle = not plan.faults and not plan.core and not plan.victims and set(plan.acts) <= set(GENTLE)
+    calm = gentle and _is_fair(weather)
+    cluster.watch.nobody_away = gentle and not weather.loss and not weather.garbling and weather.spike_s <= 0.1
     if not cluster.world.run_until(lambda: workload.over, _LIMIT_S):
         checker.broken.append(f"I14: the clients did not come to an end in {_LIMIT_S:g} s")
     nemesis.stop()

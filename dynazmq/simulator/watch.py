@@ -65,7 +65,7 @@ class Watch:
         self.figures: Counter[str] = Counter()
         self.departed: dict[str, Process] = {}  # of nodes that ended for good: what they counted still counts
         self.told = ""  # the node to which an admin has last told what he wants
-        self.calm = False  # nothing goes wrong, and there are no hints: then new owners lack nothing
+        self.nobody_away = False  # and nothing is lost: each write is in its coordinator's own row, and new owners lack none
         self._turns = 0
         self._gossip: dict[str, tuple[int, dict[str, tuple[Any, ...]]]] = {}  # observer → (its life, subject → rank)
         self._rings: dict[str, Ring] = {}  # the newest that each node has stored
@@ -178,7 +178,7 @@ class Watch:
             if name in self.processes and (known is None or rank(known) < rank(before)):
                 version = known.version if known is not None else 0
                 self._broken(f"I11: {process.name} makes ring {ring.version}, and {name} knows of ring {version} only")
-        if self.calm and not ring.at_rest and not ring.filling:
+        if self.nobody_away and not ring.at_rest and not ring.filling:
             self._filled(ring, membership)
 
     def _filled(self, ring: Ring, membership: Membership) -> None:

@@ -53,7 +53,7 @@ def _open(path: Path, sync: str, owner: str) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, cached_statements=64)
     except sqlite3.Error as error:
         raise StorageError(f"cannot open {path}: {error}") from None
-    connection.text_factory = _text
+    connection.text_factory = text_of
     try:
         os.chmod(path, 0o600)
         for pragma in (
@@ -90,7 +90,7 @@ def _copy_log(connection: sqlite3.Connection, path: Path) -> None:
         check_length(path, pages * page_bytes)
 
 
-def _text(raw: bytes) -> str:
+def text_of(raw: bytes) -> str:
     """Damaged text is other text, and its row's checksum fails: an error would fail all rows that are read with it."""
     return raw.decode("utf-8", "replace")
 

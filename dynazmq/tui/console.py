@@ -1,395 +1,341 @@
-"""The Textual application: it shows what the poller found and turns keys into requests to the supervisor.
-
-Three threads: this one draws, the poller asks the nodes, and one more (`Hands`) talks to the supervisor. Each panel is one Static
-at an absolute place; a panel whose text is the same as before is not touched, so an idle cluster costs next to nothing.
-"""
+"""The keys: each becomes another view of what is shown (here), or something that is asked of the cluster (acting.py)."""
 
 from __future__ import annotations
 
-import queue
+import shlex
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
-from rich.text import Text
-from textual.app import App, ComposeResult
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import Click, Key, MouseScrollDown, MouseScrollUp, Resize
-from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.screen import ModalScreen, Screen
 
-from dynazmq.cluster.control import NoSupervisor, call
-from dynazmq.cluster.snapshot import NodeView
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile
-from dynazmq.tui import NOT_RUNNING, panels, screen, table
-from dynazmq.tui.history import Model
-from dynazmq.tui.keys import ACTS, KEYS, command, where
+from dynazmq.tui import NOT_RUNNING, screen, table
+from dynazmq.tui.acting import Acts, Controller, Supervisor
+from dynazmq.tui.details import Fetcher, Nothing, Source
+from dynazmq.tui.keys import ACTS, KEYS, where
 from dynazmq.tui.load import Load
-from dynazmq.tui.look import Look, Place, ascii_only, borders
+from dynazmq.tui.model import Model
+from dynazmq.tui.pages import Prompt, Sides
+from dynazmq.tui.player import Player
+from dynazmq.tui.recording import Recorder, load_recording
+from dynazmq.tui.save import save
+from dynazmq.tui.settings import Settings
+from dynazmq.tui.stage import Stage
+from dynazmq.tui.views import FROM_THE_END, OVERVIEW, View, visible, whole
 from dynazmq.tui.watch import Poller, Watcher, observer
 
-NOTICE_S = 6.0
-STOPPED_S = 20.0
+TWICE_S = 2.0
+"""So soon after the first ctrl+c the second one leaves."""
+
+_BY_NAME = ("overview", "hints", "aae", "logs", "events", "ring", "help")
+"""Screens that `:` knows by name, beside key and node."""
 
 
-def run(directory: Path, *, ascii_: bool = False, read_only: bool = False) -> int:
+def run(directory: Path, settings: Settings) -> int:
+    """Raises ClusterError when what is to be replayed cannot be read, or what is to be recorded cannot be written."""
+    if settings.replay is not None:
+        console = Console(directory, settings)
+        console.run()
+        if trouble := console.trouble:
+            print(f"{settings.replay}: {trouble}", file=sys.stderr)
+        return 1 if trouble else 0
     try:
         cluster = ClusterFile.load(directory)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return NOT_RUNNING if isinstance(error, NoSuchCluster) else 1
-    left = Console(directory, ascii_=ascii_, read_only=read_only).run()
+    console = Console(directory, settings)
+    left = console.run()
+    if trouble := console.trouble:
+        print(f"{settings.record}: {trouble}", file=sys.stderr)
     if left == "left":
         print(f"{cluster.name} keeps running    stop it with  dynazmq cluster down{where(directory)}", file=sys.stderr)
     return 0
 
 
-# --- acting on the cluster -------------------------------------------------------------------------------------------------
-
-
-class Controller(Protocol):
-    """Raises ClusterError with words for a person."""
-
-    def act(self, verb: str, node: str) -> None: ...
-
-    def down(self) -> None: ...
-
-
-class Supervisor:
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def act(self, verb: str, node: str) -> None:
-        try:
-            call(self._directory, verb, nodes=[node])
-        except NoSupervisor:
-            again = f"dynazmq cluster up{where(self._directory)}"
-            raise ClusterError(f"no supervisor answers; start one, it takes over what runs: {again}") from None
-
-    def down(self) -> None:
-        """Returns when the supervisor has ended every node and itself."""
-        deadline = time.monotonic() + STOPPED_S
-        try:
-            call(self._directory, "down")
-            while time.monotonic() < deadline:
-                call(self._directory, "facts", 1.0)
-                time.sleep(0.1)
-        except NoSupervisor:
-            return
-        raise ClusterError(f"it still runs after {STOPPED_S:.0f} s; look with: dynazmq cluster status")
-
-
-class Hands:
-    """Does one thing after the other, away from the thread that draws."""
-
-    def __init__(self) -> None:
-        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="hands", daemon=True).start()
-
-    def do(self, action: Callable[[], None]) -> None:
-        self._todo.put(action)
-
-    def _run(self) -> None:
-        while True:
-            self._todo.get()()
-
-
-# --- the application -------------------------------------------------------------------------------------------------------
-
-
-class Page(ModalScreen[bool]):
-    """A text in the middle: the help, or a question that "y" answers with yes and everything else with no."""
-
-    CSS = """
-    Page { align: center middle; }
-    Page > Static { width: auto; height: auto; max-width: 96%; max-height: 96%; padding: 1 2; background: $surface; }
-    """
-
-    def __init__(self, text: Text) -> None:
-        super().__init__()
-        self._text = text
-        self._answered = False
-
-    def compose(self) -> ComposeResult:
-        yield Static(self._text)
-
-    def on_key(self, event: Key) -> None:
-        event.stop()
-        self._answer(event.key in ("y", "Y"))
-
-    def on_click(self) -> None:
-        self._answer(False)
-
-    def _answer(self, yes: bool) -> None:
-        if not self._answered:  # a second key can arrive before this page is gone
-            self._answered = True
-            self.dismiss(yes)
-
-
-class Seen(Message):
-    """What the poller found: a model to draw, or a text."""
-
-    def __init__(self, found: Model | str) -> None:
-        super().__init__()
-        self.found = found
-
-
-class Done(Message):
-    """What an action came to."""
-
-    def __init__(self, notice: str, *, failed: bool = False) -> None:
-        super().__init__()
-        self.notice = notice
-        self.failed = failed
-
-
-_PARTS = ("header", *screen.PANELS, "closing", "footer", "message")
-
-
-class Console(App[str]):
-    TITLE = "dynazmq"
-    ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { overflow: hidden; layers: base; }
-    .part { position: absolute; width: 1; height: 1; display: none; }
-    """
+class Console(Stage):
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(key.binding, key.action, key.short) for key in KEYS if key.action != "select"),
-        Binding("up,k", "select(-1)", "up"),
-        Binding("down,j", "select(1)", "down"),
-        Binding("ctrl+c,ctrl+q", "leave", "leave", priority=True),
-    ]
+        *(Binding(key.binding, key.action, key.short) for key in KEYS if key.action not in ("select", "panel", "pace")),
+        *(Binding(keys, f"select({step})", keys, show=False) for keys, step in (
+            ("up,k", -1), ("down,j", 1), ("pageup", -10), ("pagedown", 10), ("home", -1_000_000), ("end", 1_000_000),
+        )),
+        Binding("tab", "panel(1)", "next panel"),
+        Binding("shift+tab", "panel(-1)", "panel before"),
+        *(Binding(str(number + 1), f"jump('{name}')", name) for number, name in enumerate(screen.NUMBERED)),
+        Binding("plus,equals_sign", "pace(-1)", "faster"),
+        Binding("minus", "pace(1)", "slower"),
+        Binding("left", "seek(-5)", "back"),
+        Binding("right", "seek(5)", "forward"),
+        Binding("ctrl+c", "copy_or_leave", "copy the selection; twice: leave", priority=True),
+        Binding("ctrl+q", "leave", "leave", priority=True),
+    ]  # fmt: skip
 
     def __init__(
         self,
         directory: Path,
+        settings: Settings,
         *,
-        ascii_: bool = False,
-        read_only: bool = False,
         controller: Controller | None = None,
         watch: Callable[[Path], Watcher] = observer,
+        source: Source | None = None,
         load: Load | None = None,
     ) -> None:
-        super().__init__()
-        self._directory = directory
-        self._ascii = ascii_
-        self._read_only = read_only
-        self._controller = controller or Supervisor(directory)
-        self._load = load or Load(directory)
-        self._poller = Poller(directory, self._seen, self._load, watch)
-        self._hands = Hands()
-        self._found: Model | str = "looking for the nodes …"
-        self._selected: str | None = None
-        self._notice: tuple[str, bool, float] = ("", False, 0.0)  # text, whether it is an alarm, until when
-        self._parts: dict[str, Static] = {}
-        self._drawn: dict[str, Text] = {}
-        self._places: dict[str, Place] = {}
-
-    def compose(self) -> ComposeResult:
-        for name in _PARTS:
-            self._parts[name] = Static(name=name, classes="part", markup=False)
-            yield self._parts[name]
-
-    def on_mount(self) -> None:
-        self._draw()
-        self._poller.start()
+        self.load = load or Load(directory)
+        recorder = Recorder(settings.record) if settings.record else None
+        recording = load_recording(settings.replay) if settings.replay else None
+        if recording is not None:
+            settings = replace(settings, read_only=True)
+        super().__init__(
+            directory,
+            settings,
+            lambda show: Player(recording, show) if recording else Poller(directory, show, self.load, watch, recorder),
+            source or (Nothing() if recording else Fetcher(directory)),
+        )
+        self.acts = Acts(
+            directory,
+            self,
+            controller or Supervisor(directory),
+            self.load,
+            read_only=settings.read_only,
+            confirm=settings.confirm,
+        )
+        self._leaves_until = 0.0
+        self._recorded = recording or recorder
 
     def on_unmount(self) -> None:
-        self._load.stop(1.0)
-        self._poller.stop()
+        self.load.stop(1.0)
 
-    # --- what comes in ----------------------------------------------------------------------------------------------------
+    def on_mount(self) -> None:
+        """Textual calls that of `Stage`, too."""
+        if self.trouble:
+            self.say(self.trouble, alarm=True)
 
-    def _seen(self, found: Model | str) -> None:
-        """Called by the poller, in its thread."""
-        self.post_message(Seen(found))
+    @property
+    def trouble(self) -> str:
+        """Why the recording that is played, or made, is not whole."""
+        return self._recorded.trouble if self._recorded is not None else ""
 
-    def on_seen(self, message: Seen) -> None:
-        self._found = message.found
-        names = [node.name for node in self._views]
-        if self._selected not in names:
-            self._selected = names[0] if names else None
-        self._draw()
-
-    def on_done(self, message: Done) -> None:
-        self._say(message.notice, alarm=message.failed)
-        self._poller.wake()
-
-    def on_resize(self, event: Resize) -> None:
-        self._draw()
+    # --- the mouse --------------------------------------------------------------------------------------------------------
 
     def on_click(self, event: Click) -> None:
-        place = self._places.get("nodes")
-        if place is None or not self._views or isinstance(self.screen, Page):
+        if isinstance(self.screen, ModalScreen) or self.view != OVERVIEW:
             return
-        first, last = table.window(len(self._views), self._index, place.inner_height - 1)
-        index = first + event.screen_y - place.y - 2  # below the rule and the titles
-        if place.x <= event.screen_x < place.x + place.width and first <= index < last:
-            self._selected = self._views[index].name
-            self._draw()
+        for name, place in list(self._places.items()):
+            across, down = event.screen_x - place.x, event.screen_y - place.y
+            if self._parts[name].display and 0 <= across < place.width and 0 <= down < place.height:
+                self._clicked("hints" if name == "flows" else name, down)
+                if event.chain == 2 and name in ("flows", *screen.NUMBERED):
+                    self.action_open()
+
+    def _clicked(self, part: str, row: int) -> None:
+        if part in screen.NUMBERED:
+            self.looks = replace(self.looks, focus=part)
+        if part == "nodes" and self.nodes:
+            kept = table.filtered(self.nodes, self.looks.filter)
+            first, last = table.window(
+                len(kept), table.index_of(kept, self.looks.selected), self._places["nodes"].inner_height - 1
+            )
+            if first <= first + row - 2 < last:  # below the rule and the titles
+                self.looks = replace(self.looks, selected=kept[first + row - 2].name)
+        self.draw()
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
-        self.action_select(1)
+        self.action_select(1 if self.view == OVERVIEW else 3)
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        self.action_select(-1)
+        self.action_select(-1 if self.view == OVERVIEW else -3)
 
-    # --- keys -------------------------------------------------------------------------------------------------------------
+    # --- keys: the view ---------------------------------------------------------------------------------------------------
 
     def action_select(self, step: int) -> None:
-        if nodes := self._views:
-            self._selected = nodes[min(max(0, self._index + step), len(nodes) - 1)].name
-            self._draw()
+        """Choose a node; or scroll, where there is something to scroll."""
+        if self.view != OVERVIEW:
+            self._scroll(-step if self.view.kind in FROM_THE_END else step)
+        elif self.looks.focus == "events":
+            self.looks = replace(self.looks, back=max(0, self.looks.back - step))
+            self.draw()
+        elif kept := table.filtered(self.nodes, self.looks.filter):
+            index = table.index_of(kept, self.looks.selected) + step
+            self.looks = replace(self.looks, selected=kept[min(max(0, index), len(kept) - 1)].name)
+            self.draw()
 
-    def action_node(self, verb: str) -> None:
-        """Kill, stop, start, pause or wipe the selected node."""
-        view = next((node for node in self._views if node.name == self._selected), None)
-        if view is None or self._refused():
-            return
-        if view.state == "paused" and verb in ("pause", "start"):
-            verb = "resume"
-        same = command(verb, view.name, self._directory)
-        if verb == "wipe":
-            text = f"Wipe {view.name}? It is stopped and all that it stored is deleted.\nThe same as:  {same}"
-            self._ask(text, lambda: self._act(verb, view.name, same))
-        else:
-            self._act(verb, view.name, same)
+    def _scroll(self, step: int) -> None:
+        if isinstance(self.found, Model):
+            width, height = self.size
+            rows = height - 4 - bool(self.found.snapshot.faults) - (self.looks.replay is not None)
+            block = whole(self.view, self.found, self.looks, self._detail, width - 4, rows)
+            _, scroll = visible(replace(self.view, scroll=max(0, self.view.scroll + step)), block, rows)
+            self.view = replace(self.view, scroll=scroll)
+            self.draw()
 
-    def action_load(self) -> None:
-        if self._refused():
-            return
-        if self._load.running:
-            self._say("stopping the load …")
-            self._hands.do(self._stop_load)
-        else:
-            self._load.start()
-            self._say("load: some 200 puts and 200 gets a second, each acknowledged write is remembered   B stops it")
-            self._poller.wake()
+    def action_panel(self, step: int) -> None:
+        names = screen.NUMBERED
+        self.action_jump(names[(names.index(self.looks.focus) + step) % len(names)])
 
-    def _stop_load(self) -> None:
-        self._load.stop()
-        self.post_message(Done("the load is off"))
+    def action_jump(self, name: str) -> None:
+        self.looks = replace(self.looks, focus=name, back=0)
+        self.look_at(OVERVIEW)
+
+    def action_look(self, kind: str) -> None:
+        if isinstance(self.found, Model):
+            if same := next((key.same for key in KEYS if key.action == f"look('{kind}')"), ""):
+                self.acts.last = f"dynazmq {same}{where(self.directory)}"
+            self.look_at(View(kind=kind))
+
+    def action_open(self) -> None:
+        """The panel that was jumped to, over the whole screen; of the nodes, the selected one."""
+        if self.looks.focus == "nodes" and self.looks.selected is not None:
+            self._open_node(self.looks.selected)
+        elif self.looks.focus != "nodes":
+            self.action_look(self.looks.focus)
+
+    def _open_node(self, name: str) -> None:
+        self.acts.last = f"dynazmq node show {name}{where(self.directory)}"
+        self.look_at(View(kind="node", subject=name))
+
+    def action_overview(self) -> None:
+        if self.view == OVERVIEW:
+            self.looks = replace(self.looks, filter="", focus="nodes", back=0)
+        self.look_at(OVERVIEW)
 
     def action_help(self) -> None:
-        text = Text("dynazmq tui", "bold").append("   upper case acts on the cluster, lower case on the view\n\n", "not bold")
-        for key in KEYS:
-            if not (self._read_only and key.key in ACTS):
-                text.append(f"  {key.key:<3}", "bold").append(f" {key.long}\n", "not bold")
-        states = "● up  ◐ suspect  ✗ down, killed  ⏸ paused  ◌ starting  ■ stopped"
-        text.append(f"\n{states}\n", "not bold")
-        text.append("SEEN: how many of its peers see the node up\n", "not bold")
-        text.append("hints: writes that others keep for a node until it is back\n", "not bold")
-        text.append("Shift+drag selects text.    Any key closes this page.", "not bold")
-        self.push_screen(Page(self._finish(text)))
+        self.action_look("help")
+
+    def action_key(self) -> None:
+        self._prompt("", "a key to explain; BUCKET KEY, if it is not of the default bucket", self._explain)
+
+    def _explain(self, line: str) -> None:
+        words = line.split(maxsplit=1)
+        if words:
+            bucket, key = (words[0], words[1]) if len(words) > 1 else ("default", words[0])
+            beside = "" if bucket == "default" else f" --bucket {shlex.quote(bucket)}"
+            self.acts.last = f"dynazmq explain {shlex.quote(key)}{beside}{where(self.directory)}"
+            self.look_at(View(kind="key", subject=key, bucket=bucket))
+
+    def action_filter(self) -> None:
+        self._prompt(self.looks.filter, "show what has this in it; nothing: all", self._filter)
+
+    def _filter(self, wanted: str) -> None:
+        self.looks = replace(self.looks, filter=wanted.strip(), back=0)
+        self.draw()
+
+    def action_command(self) -> None:
+        names = " ".join(["key KEY", "node NAME", *_BY_NAME])
+        self._prompt("", f"a dynazmq command, for example: get cart:42    or: {names}", self._command)
+
+    def _command(self, line: str) -> None:
+        words = line.split()
+        if not words:
+            return
+        if words[0] in ("q", "quit"):
+            self.action_leave()
+        elif words[0] == "key" and len(words) > 1:
+            self._explain(line.split(maxsplit=1)[1])
+        elif words[0] == "node" and len(words) == 2 and any(node.name == words[1] for node in self.nodes):
+            self._open_node(words[1])
+        elif len(words) == 1 and words[0] in _BY_NAME:
+            self.look_at(View(kind=words[0]))
+        else:
+            self.acts.run(line, self.size.width - 4)
+
+    def _prompt(self, before: str, hint: str, then: Callable[[str], None]) -> None:
+        self.push_screen(Prompt(before, hint), lambda line: then(line) if line is not None else None)
+
+    def action_freeze(self) -> None:
+        if isinstance(self.eyes, Player):
+            self.eyes.toggle()
+            return
+        self.looks = replace(self.looks, frozen=not self.looks.frozen)
+        self.show(self.found if self.looks.frozen else self._latest)
+
+    def action_pace(self, step: int) -> None:
+        self.say(self.eyes.pace(step))
+
+    def action_seek(self, seconds: float) -> None:
+        if isinstance(self.eyes, Player):
+            self.eyes.seek(seconds)
+
+    def action_copy(self) -> None:
+        if self.acts.last:
+            self.copy_to_clipboard(self.acts.last)
+        self.say(f"copied: {self.acts.last}" if self.acts.last else "nothing was done yet whose command line could be copied")
+
+    def action_copy_or_leave(self) -> None:
+        selected = self.screen.get_selected_text()
+        if selected:
+            self.copy_to_clipboard(selected)
+            self.screen.clear_selection()
+            self.say(f"copied {len(selected)} characters")
+        elif isinstance(self.screen, ModalScreen):
+            self.pop_screen()
+        elif time.monotonic() < self._leaves_until:
+            self.action_leave()
+        else:
+            self._leaves_until = time.monotonic() + TWICE_S
+            self.say("ctrl+c again leaves; the nodes keep running")
+
+    def action_save(self) -> None:
+        width, height = self.size
+        quiet = replace(self.looks, notice="", alarm=False)
+        drawn = self.finish(screen.frame(self.found, quiet, width, height, self.view, self._detail))
+        name = self.found.snapshot.name if isinstance(self.found, Model) else "screen"
+        try:
+            paths = save(drawn, width, name, Path.cwd())
+        except ClusterError as error:
+            self.say(str(error), alarm=True)
+        else:
+            self.say("saved " + " and ".join(path.name for path in paths))
 
     def action_leave(self) -> None:
         self.exit("left")
 
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: every key by name."""
+        for key in KEYS:
+            shown = key.action not in ("select", "panel", "pace", "command_palette")
+            if shown and not (self.settings.read_only and key.key in ACTS):
+                yield SystemCommand(f"{key.short or key.long.split(':')[0]}  {key.key}", key.long, self._runner(key.action))
+        yield SystemCommand("theme", "change the colours", self.action_change_theme)
+
+    def _runner(self, action: str) -> Callable[[], None]:
+        def later() -> None:
+            self.call_later(self.run_action, action)
+
+        return later
+
+    # --- keys: the cluster --------------------------------------------------------------------------------------------------
+
+    def action_node(self, verb: str) -> None:
+        """Kill, stop, start, restart, pause or wipe the selected node: on the screen of a node, that one."""
+        name = self.view.subject if self.view.kind == "node" else self.looks.selected
+        view = next((node for node in self.nodes if node.name == name), None)
+        if view is not None:
+            self.acts.node(next(key.key for key in KEYS if key.verb == verb), verb, view)
+
+    def action_partition(self) -> None:
+        names = [node.name for node in self.nodes]
+        if self.acts.refused():
+            return
+        if len(names) < 2:
+            self.say("it takes two nodes to part them", alarm=True)
+            return
+        self.push_screen(
+            Sides(names, self.looks.selected, self.finish), lambda sides: self.acts.partition(sides) if sides else None
+        )
+
+    def action_heal(self) -> None:
+        self.acts.heal([node.name for node in self.nodes if node.state == "paused"])
+
+    def action_load(self) -> None:
+        self.acts.load()
+
     def action_leave_and_stop(self) -> None:
-        if self._refused():
-            return
-        same = f"dynazmq cluster down{where(self._directory)}"
-        self._ask(f"Stop the whole cluster and leave? What it stored is kept.\nThe same as:  {same}", self._stop_all)
-
-    def _stop_all(self) -> None:
-        def stop() -> None:
-            try:
-                self._controller.down()
-            except ClusterError as error:
-                self.post_message(Done(f"cannot stop it: {error}", failed=True))
-            else:
-                self.call_from_thread(self.exit, "stopped")
-
-        self._load.stop(0.0)
-        self._say("stopping the cluster …")
-        self._hands.do(stop)
-        self._poller.wake()
-
-    def _act(self, verb: str, node: str, same: str) -> None:
-        def act() -> None:
-            try:
-                self._controller.act(verb, node)
-            except ClusterError as error:
-                self.post_message(Done(f"{verb} {node}: {error}", failed=True))
-            else:
-                self.post_message(Done(f"{verb} {node}: done   same as  {same}"))
-
-        self._say(f"{verb} {node} …   same as  {same}")
-        self._hands.do(act)
-
-    def _refused(self) -> bool:
-        if self._read_only:
-            self._say("read-only: the keys that act on the cluster are off")
-        return self._read_only
-
-    def _ask(self, question: str, action: Callable[[], None]) -> None:
-        text = Text(question).append("\n\ny", "bold").append("  yes      any other key: no", "not bold")
-        self.push_screen(Page(self._finish(text)), lambda yes: action() if yes else None)
-
-    # --- drawing ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def _views(self) -> list[NodeView]:
-        return self._found.snapshot.nodes if isinstance(self._found, Model) else []
-
-    @property
-    def _index(self) -> int:
-        return next((index for index, node in enumerate(self._views) if node.name == self._selected), 0)
-
-    def _say(self, notice: str, *, alarm: bool = False) -> None:
-        self._notice = (notice, alarm, time.monotonic() + NOTICE_S)
-        self.set_timer(NOTICE_S + 0.05, self._draw)
-        self._draw()
-
-    def _look(self) -> Look:
-        notice, alarm, until = self._notice
-        fresh = time.monotonic() < until
-        return Look(selected=self._selected, read_only=self._read_only, notice=notice if fresh else "", alarm=alarm and fresh)
-
-    def _draw(self) -> None:
-        width, height = self.size
-        if not self._parts or not width or not height:
-            return
-        texts, places = self._pictures(width, height)
-        with self.batch_update():
-            for name, part in self._parts.items():
-                if name not in texts:
-                    part.display = False
-                    continue
-                self._put(part, places[name])
-                part.display = True
-                text = self._finish(texts[name])
-                before = self._drawn.get(name)
-                if before is None or before.plain != text.plain or before.spans != text.spans:
-                    self._drawn[name] = text
-                    part.update(text)
-
-    def _pictures(self, width: int, height: int) -> tuple[dict[str, Text], dict[str, Place]]:
-        look = self._look()
-        if isinstance(self._found, str) or screen.too_small(width, height):
-            small = f"this terminal is too small: {width}×{height}; {screen.WIDTH_MIN}×{screen.HEIGHT_MIN} is needed"
-            text = screen.message(f"{self._found}\n\nq leaves" if isinstance(self._found, str) else small, width)
-            return {"message": text}, {"message": Place("message", 0, 0, width, height)}
-        model = self._found
-        boxes = screen.layout(model, width, height)
-        boxes.append(screen.closing(boxes, width))
-        lines = borders(boxes[:-1], width)
-        texts = {place.name: screen.draw(place, model, look, lines, width) for place in boxes}
-        texts["header"], texts["footer"] = panels.header(model, look, width), panels.footer(model, look, width)
-        places = {place.name: place for place in boxes}
-        places["header"], places["footer"] = Place("header", 0, 0, width, 1), Place("footer", 0, height - 1, width, 1)
-        return texts, places
-
-    def _put(self, part: Static, place: Place) -> None:
-        if self._places.get(place.name) != place:
-            self._places[place.name] = place
-            part.styles.offset = (place.x, place.y)
-            part.styles.width, part.styles.height = place.width, place.height
-
-    def _finish(self, text: Text) -> Text:
-        return ascii_only(text) if self._ascii else text
+        self.acts.stop_all()

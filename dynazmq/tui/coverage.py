@@ -7,30 +7,57 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dynazmq.cluster.judgement import SERVES
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.snapshot import NodeView, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
+    """As seen from the largest side, where the nodes have come apart: whoever asks a node of another side sees it otherwise."""
+
     partitions: int
-    up: int  # nodes that serve
+    sides: tuple[tuple[str, ...], ...]  # nodes that serve and see each other, the most first; more than one: they are split
     degraded: int  # partitions of whose primaries some are away
     short: int  # partitions of whose primaries fewer than max(R, W) are there
     fallbacks: tuple[str, ...]  # partition → who stands in for its owner; "" where the owner is up, "-" where nobody is left
 
+    @property
+    def up(self) -> int:
+        """Nodes that serve together."""
+        return len(self.sides[0]) if self.sides else 0
+
 
 def cover(snapshot: Snapshot) -> Coverage:
-    up = {node.name for node in snapshot.nodes if node.state in SERVES}
+    sides = _sides(snapshot)
+    up = set(sides[0]) if sides else set()
     quorum = max(snapshot.r, snapshot.w)
     lists = _walks(snapshot.owners)
     there = [sum(name in up for name in walk[: snapshot.n]) for walk in lists]
     return Coverage(
         partitions=len(lists),
-        up=len(up),
+        sides=sides,
         degraded=sum(count < min(snapshot.n, len(walk)) for count, walk in zip(there, lists, strict=True)),
         short=sum(count < quorum for count in there),
         fallbacks=tuple(_stand_in(walk, snapshot.n, up) for walk in lists),
     )
+
+
+def _sides(snapshot: Snapshot) -> tuple[tuple[str, ...], ...]:
+    """Nodes that serve, parted where neither of two can reach the other nor anybody between them."""
+    serving = {node.name: node for node in snapshot.nodes if node.state in SERVES or (node.state == "suspect" and node.answers)}
+    left, sides = list(serving), []
+    while left:
+        side, left = [left[0]], left[1:]
+        for one in side:  # grows while it is walked
+            near = [other for other in left if all(_hears(serving[a], b) for a, b in ((one, other), (other, one)))]
+            left = [other for other in left if other not in near]
+            side += near
+        sides.append(tuple(name for name in serving if name in side))
+    return tuple(sorted(sides, key=lambda side: -len(side)))
+
+
+def _hears(view: NodeView, peer: str) -> bool:
+    """That peer does not say anything bad of the node."""
+    return view.seen_by.get(peer, "up") == "up"
 
 
 @lru_cache(maxsize=4)  # the ring seldom changes, the picture twice a second

@@ -16,89 +16,20 @@ from math import ceil
 from operator import attrgetter
 
 from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
-from dynazmq.tui.coverage import Coverage, cover
+from dynazmq.tui.coverage import cover
 from dynazmq.tui.load import LoadStats
-from dynazmq.tui.recovery import Recovery, advance, cause, ended, story
+from dynazmq.tui.model import Counts, Holder, Model, Moving, Pending, Service, Traffic
+from dynazmq.tui.recovery import Gains, Recovery, advance, cause, ended, story
 
 WINDOW_S = 60.0
 RATE_S = 5.0
 """Rates and success are those of the last five seconds."""
 DRAIN_S = 3.0
+TRANSFER_S = 8.0
+"""Over so long the pace of a transfer is taken: partitions come in leaps."""
 HELD_S = 30.0
 """The card of a finished recovery stays this long."""
 EVENTS_MAX = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Operations since the history began."""
-
-    puts_ok: int = 0
-    puts_failed: int = 0
-    gets_ok: int = 0
-    gets_failed: int = 0
-
-    @property
-    def failed(self) -> int:
-        return self.puts_failed + self.gets_failed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    per_s: float
-    ok: float | None  # ratio; None: nothing was asked
-    p99_ms: float | None
-    trend: tuple[float, ...]  # per second, oldest first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    by_load: bool  # seen by the load of this console; else counted by the nodes for all their clients
-    put: Traffic
-    get: Traffic
-    failed: int
-    failed_since: str  # "since the kill", "in the last 60 s"
-    error: str = ""  # the last failure's name
-    gap_s: float | None = None  # longest time without an acknowledged put in the same period; None: nobody measured it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    name: str
-    hints: int
-    oldest_s: float | None = None
-    silent: bool = False  # it does not answer: the figure is from when it last did
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """Hints that wait for one node."""
-
-    target: str
-    hints: int
-    holders: tuple[Holder, ...]  # most first
-    oldest_s: float | None
-    per_s: float | None
-    eta_s: float | None  # None: they do not become fewer
-    trend: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """All that the panels draw."""
-
-    snapshot: Snapshot
-    service: Service
-    coverage: Coverage
-    pending: tuple[Pending, ...] = ()
-    recoveries: tuple[Recovery, ...] = ()  # those to show, the latest first
-    ended: str = ""  # the last one that is not shown any more, in a sentence
-    events: tuple[Event, ...] = ()
-    load: LoadStats | None = None
-
-    @property
-    def moving(self) -> bool:
-        return any(recovery.moving for recovery in self.recoveries)
 
 
 @dataclass(slots=True)
@@ -106,7 +37,11 @@ class _Sample:
     at: float
     nodes: Counts
     load: Counts
-    hints: dict[str, int]  # target → all that wait for it
+    hints: dict[str, dict[str, int]]  # target → holder → how many wait there
+    left: dict[str, int]  # node → partitions that it has not got yet
+
+    def waiting(self, target: str) -> int:
+        return sum(self.hints.get(target, {}).values())
 
 
 class History:
@@ -132,7 +67,8 @@ class History:
             snapshot.taken_at,
             Counts(**{name: self._totals.get(name, 0) for name in _COUNTERS}),
             _counts_of(load),
-            {target: sum(holder.hints for holder in holders.values()) for target, holders in self._held.items()},
+            {target: {name: each.hints for name, each in holders.items()} for target, holders in self._held.items()},
+            {node.name: node.transfer.left for node in snapshot.nodes if node.answers and node.transfer.partitions},
         )
         self._samples.append(sample)
         while sample.at - self._samples[0].at > WINDOW_S:
@@ -143,6 +79,7 @@ class History:
             service=self._service(snapshot, sample, load),
             coverage=cover(snapshot),
             pending=self._pending(sample),
+            transfers=self._transfers(snapshot, sample),
             recoveries=self._shown(),
             ended=self._ended,
             events=tuple(sorted((*snapshot.events, *self._events), key=attrgetter("at"))[-EVENTS_MAX:]),
@@ -153,7 +90,7 @@ class History:
 
     def _count(self, nodes: Iterable[NodeView]) -> dict[str, int]:
         """Add up what the nodes' counters gained; one that is lower than before belongs to a new process and began at 0."""
-        fresh = dict.fromkeys((*_COUNTERS, _DELIVERED), 0)
+        fresh = dict.fromkeys((*_COUNTERS, *_GAINS), 0)
         for node in nodes:
             for name in fresh if node.answers else ():
                 value = node.counters.get(name, 0)
@@ -250,8 +187,9 @@ class History:
         passed = now.at - then.at
         found = []
         for target, holders in self._held.items():
-            hints = now.hints[target]
-            per_s = (hints - then.hints.get(target, 0)) / passed if passed >= 0.5 else None
+            hints = now.waiting(target)
+            per_s = (hints - then.waiting(target)) / passed if passed >= 0.5 else None
+            before = then.hints.get(target, {})
             found.append(
                 Pending(
                     target=target,
@@ -260,10 +198,33 @@ class History:
                     oldest_s=max((h.oldest_s for h in holders.values() if h.oldest_s is not None), default=None),
                     per_s=per_s,
                     eta_s=hints / -per_s if per_s is not None and per_s < 0 else None,
-                    trend=(*self._each_second(partial(_hints_for, target=target)), hints),
+                    trend=(*self._each_second(partial(_Sample.waiting, target=target)), hints),
+                    per_holder={
+                        name: (holder.hints - before.get(name, 0)) / passed for name, holder in holders.items() if passed >= 0.5
+                    },
                 )
             )
         return tuple(sorted(found, key=lambda pending: (-pending.hints, pending.target)))
+
+    def _transfers(self, snapshot: Snapshot, now: _Sample) -> tuple[Moving, ...]:
+        then = self._before(now.at - TRANSFER_S)
+        found = []
+        for node in snapshot.nodes:
+            moved = node.transfer
+            if node.answers and (moved.partitions or moved.strays):
+                filled = then.left.get(node.name, moved.left) - moved.left
+                found.append(
+                    Moving(
+                        name=node.name,
+                        partitions=moved.partitions,
+                        left=moved.left,
+                        keys=moved.keys,
+                        bytes=moved.bytes,
+                        strays=moved.strays,
+                        eta_s=moved.left * (now.at - then.at) / filled if filled > 0 else None,
+                    )
+                )
+        return tuple(sorted(found, key=lambda each: -each.left))
 
     # --- outages ----------------------------------------------------------------------------------------------------------
 
@@ -271,11 +232,11 @@ class History:
         alone = sum(recovery.converged is None for recovery in self._recoveries.values()) <= 1
         for node in snapshot.nodes:
             was = self._recoveries.get(node.name)
-            left = now.hints.get(node.name, 0)
+            left = now.waiting(node.name)
             # The nodes count what they deliver, but not to whom; with several targets only the difference can be seen.
-            fewer = max(0, previous.hints.get(node.name, 0) - left) if previous else 0
-            delivered = max(fewer, fresh[_DELIVERED]) if alone else fewer
-            after = advance(was, node, snapshot, previous.at if previous else None, left, delivered)
+            fewer = max(0, previous.waiting(node.name) - left) if previous else 0
+            gains = Gains(max(fewer, fresh["hints_delivered"]), fresh["keys_exchanged"], fresh["read_repairs"])
+            after = advance(was, node, snapshot, previous.at if previous else None, left, gains if alone else Gains(fewer))
             if after is None:
                 continue
             if (was is None or was.began != after.began) and not self._shown():
@@ -295,15 +256,11 @@ class History:
 
 
 _COUNTERS = ("puts_ok", "puts_failed", "gets_ok", "gets_failed")
-_DELIVERED = "hints_delivered"
+_GAINS = ("hints_delivered", "keys_exchanged", "read_repairs")
 
 
 def _is_shown(recovery: Recovery, now: float, names: set[str]) -> bool:
     return recovery.node in names and (recovery.converged is None or now - recovery.converged < HELD_S)
-
-
-def _hints_for(sample: _Sample, target: str) -> int:
-    return sample.hints.get(target, 0)
 
 
 def _counts_of(load: LoadStats | None) -> Counts:

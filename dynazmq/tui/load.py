@@ -20,6 +20,7 @@ from typing import Any
 PUTS_PER_S = 200
 GETS_PER_S = 200
 CHECKS_PER_S = 2_000
+CHECKED_AT_ONCE = 40
 KEYS_MAX = 20_000
 WORKERS = 3
 BUCKET = "load"
@@ -213,7 +214,7 @@ class _Worker:
         """Puts and gets, each at its own pace; checks in the time that is left. What was late is not made up for."""
         now = time.monotonic()
         due = {"put": now, "get": now, "check": now}
-        every = {"put": 1 / puts_per_s, "get": 1 / gets_per_s, "check": WORKERS / CHECKS_PER_S}
+        every = {"put": 1 / puts_per_s, "get": 1 / gets_per_s, "check": WORKERS * CHECKED_AT_ONCE / CHECKS_PER_S}
         act = {"put": self._put, "get": self._get, "check": self._check}
         while not stop.is_set():
             if self.wanted_check is not None:
@@ -271,17 +272,27 @@ class _Worker:
         self.tally.gets_ok += 1
 
     def _check(self, bucket: Any) -> None:
-        index, acked = self._to_check.popleft()
+        """Some keys at once: it shall be over in seconds, also where one read takes long."""
         progress = self.progress
         assert progress is not None
+        some = [self._to_check.popleft() for _ in range(min(CHECKED_AT_ONCE, len(self._to_check)))]
         try:
-            result = bucket.get(self._name(index), timeout=TIMEOUT_S)
-            intact = any(int(value) >= acked for value in result.values)
+            found = bucket.get_many([self._name(index) for index, _ in some], timeout=TIMEOUT_S)
         except Exception as error:
             self._failed(error)
-            self.progress = replace(progress, unread=progress.unread + 1)
+            self.progress = replace(progress, unread=progress.unread + len(some))
             return
-        self.progress = replace(
+        for index, acked in some:
+            progress = self._judged(progress, index, acked, found[self._name(index)])
+        self.progress = progress
+
+    def _judged(self, progress: Check, index: int, acked: int, result: Any) -> Check:
+        try:
+            intact = any(int(value) >= acked for value in result.values)
+        except (AttributeError, TypeError, ValueError):  # it could not be read: there is an error instead of a result
+            self._failed(result)
+            return replace(progress, unread=progress.unread + 1)
+        return replace(
             progress,
             checked=progress.checked + 1,
             lost=progress.lost + (not intact),

@@ -14,12 +14,28 @@ from typing import NamedTuple
 from rich.text import Text
 
 
+class Progress(NamedTuple):
+    """Where a replay is."""
+
+    began: float  # wall clock, seconds since 1970
+    at: float
+    ends: float
+    playing: bool
+    speed: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What the person in front of it chose: belongs to the view, not to the cluster."""
 
     selected: str | None = None
     read_only: bool = False
+    wide: bool = False  # panels have numbers, and what one of them shows the others leave out
+    focus: str = "nodes"  # the panel that Enter opens
+    frozen: bool = False
+    back: int = 0  # how many of the newest events are out of sight
+    filter: str = ""
+    replay: Progress | None = None  # it plays what was recorded
     notice: str = ""  # shown instead of the keys: what an action came to, or a question
     alarm: bool = False  # the notice wants an answer, or says that something failed
 
@@ -49,7 +65,7 @@ OWNERS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#00
 SYMBOLS = "123456789abcdefghijklmnopqrstuvwyzABCDEFGHIJKLMNOPQRSTUVWYZ"
 
 SPARKS = "▁▂▃▄▅▆▇█"
-_ASCII = str.maketrans("●◐✗⏸◌◁■▶✓·–−→▁▂▃▄▅▆▇█░…×↑↓┌┐└┘├┤┬┴┼─│", "U?XPJLS>+.-->_.:-=+*#.~x^v+++++++++-|")
+_ASCII = str.maketrans("●◐✗⏸◌◁■⇹⚡▶✓·–−→←▁▂▃▄▅▆▇█░━…×↑↓┌┐└┘├┤┬┴┼─│", "U?XPJLS/!>+.--><_.:-=+*#.=~x^v+++++++++-|")
 
 
 def ascii_only(text: Text) -> Text:
@@ -158,6 +174,7 @@ class Block:
     """What a panel draws: a title for the rule above it, and lines."""
 
     title: str = ""
+    focused: bool = False
     lines: list[Text] = field(default_factory=list)
 
     def add(self, *parts: str | tuple[str, str]) -> Text:
@@ -179,6 +196,15 @@ def fit(text: Text, width: int) -> Text:
     text = text.copy()
     text.truncate(width, overflow="ellipsis", pad=True)
     return text
+
+
+def wrapped(text: Text, width: int) -> list[Text]:
+    """In lines of this width; those after the first are indented."""
+    if text.cell_len <= width:
+        return [text]
+    indent = " " * min(len(text.plain) - len(text.plain.lstrip(" ")) + 4, max(0, width // 4))
+    first = text[:width]
+    return [first, *wrapped(Text(indent).append_text(text[len(first) :]), width)]
 
 
 class Place(NamedTuple):
@@ -229,7 +255,8 @@ def framed(block: Block, place: Place, lines: dict[tuple[int, int], str], screen
     room = place.width - 3
     if len(title) > room:
         title = title[: max(0, room - 1)] + "…" if room > 1 else ""
-    drawn = Text(rule[:1], FAINT).append(title, TITLE).append(rule[1 + len(title) :], FAINT)
+    named = f"{TITLE} reverse" if block.focused else TITLE
+    drawn = Text().append(rule[:1], FAINT).append(title, named).append(rule[1 + len(title) :], FAINT)
     closed = place.x + place.width == screen_width
     for row in range(1, place.height):
         body = fit(block.lines[row - 1], inner) if row <= len(block.lines) else Text(" " * inner)

@@ -12,8 +12,11 @@ from typing import TextIO
 
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.tui import NOT_RUNNING
-from dynazmq.tui.history import History, Model
+from dynazmq.tui.history import History
 from dynazmq.tui.look import Look, ascii_only
+from dynazmq.tui.model import Model
+from dynazmq.tui.player import last_model
+from dynazmq.tui.recording import load_recording
 from dynazmq.tui.screen import frame
 from dynazmq.tui.watch import Watcher, not_running, observer
 
@@ -25,6 +28,7 @@ def print_frame(
     directory: Path,
     *,
     ascii_: bool = False,
+    replay: Path | None = None,
     width: int | None = None,
     height: int | None = None,
     out: TextIO | None = None,
@@ -32,8 +36,14 @@ def print_frame(
     between_s: float = BETWEEN_S,
 ) -> int:
     out = out or sys.stdout
+    trouble = ""
     try:
-        model = _look_twice(directory, watch, between_s)
+        if replay is not None:
+            recording = load_recording(replay)
+            model: Model | str = last_model(recording)
+            trouble = recording.trouble
+        else:
+            model = _look_twice(directory, watch, between_s)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return NOT_RUNNING if isinstance(error, NoSuchCluster) else 1
@@ -47,7 +57,9 @@ def print_frame(
         drawn = ascii_only(drawn)
     for row in drawn.plain.split("\n")[:-1]:  # the last one holds the keys
         print(row.rstrip(), file=out)
-    return 0
+    if trouble:
+        print(f"{replay}: {trouble}", file=sys.stderr)
+    return 1 if trouble else 0
 
 
 def _look_twice(directory: Path, watch: Callable[[Path], Watcher], between_s: float) -> Model | str:

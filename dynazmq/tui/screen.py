@@ -1,147 +1,106 @@
-"""Where the panels are, and one whole frame as text.
+"""What is on the screen: a picture for each of its parts, and all of them together as one frame of text.
 
-    80 × 24                              120 columns and more
-    ┌ nodes ─────────────────────┐       ┌ nodes ─────────────┬ who sees whom ┐
-    ├ service ─────┬ recovery ───┤       ├ service ─┬ hint flows ─┬ recovery ──┤
-    ├ pending hints┤             │       ├ ring ────┴─────────────┴────────────┤
-    ├ ring ────────┴─────────────┤       ├ events ─────────────────────────────┤
-    ├ events ────────────────────┤
-
-What must be seen first stands at the top: where rows are missing, panels go from the bottom up.
+The console draws the parts that have changed; a pipe, a test and a saved screen get the frame. Both are made of `pictures`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.text import Text
 
-from dynazmq.tui import cards, panels, table
-from dynazmq.tui.history import Model
+from dynazmq.tui import bars, cards, hints, matrix, panels, strip, table, transfers
+from dynazmq.tui.layout import HEIGHT_MIN, WIDE, WIDTH_MIN, closing, layout, too_small
 from dynazmq.tui.look import Block, Look, Place, borders, fit, framed, printable
+from dynazmq.tui.model import Model
+from dynazmq.tui.views import OFFERED, OVERVIEW, REPLAY_KEYS, Detail, View, visible, whole
 
-WIDTH_MIN, HEIGHT_MIN = 60, 12
-SIDE_BY_SIDE, WIDE = 76, 120
-_CARD_ROWS = 7  # the stages of a recovery
+NO_DETAIL = Detail()
 
 PANELS: dict[str, Callable[[Model, Look, int, int], Block]] = {
     "nodes": table.nodes,
-    "matrix": cards.matrix,
+    "matrix": matrix.matrix,
     "service": panels.service,
-    "hints": cards.hints,
-    "flows": cards.flows,
+    "hints": hints.hints,
+    "flows": hints.flows,
     "recovery": cards.recovery,
-    "ring": panels.ring,
-    "events": panels.events,
+    "transfers": transfers.transfers,
+    "ring": strip.ring,
+    "events": strip.events,
 }
+NUMBERED = ("nodes", "service", "hints", "recovery", "ring", "events")
+"""The panel that each of the keys 1 to 6 goes to."""
+
+PARTS = ("header", "faults", *PANELS, "view", "closing", "time", "footer", "message")
+
+Pictures = dict[str, tuple[Place, Text]]
 
 
-def too_small(width: int, height: int) -> bool:
-    return width < WIDTH_MIN or height < HEIGHT_MIN
-
-
-def layout(model: Model, width: int, height: int) -> list[Place]:
-    """The boxes between the header (row 0) and the footer (the last row); the row below the lowest closes them."""
-    rows = height - 3  # header, closing rule, footer
-    count = len(model.snapshot.nodes)
-    if width >= WIDE:
-        bands = [_wide_middle(width, max(_CARD_ROWS + 2, min(12, (rows - count) // 3)))]
-    elif width >= SIDE_BY_SIDE:
-        bands = [_middle(width)]
+def pictures(
+    found: Model | str, look: Look, width: int, height: int, view: View = OVERVIEW, detail: Detail = NO_DETAIL
+) -> Pictures:
+    """Part → where it is and how it looks; together they cover the screen. A text is said instead of a picture."""
+    if too_small(width, height):
+        return _said(_how_small(width, height), width, height)
+    if isinstance(found, str):
+        return _said(message(f"{found}\n\nq leaves", width), width, height)
+    look = replace(look, wide=width >= WIDE)
+    top, bottom = 1 + bool(found.snapshot.faults), height - 1 - (look.replay is not None)
+    drawn: Pictures = {"header": (Place("header", 0, 0, width, 1), bars.header(found, look, width))}
+    if found.snapshot.faults:
+        drawn["faults"] = Place("faults", 0, 1, width, 1), bars.faults(found, look, width)
+    if view.kind == "overview":
+        boxes = layout(found, width, top, bottom - top - 1)
+        lines = borders(boxes, width)
+        for place in boxes:
+            drawn[place.name] = place, draw(place, found, look, lines, width)
     else:
-        bands = [[("service", 0, 0, width, 5)], [("hints", 0, 0, width, 3)], [("recovery", 0, 0, width, _CARD_ROWS + 1)]]
-    strip = panels.ring_rows(model, width - 4)
-    below = sum(_height(band) for band in bands) + 1 + strip + 2
-    if rows - below < min(count + 2, 6):  # the strip has no room: what it would need is the nodes'
-        below = sum(_height(band) for band in bands) + 3
-    own = min(count + 2, max(rows - below, min(count + 2, 6)), rows)
-    places = _nodes(model, width, own)
-    y = 1 + own
-    for band in bands:
-        left = rows + 1 - y
-        if left < 5 and _height(band) > left:
-            break
-        for name, x, dy, w, h in band:
-            if left - dy >= 2:
-                places.append(Place(name, x, y + dy, w, min(h, left - dy)))
-            elif left - dy == 1:  # too little for it, and no row may stay empty: the one above takes that
-                places = [p._replace(height=p.height + 1) if (p.x, p.y + p.height) == (x, y + dy) else p for p in places]
-        y += min(_height(band), left)
-    left = rows + 1 - y
-    if left >= 2 + strip + 1:
-        stand_ins = left >= 2 * strip + 8
-        places.append(Place("ring", 0, y, width, 1 + strip * (1 + stand_ins)))
-        y += 1 + strip * (1 + stand_ins)
-        left = rows + 1 - y
-    if left >= 2:
-        places.append(Place("events", 0, y, width, left))
-    elif left == 1 and places:  # no row may stay empty
-        lowest = max(place.y + place.height for place in places)
-        places = [p._replace(height=p.height + 1) if p.y + p.height == lowest else p for p in places]
-    return places
-
-
-_Band = list[tuple[str, int, int, int, int]]  # name, x, y within the band, width, height
-
-
-def _height(band: _Band) -> int:
-    return max(dy + height for _, _, dy, _, height in band)
-
-
-def _nodes(model: Model, width: int, height: int) -> list[Place]:
-    names = max((len(node.name) for node in model.snapshot.nodes), default=0)
-    beside = cards.matrix_width(len(model.snapshot.nodes), names) + 4
-    if width < WIDE or width - beside < 74 or len(model.snapshot.nodes) < 2:
-        return [Place("nodes", 0, 1, width, height)]
-    beside = max(beside, 18)
-    return [Place("nodes", 0, 1, width - beside, height), Place("matrix", width - beside, 1, beside, height)]
-
-
-def _middle(width: int) -> _Band:
-    left = width // 2 + 1
-    return [
-        ("service", 0, 0, left, 5),
-        ("hints", 0, 5, left, 3),
-        ("recovery", left, 0, width - left, _CARD_ROWS + 1),
-    ]
-
-
-def _wide_middle(width: int, height: int) -> _Band:
-    third = width // 3
-    return [
-        ("service", 0, 0, third, height),
-        ("flows", third, 0, third, height),
-        ("recovery", 2 * third, 0, width - 2 * third, height),
-    ]
-
-
-def closing(places: list[Place], width: int) -> Place:
-    """The rule below the lowest panels."""
-    return Place("closing", 0, max(place.y + place.height for place in places), width, 1)
+        boxes = [Place("view", 0, top, width, bottom - top - 1)]
+        lines = borders(boxes, width)
+        block, _ = visible(view, whole(view, found, look, detail, width - 4, boxes[0].inner_height), boxes[0].inner_height)
+        drawn["view"] = boxes[0], framed(block, boxes[0], lines, width)
+    end = closing(boxes, width)
+    drawn["closing"] = end, framed(Block(), end, lines, width)
+    if look.replay is not None:
+        drawn["time"] = Place("time", 0, bottom, width, 1), bars.time_bar(look.replay, width)
+    offered = None if view.kind == "overview" else (("↑↓", "scroll"), *OFFERED.get(view.kind, ()), ("Esc", "back"), ("?", "help"))
+    if look.replay is not None and view.kind == "overview":
+        offered = REPLAY_KEYS
+    drawn["footer"] = Place("footer", 0, height - 1, width, 1), bars.footer(offered, look, width)
+    return drawn
 
 
 def draw(place: Place, model: Model, look: Look, lines: dict[tuple[int, int], str], width: int) -> Text:
-    if place.name == "closing":
-        return framed(Block(), place, lines, width)
     block = PANELS[place.name](model, look, place.inner_width(width), place.inner_height)
+    asked = "hints" if place.name == "flows" else place.name
+    block.focused = asked == look.focus != "nodes"  # the selected row shows where one is among the nodes
+    if look.wide and asked in NUMBERED:
+        block.title = f"{NUMBERED.index(asked) + 1} {block.title}"
     return framed(block, place, lines, width)
 
 
-def frame(model: Model, look: Look, width: int, height: int) -> Text:
+def frame(found: Model | str, look: Look, width: int, height: int, view: View = OVERVIEW, detail: Detail = NO_DETAIL) -> Text:
     """The whole screen."""
-    if too_small(width, height):
-        return message(f"this terminal is too small: {width}×{height}; {WIDTH_MIN}×{HEIGHT_MIN} is needed", width)
-    places = layout(model, width, height)
-    lines = borders(places, width)
     rows: list[Text] = [Text() for _ in range(height)]
-    for place in sorted([*places, closing(places, width)], key=lambda each: each.x):
-        for offset, row in enumerate(draw(place, model, look, lines, width).split("\n", allow_blank=True)):
-            rows[place.y + offset].append_text(row)
-    rows[0] = panels.header(model, look, width)
-    rows[-1] = panels.footer(model, look, width)
+    for place, text in sorted(pictures(found, look, width, height, view, detail).values(), key=lambda each: each[0].x):
+        for offset, row in enumerate(text.split("\n", allow_blank=True)):
+            if place.y + offset < height:
+                rows[place.y + offset].append_text(row)
     return Text("\n").join(fit(row, width) for row in rows)
 
 
 def message(text: str, width: int) -> Text:
     """Something to say instead of a picture."""
-    return Text("\n").join(Text(f" {part}") for part in printable(text).split("\n") or [""])
+    return Text("\n").join(Text(f" {printable(part)}") for part in text.split("\n"))
+
+
+def _said(text: Text, width: int, height: int) -> Pictures:
+    return {"message": (Place("message", 0, 0, width, height), text)}
+
+
+def _how_small(width: int, height: int) -> Text:
+    """One line, as clear as there is room for."""
+    least = f"{WIDTH_MIN}×{HEIGHT_MIN}"
+    ways = (f"this terminal is too small: {width}×{height}; {least} is needed", f"too small: needs {least}", f"needs {least}")
+    return fit(Text(next((way for way in ways if len(way) <= width), least)), width)

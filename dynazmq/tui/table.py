@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rich.text import Text
 
 from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.snapshot import NodeView, Snapshot
-from dynazmq.tui.history import Model
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Block, Look, milliseconds, percent, short, size, span
+from dynazmq.tui.model import Model
 from dynazmq.tui.panels import appearance, word
 from dynazmq.tui.recovery import some
 
@@ -78,18 +78,26 @@ COLUMNS = (
 )
 
 
+_SHOWN_BESIDE = "HOLDS HINTS"
+"""A wide screen shows it in a panel of its own: there, this column comes last."""
+
+
 def nodes(model: Model, look: Look, width: int, rows: int) -> Block:
     snap = model.snapshot
     name_width = min(NAME_MAX, max(4, *(len(node.name) for node in snap.nodes), 0))
-    columns = _columns_that_fit(width - 2 - name_width)
-    first, last = window(len(snap.nodes), _selected_index(snap, look), rows - 1)
+    columns = _columns_that_fit(width - 2 - name_width, look.wide)
+    kept = filtered(snap.nodes, look.filter)
+    first, last = window(len(kept), index_of(kept, look.selected), rows - 1)
     block = Block("nodes" if last - first == len(snap.nodes) else f"nodes {first + 1}–{last} of {len(snap.nodes)}")
-    hidden = [view for view in (*snap.nodes[:first], *snap.nodes[last:]) if view.state not in SERVES]
+    if look.filter:
+        block.title += f" /{look.filter}"
+    shown = kept[first:last]
+    hidden = [view for view in snap.nodes if view.state not in SERVES and view not in shown]
     if hidden:
         block.title += " · out of sight: " + some(tuple(f"{view.name} {appearance(view).glyph}" for view in hidden))
     heads = (f"{c.title:<{c.width}}" if c.left else f"{c.title:>{c.width}}" for c in columns)
     block.add((f"  {'NODE':<{name_width}} " + " ".join(heads), FAINT))
-    for view in snap.nodes[first:last]:
+    for view in shown:
         chosen = view.name == look.selected
         name = view.name if len(view.name) <= name_width else view.name[: name_width - 1] + "…"
         row = block.add(("▶ " if chosen else "  ", "bold cyan"), (f"{name:<{name_width}}", TITLE if chosen else ""))
@@ -110,10 +118,10 @@ def _append(row: Text, column: Column, cell: Cell) -> None:
         row.append(pad).append(text, style)
 
 
-def _columns_that_fit(width: int) -> list[Column]:
+def _columns_that_fit(width: int, wide: bool) -> list[Column]:
     chosen: list[Column] = []
     left = width
-    for column in sorted(COLUMNS, key=lambda each: each.rank):
+    for column in sorted(COLUMNS, key=lambda each: 99 if wide and each.title == _SHOWN_BESIDE else each.rank):
         if column.width + 1 > left:
             break
         chosen.append(column)
@@ -121,8 +129,13 @@ def _columns_that_fit(width: int) -> list[Column]:
     return [column for column in COLUMNS if column in chosen]
 
 
-def _selected_index(snap: Snapshot, look: Look) -> int:
-    return next((index for index, node in enumerate(snap.nodes) if node.name == look.selected), 0)
+def filtered(nodes: Sequence[NodeView], wanted: str) -> list[NodeView]:
+    """Those with this in their name or state; all, if there is none."""
+    return [view for view in nodes if wanted.lower() in f"{view.name} {word(view)} {view.state}".lower()] or list(nodes)
+
+
+def index_of(nodes: Sequence[NodeView], name: str | None) -> int:
+    return next((index for index, node in enumerate(nodes) if node.name == name), 0)
 
 
 def window(count: int, selected: int, rows: int) -> tuple[int, int]:

@@ -14,10 +14,14 @@ from typing import Protocol
 
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.errors import ClusterError
-from dynazmq.tui.history import History, Model
+from dynazmq.tui.history import History
 from dynazmq.tui.keys import where
 from dynazmq.tui.load import Load
+from dynazmq.tui.look import Progress
+from dynazmq.tui.model import Model
+from dynazmq.tui.recording import Recorder
 
+PACES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 IDLE_S = 0.5
 BUSY_S = 0.2
 """While a recovery is under way: its stages are no more exact than that."""
@@ -31,6 +35,24 @@ class Watcher(Protocol):
     def look(self) -> Snapshot: ...
 
     def close(self) -> None: ...
+
+
+Show = Callable[[Model | str, Progress | None], None]
+"""Called with what was found, and where that is in a replay."""
+
+
+class Eyes(Protocol):
+    """Where the console's models come from: `Poller`, or a replay."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def pace(self, step: int) -> str:
+        """Look (or play) slower or, with a step below zero, faster; how fast it is then, for people."""
+        ...
 
 
 def observer(directory: Path) -> Watcher:
@@ -49,16 +71,23 @@ def not_running(snapshot: Snapshot) -> str:
 
 class Poller:
     def __init__(
-        self, directory: Path, show: Callable[[Model | str], None], load: Load, watch: Callable[[Path], Watcher] = observer
+        self,
+        directory: Path,
+        show: Show,
+        load: Load,
+        watch: Callable[[Path], Watcher] = observer,
+        recorder: Recorder | None = None,
     ) -> None:
         self._directory = directory
         self._show = show
         self._load = load
         self._watch = watch
+        self._recorder = recorder
         self._watcher: Watcher | None = None
         self._history = History()
         self._wake = threading.Event()
         self._stopped = threading.Event()
+        self._idle_s = IDLE_S
         self._eager_until = 0.0
         self._checked = 0.0  # the convergence after which the load was told last to check its writes
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
@@ -70,6 +99,12 @@ class Poller:
         """Look now: something was done to the cluster."""
         self._eager_until = time.monotonic() + EAGER_S
         self._wake.set()
+
+    def pace(self, step: int) -> str:
+        place = min(max(0, PACES_S.index(self._idle_s) + step), len(PACES_S) - 1)
+        self._idle_s = PACES_S[place]
+        self._wake.set()
+        return f"looks every {self._idle_s:g} s" + (", more often while something is under way" if self._idle_s > BUSY_S else "")
 
     def stop(self) -> None:
         self._stopped.set()
@@ -83,10 +118,12 @@ class Poller:
             found = self._look()
             if self._stopped.is_set():
                 break
-            self._show(found)
+            self._show(found, None)
             busy = time.monotonic() < self._eager_until or (isinstance(found, Model) and found.moving)
-            self._wake.wait(max(0.05, (BUSY_S if busy else IDLE_S) - (time.monotonic() - began)))
+            self._wake.wait(max(0.05, (min(BUSY_S, self._idle_s) if busy else self._idle_s) - (time.monotonic() - began)))
         self._forget()
+        if self._recorder is not None:
+            self._recorder.close()
 
     def _look(self) -> Model | str:
         try:
@@ -96,7 +133,10 @@ class Poller:
             if trouble := not_running(snapshot):
                 self._forget()  # when it is back, it may be another one
                 return trouble
-            model = self._history.add(snapshot, self._load.stats())
+            stats = self._load.stats()
+            if self._recorder is not None:
+                self._recorder.add(snapshot, stats)
+            model = self._history.add(snapshot, stats)
         except ClusterError as error:
             self._forget()
             return str(error)

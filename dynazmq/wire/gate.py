@@ -47,6 +47,7 @@ from dynazmq.wire.codec import (
     introduction,
     open_frame,
 )
+from dynazmq.wire.tracing import Tracer
 
 _CLOCKS_DIFFER_MS = 3_600_000
 """An age above this says that a client's clock is another one: then nothing is known of what the frame spent under way."""
@@ -77,6 +78,8 @@ class Gate:
         self._peer_of = peer_of
         self.other_versions: dict[str, int] = {}
         """Members that speak another version of the protocol, by what came from them last."""
+        self.watch: Tracer | None = None
+        """Who notes what is heard and said, while somebody traces a key."""
         self._quickest: dict[str, tuple[int, float, float]] = {}  # peer → its incarnation, least lag in ms, when that was so
         self._state_life_ms = node.runtime.config.timing.retirement_grace_ms * 2 // 3 or _CLOCKS_DIFFER_MS
 
@@ -99,7 +102,7 @@ class Gate:
         )
         age_ms = 0 if void else self._age_ms(sender, envelope)
         stale = age_ms > self._state_life_ms
-        receive = node.receive
+        receive = node.receive if self.watch is None else self.watch.receive
         for message in messages:
             if void and message.__class__ not in _ABOUT_LIFE:
                 node.runtime.counters["messages_of_other_lives"] += 1
@@ -166,9 +169,13 @@ class Gate:
                 for frame, count in encode_counted(envelope, messages):
                     if not send(to, frame):
                         break
+                    if self.watch is not None:
+                        self.watch.spoken(to, messages[left : left + count], True)
                     left += count
             except BadFrame as error:
                 node.runtime.counters["unsendable"] += len(messages) - left
                 node.runtime.note(f"cannot send {len(messages) - left} messages to {to!r}: {error}", "WARN")
             if left < len(messages):
+                if self.watch is not None:
+                    self.watch.spoken(to, messages[left:], False)
                 node.undeliverable(to, messages[left:])

@@ -33,6 +33,7 @@ CONVERSATIONS = {
     "TreeAsk": "node ↔ node: anti-entropy", "RetireAsk": "node ↔ node: forgetting",
     "HintsAsk": "client ↔ node: looking closely", "Stopping": "node ↔ node: going",
     "ChangeMembers": "client ↔ node: deciding who belongs", "FillAsk": "node ↔ node: transfer and handover",
+    "LookAsk": "client ↔ node: looking at one key",
 }  # fmt: skip
 
 

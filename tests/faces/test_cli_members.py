@@ -265,7 +265,7 @@ def test_changes_are_staged_without_a_running_cluster_and_dropped_again(
         ("cluster add --weight 0", "--weight is above 0 and at most 100, not 0"),
         ("cluster add --replace n9", "no node 'n9'; there are n1 n2 n3"),
         ("cluster remove n9", "no node 'n9'; there are n1 n2 n3"),
-        ("cluster remove", "Missing argument"),
+        ("cluster remove", "which nodes?"),
         ("cluster commit --timeout soon", "not a duration: 'soon'"),
         ("node leave n9", "no node 'n9'"),
     ],

@@ -38,7 +38,7 @@ def test_it_ends_with_the_figures_on_one_line_and_names_what_never_happened(caps
     figures = dict(pair.split("=") for pair in line.split())
     assert list(figures) == [
         "seeds", "failed", "events", "virtual_h", "wall_s", "virtual/real", "acked", "lost", "resurrected", "diverged",
-        "unsettled", "settle_p50/p99/max", "sometimes", "log_hash",
+        "unsettled", "settle_p50/p99/max", "changes", "sometimes", "log_hash",
     ]  # fmt: skip
     reached, all_of_them = map(int, figures["sometimes"].split("/"))
     assert 0 < reached < all_of_them

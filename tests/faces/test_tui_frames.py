@@ -17,10 +17,11 @@ from tui_cluster import Cluster
 
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.tui import print_once
-from dynazmq.tui.history import Model
 from dynazmq.tui.look import Look, ascii_only
+from dynazmq.tui.model import Model
 from dynazmq.tui.once import print_frame
 from dynazmq.tui.screen import frame
+from dynazmq.tui.settings import Settings
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = ((80, 24), (120, 35), (160, 45))
@@ -48,6 +49,13 @@ def paused() -> Model:
     cluster = Cluster()
     cluster.run(20)
     cluster.pause("n2")
+    return cluster.run(5)
+
+
+def partitioned() -> Model:
+    cluster = Cluster(load=True)
+    cluster.run(20)
+    cluster.partition(["n1", "n2"], ["n3", "n4", "n5"])
     return cluster.run(5)
 
 
@@ -99,7 +107,7 @@ def twenty_nodes() -> Model:
 
 
 STATES: tuple[Callable[[], Model], ...] = (
-    healthy, killed, suspect, paused, draining, converged, two_away, joining, one_node, twenty_nodes,
+    healthy, killed, suspect, paused, partitioned, draining, converged, two_away, joining, one_node, twenty_nodes,
 )  # fmt: skip
 
 
@@ -176,6 +184,7 @@ def test_long_names_and_text_of_strangers_keep_their_place() -> None:
 
 def test_a_small_terminal_is_told_what_it_takes() -> None:
     assert "60×12" in frame(healthy(), Look(), 40, 10).plain
+    assert frame(healthy(), Look(), 20, 5).plain.split("\n")[0].strip() == "needs 60×12"
 
 
 # --- one frame for a pipe --------------------------------------------------------------------------------------------------
@@ -227,7 +236,7 @@ def test_once_falls_back_to_ascii_where_the_encoding_is() -> None:
 
 
 def test_no_cluster_is_said_with_what_to_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = print_once(tmp_path)
+    code = print_once(tmp_path, Settings())
 
     said = capsys.readouterr()
     assert code == 7

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dynazmq.cluster.snapshot import Event, NodeView, Snapshot, Transfer
-from dynazmq.tui.history import History, Model
+from dynazmq.faults import Fault, describe
+from dynazmq.tui.history import History
 from dynazmq.tui.load import Check, LoadStats
+from dynazmq.tui.model import Model
 
 START = 1_700_000_000.0  # 22:13:20 UTC
 
@@ -42,6 +44,9 @@ class Cluster:
         self.load = load
         self.stats = LoadStats(running=load)
         self.supervisor_pid: int | None = 41200
+        self.cut: set[frozenset[str]] = set()  # pairs that a fault keeps apart
+        self.cut_at = 0.0
+        self.faults: list[Fault] = []
         self.filled = 0  # partitions of the 72 that a joining node gets; "filling" while there is one
         self.model = self.look()
 
@@ -75,6 +80,14 @@ class Cluster:
         self.nodes.remove(self[name])
         for node in self.nodes:
             node.hints.pop(name, None)
+
+    def partition(self, *sides: list[str]) -> None:
+        self.cut = {frozenset((one, other)) for i, a in enumerate(sides) for b in sides[i + 1 :] for one in a for other in b}
+        self.cut_at = self.now
+        for node in self.nodes:
+            node.since = self.now + 0.2
+        self.faults = [Fault(id="f1", kind="partition", sides=tuple(tuple(side) for side in sides), since=self.now)]
+        self.events.append(Event(at=self.now, node="*", text=f"f1 {describe(self.faults[0])}", kind="fault-on"))
 
     @property
     def owners(self) -> list[str]:
@@ -132,7 +145,9 @@ class Cluster:
     def _hint(self, node: Node, target: Node, step: float, living: int) -> None:
         if node is target:
             return
-        if not target.answers and target.gone_at is not None:
+        if frozenset((node.name, target.name)) in self.cut:
+            node.hints[target.name] = node.hints.get(target.name, 0) + 16 * step
+        elif not target.answers and target.gone_at is not None:
             node.hints[target.name] = node.hints.get(target.name, 0) + 64 * step / living
         elif target.back_at is not None and self.now - target.back_at > 0.5 and target.name in node.hints:
             sent = min(node.hints[target.name], 870 * step / living)
@@ -168,14 +183,17 @@ class Cluster:
             converged=not waiting and all(view.state in ("up", "down", "stopped") for view in views),
             degraded_s=self._degraded(waiting),
             events=list(self.events),
+            faults=list(self.faults),
         )
 
     def _degraded(self, waiting: int) -> float | None:
         gone = [node.gone_at for node in self.nodes if node.gone_at is not None and (node.state != "up" or waiting)]
+        gone += [self.cut_at] if self.cut else []
         return self.now - min(gone) if gone else None
 
     def _view(self, node: Node) -> NodeView:
-        said = {peer.name: self._word(node) for peer in self.nodes if peer is not node and peer.answers}
+        heard = {peer.name: self._word(node, peer) for peer in self.nodes if peer is not node and peer.answers}
+        said = {peer: word for peer, (word, _) in heard.items()}
         state = "suspect" if node.state == "up" and any(word != "up" for word in said.values()) else node.state
         view = NodeView(
             name=node.name,
@@ -185,6 +203,7 @@ class Cluster:
             since_s=self.now - node.since,
             pid=None if node.state in ("down", "stopped") else 41200 + self.nodes.index(node) + 1,
             seen_by=said,
+            seen_for_s={peer: for_s for peer, (_, for_s) in heard.items()},
             restart_in_s=node.restart_in_s,
         )
         if node.answers:
@@ -192,8 +211,8 @@ class Cluster:
             view.keys = 30_000 + 113 * self.nodes.index(node)
             view.hints_for = {name: int(count) for name, count in node.hints.items()}
             view.hints_pending = sum(view.hints_for.values())
-            view.hints_oldest_s = {name: self.now - (self[name].gone_at or self.now) for name in node.hints}
-            view.uptime_s = self.now - node.since
+            view.hints_oldest_s = {name: self.now - (self[name].gone_at or self.cut_at) for name in node.hints}
+            view.uptime_s = self.now - (node.back_at or (START + 20 if node.state == "joining" else START - 724))
             view.rss_bytes, view.cpu_percent = 24 << 20, 31.0
             view.ops_per_s, view.p50_ms, view.p99_ms = 1_100.0, 0.9, 3.2
             view.commit_ms, view.rows_per_commit = 1.1, 14.0
@@ -204,10 +223,17 @@ class Cluster:
             view.transfer = Transfer(partitions=72, left=72 - self.filled, keys=313 * self.filled, bytes=70_000 * self.filled)
         return view
 
-    def _word(self, node: Node) -> str:
+    def _word(self, node: Node, peer: Node) -> tuple[str, float]:
+        """What the peer says of the node, and for how long it has."""
+        if frozenset((node.name, peer.name)) in self.cut:
+            gone = self.now - self.cut_at
+            return ("down", gone - 0.8) if gone >= 0.8 else ("suspect", gone - 0.2) if gone >= 0.2 else ("up", 100.0)
+        late = 0.01 * self.nodes.index(peer)
         if node.gone_at is None:
-            return "up"
-        if node.back_at is not None:
-            return "up" if self.now - node.back_at >= 0.4 else "down"
-        gone = self.now - node.gone_at
-        return "down" if gone >= 0.8 and node.state != "suspect" else "suspect" if gone >= 0.2 else "up"
+            return "up", 724.0
+        if node.back_at is not None and self.now - node.back_at >= 0.4:
+            return "up", self.now - node.back_at - 0.3 - late
+        gone = self.now - node.gone_at - late
+        if gone >= 0.8 and (node.state != "suspect" or node.back_at is not None):
+            return "down", gone - 0.8
+        return ("suspect", gone - 0.2) if gone >= 0.2 else ("up", 724.0)

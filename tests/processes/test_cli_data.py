@@ -84,7 +84,7 @@ def test_a_blind_put_leaves_a_sibling_and_the_next_put_replaces_both(cluster: Cl
     assert (several.code, several.out) == (4, "")
     assert "2 siblings of cart" in several.err
     assert re.search(r"\[1\]  milk .*\n  \[2\]  bread ", several.err)  # in the order in which they were written
-    assert "dynazmq put cart VALUE" in several.err
+    assert "dynazmq resolve cart --take 2" in several.err
     as_json = cluster.run("get", "cart", "--json")
     assert as_json.code == 4
     assert sorted(as_json.document["values"]) == ["bread", "milk"]

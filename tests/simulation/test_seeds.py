@@ -21,11 +21,13 @@ from collections import Counter
 
 import pytest
 
+from dynazmq.simulator.admins import ACTS
 from dynazmq.simulator.campaign import Campaign, play
 from dynazmq.simulator.faults import CLOCKS, LOSSY, PASSING
-from dynazmq.simulator.simulation import run_seed
+from dynazmq.simulator.simulation import Plan, run_seed
 
 SEEDS = range(1, 91)
+MEMBERS = [seed for seed in range(401, 700) if Plan.drawn(seed).losses_max][:16]
 _AT_ONCE = 6
 
 _campaign = Campaign()
@@ -34,6 +36,14 @@ _exchanged: Counter[str] = Counter()
 
 @pytest.mark.parametrize("seeds", [SEEDS[i : i + _AT_ONCE] for i in range(0, len(SEEDS), _AT_ONCE)], ids=str)
 def test_the_promises_hold(seeds: range) -> None:
+    for seed in seeds:
+        report = run_seed(seed)
+        _campaign.add(report)
+        assert report.ok, f"\n{report}"
+
+
+@pytest.mark.parametrize("seeds", [MEMBERS[i : i + 4] for i in range(0, len(MEMBERS), 4)], ids=str)
+def test_the_promises_hold_while_members_die_and_are_removed_by_force(seeds: list[int]) -> None:
     for seed in seeds:
         report = run_seed(seed)
         _campaign.add(report)
@@ -50,9 +60,9 @@ def test_the_promises_hold_with_anti_entropy_and_nobody_has_to_read(seeds: range
 
 def test_the_seeds_have_seen_what_can_happen() -> None:
     """Otherwise nothing has been shown. Of the runs above, if they were not left out."""
-    for seed in SEEDS if not _campaign.seeds else ():
+    for seed in (*SEEDS, *MEMBERS) if not _campaign.seeds else ():
         _campaign.add(run_seed(seed))
-    assert set(_campaign.injected) == {*PASSING, *CLOCKS, *LOSSY}
+    assert set(_campaign.injected) >= {*PASSING, *CLOCKS, *LOSSY, *ACTS, "is back"}
     assert _campaign.not_reached == []
 
 
@@ -92,5 +102,5 @@ def test_the_same_seed_does_the_same_in_another_process_that_hashes_strings_othe
     ],
 )  # fmt: skip
 def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
-    report = run_seed(seed)
+    report = run_seed(seed, acts=(), victims=())
     assert report.ok, f"\n{report}"
