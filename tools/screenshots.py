@@ -31,8 +31,9 @@ from dynazmq.tui.save import svg
 from dynazmq.tui.screen import frame
 
 WIDTH, HEIGHT = 120, 35
-LOOK_S = 0.2
-PATIENCE_S = 60.0
+LOOK_S = 0.05
+PATIENCE_S = 90.0
+KEYS = 20_000
 LEFT, RIGHT = ("n1", "n2"), ("n3", "n4", "n5")
 
 
@@ -46,6 +47,7 @@ class Camera:
         self._observer = Observer(directory)
         self._history = History()
         self._checked = 0.0
+        self._last = "nothing"
 
     def see(self) -> Model:
         model = self._history.add(self._observer.look(), self.load.stats())
@@ -60,7 +62,7 @@ class Camera:
         deadline = time.monotonic() + PATIENCE_S
         while not condition(model := self.see()):
             if time.monotonic() > deadline:
-                raise SystemExit("it did not come to that")
+                raise SystemExit(f"after {self._last} it did not come to what was to be seen")
         return model
 
     def watch(self, seconds: float) -> Model:
@@ -89,6 +91,7 @@ class Camera:
     def _save(self, name: str, text: Text, width: int, title: str) -> None:
         path = self.screens / f"{name}.svg"
         path.write_text(svg(text, width, title), encoding="utf-8")
+        self._last = name
         print(path, flush=True)
 
     def close(self) -> None:
@@ -98,11 +101,14 @@ class Camera:
 
 def story(camera: Camera) -> None:
     directory = camera.directory
+    with dynazmq.connect(dir=directory, timeout=30.0) as client:  # so that a transfer takes long enough to be seen
+        for first in range(0, KEYS, 500):
+            client.bucket("carts").put_many({f"cart:{number}": b"x" * 200 for number in range(first, first + 500)})
     camera.load.start()
     camera.take("healthy", camera.watch(15))
 
     call(directory, "kill", nodes=["n3"])
-    camera.take("killed", camera.watch(20))
+    camera.take("killed", camera.watch(30))
     call(directory, "start", nodes=["n3"])
     camera.take("draining", camera.until(lambda model: any(each.up and 0 < each.left < each.peak for each in model.recoveries)))
     camera.take("converged", camera.until(_checked))
@@ -129,7 +135,12 @@ def story(camera: Camera) -> None:
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        camera.take("joining", camera.until(lambda model: any(0 < each.left < each.partitions for each in model.transfers)))
+        camera.take(
+            "joining",
+            camera.until(
+                lambda model: any(0.1 < each.left / each.partitions < 0.8 for each in model.transfers if each.partitions)
+            ),
+        )
     finally:
         joins.wait(PATIENCE_S)
 

@@ -233,7 +233,8 @@ def simulate(
 ) -> Work:
     """Play clusters in virtual time while things go wrong, and check the promises.
 
-    Each seed is one cluster: its nodes, clients and troubles are drawn from it, and it plays the same each time.
+    Each seed is one cluster: its nodes, clients and troubles are drawn from it, and it plays the same each time. In a
+    third of them members come and go.
     Needs no running cluster and touches none. Exit code 10 when a promise was broken.
 
     With --mutant a bug is built in on purpose, and seeds (40) are played until one shows it: exit code 0 when it was

@@ -42,6 +42,7 @@ COUNTERS = {
     "hints_delivered": "Hints brought home and acknowledged there.",
     "hints_dropped": "Hints given up since they were damaged.",
     "hints_not_kept": "Hints that were not kept since the key was too large.",
+    "hints_refused": "Hints that this node was asked to keep for a member that was removed.",
     "hints_redirected": "Hints whose target is a holder of their key no more, brought to the new ones.",
     "hints_stored": "Keys for which a hint was stored.",
     "keys_exchanged": "Keys exchanged since trees differed.",

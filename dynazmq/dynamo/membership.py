@@ -303,8 +303,8 @@ class Membership:
     # --- the ring follows (change.py) -------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Make the ring's next step if everybody concerned is known to be where this node is."""
-        if not self.settled or self.awaited():
+        """Make the ring's next step if everybody concerned is known to be where this node is, itself included."""
+        if not self.settled or self._unsaved or self.awaited():
             return
         digest = self.ring.digest()
         ring = next_ring(self.ring, self.goal(), self.replica_counts(), lambda name: self.members[name].filled == digest)

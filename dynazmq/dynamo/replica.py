@@ -312,7 +312,11 @@ class Replica:
         if message.hint_for == self._runtime.name:
             message.hint_for = ""  # the sender holds us for away, and has found us: it is our own copy
         if message.hint_for and message.hint_for not in self._membership.members:
-            raise BadMessage(f"a hint for {message.hint_for!r}, who is no member")
+            if message.hint_for not in self._membership.intents:
+                raise BadMessage(f"a hint for {message.hint_for!r}, who is no member")
+            self._runtime.counters["hints_refused"] += 1  # its sender's ring is a step behind ours
+            self._runtime.send(sender, Refused(message.request_id, f"{message.hint_for} is no member any more"))
+            return
         if not self.merge(message.hint_for, at, message.bucket, message.key, message.state):
             self._correct(sender, at, message.bucket, message.key)
         if message.request_id:

@@ -7,12 +7,14 @@
     process.py     one node's life: the loop of server.py, crashed at any point of a turn
     client.py      the real client's core in virtual time
     cluster.py     all of it together: what stories are told with
+    handle.py      one node, as a story speaks of it
     history.py     what clients asked and were told, and every dot that was given
     watch.py       promises that are checked at every commit, answer and turn
     checker.py     promises that are checked when the faults are over
     workload.py    clients that read and write at random
     faults.py      what goes wrong, drawn from the seed
     admins.py      members who come and go, drawn from the seed
+    decisions.py   what admins want, told to nodes
     simulation.py  one seed from beginning to end
     campaign.py    many seeds, what they saw, and what they never did
     shrink.py      from a seed that fails to the least that still does

@@ -23,12 +23,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
-from dynazmq.dynamo.change import FOR_EVER, GONE, IN, OUT, Intent
-from dynazmq.errors import InvalidRequest
+from dynazmq.dynamo.change import GONE, IN, OUT
 from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.process import CLIENT, CRASH_POINTS
+from dynazmq.simulator.decisions import Decision, Decisions, Intents
+from dynazmq.simulator.process import CRASH_POINTS
 from dynazmq.simulator.shapes import both_ways
 
 JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK = "join", "leave", "reweigh", "swap", "take back"
@@ -49,24 +48,8 @@ _MEMBERS_MAX = 9
 _IN_THE_MIDDLE_S = (0.01, 0.05, 0.3, 2.0, 8.0)
 """At most so long after a decision: a step takes a few times as long as a frame, what is left is handed over after seconds."""
 
-_AGAIN_S = 0.4
-_REFUSALS_MAX = 25
 _LOOK_S = 0.5
 _OVER_S = 120.0
-
-Intents = list[list[Any]]
-"""[name, kind, weight, replaces] each, as messages.ChangeMembers carries them."""
-
-
-class Decision:
-    """What one admin wants. at: the node that is told; "" while any will do."""
-
-    def __init__(self, admin: str, intents: Intents, at: str) -> None:
-        self.admin = admin
-        self.intents = intents
-        self.at = at
-        self.refusals = 0
-
 
 class Admins:
     """Acts until `stop`; `see_through` brings to an end what was begun."""
@@ -77,7 +60,6 @@ class Admins:
     ) -> None:  # fmt: skip
         """members_min: never fewer. losses_max: disks that may be lost, one after the other."""
         self.injected: Counter[str] = Counter()
-        self.refused_by: Counter[str] = Counter()  # node → how often it has refused what an admin wanted
         self._cluster = cluster
         self._world = cluster.world
         self._random = cluster.world.random("admins")
@@ -88,7 +70,7 @@ class Admins:
         self._members_min = members_min
         self._losses_left = losses_max
         self._lost = False  # some copies are, and were not made anew yet
-        self._pending: list[Decision] = []
+        self.decisions = Decisions(cluster, self._taken)
         self._dead: set[str] = set()  # for good, and members still
         self._doomed: set[str] = set()  # to be removed by force
         self._expelled: list[NodeHandle] = []
@@ -117,30 +99,9 @@ class Admins:
 
         self._world.at(self._world.now + seconds, due)
 
-    # --- what is wanted ---------------------------------------------------------------------------------------------------
-
-    def _intents(self) -> dict[str, Intent]:
-        """The last word on each member that any living node knows."""
-        known: dict[str, Intent] = {}
-        for node in self._cluster.nodes:
-            for intent in node.process.node.membership.intents.values() if node.process.alive else ():
-                if intent.name not in known or intent.rank > known[intent.name].rank:
-                    known[intent.name] = intent
-        return known
-
-    def _wanted(self) -> list[str]:
-        """Members when all is done that was decided, and all that is still to be decided. Sorted."""
-        intents = self._intents()
-        wanted = {name for name in self._cluster.ring.members if name not in intents}
-        wanted |= {name for name, intent in intents.items() if intent.kind == IN}
-        for decision in self._pending:
-            for name, kind, *_ in decision.intents:
-                (wanted.add if kind == IN else wanted.discard)(name)
-        return sorted(wanted)
-
     def _staying(self) -> list[str]:
         """Of these, who will not be removed by an act that is under way, either."""
-        return [name for name in self._wanted() if name not in self._doomed]
+        return [name for name in self.decisions.wanted() if name not in self._doomed]
 
     def _leavable(self) -> list[str]:
         staying = self._staying()
@@ -177,7 +138,7 @@ class Admins:
             return [[self._new(), IN, 1.0, old], [old, OUT, 1.0, ""]]
         if act == REWEIGH and (there := [name for name in wanted if name in self._cluster.names]):
             return [[self._random.choice(there), IN, self._random.choice((0.5, 1.0, 1.5)), ""]]
-        intents = self._intents()
+        intents = self.decisions.intents()
         there = [name for name in self._cluster.names if name in intents and intents[name].kind == OUT]
         if act == TAKE_BACK and (there := [name for name in there if name not in self._ending]):
             return [[self._random.choice(there), IN, 1.0, ""]]
@@ -186,17 +147,17 @@ class Admins:
     def _one(self, act: str) -> bool:
         intents = self._drawn([act])
         if intents:
-            self._decide("admin-1", intents)
+            self.decisions.decide("admin-1", intents)
         return bool(intents)
 
     def _at_once(self) -> bool:
         first = self._drawn((JOIN, LEAVE, REWEIGH, SWAP))
         if not first:
             return False
-        self._decide("admin-1", first)
+        self.decisions.decide("admin-1", first)
         second = self._contrary(first) if self._random.random() < 0.3 else self._drawn((JOIN, LEAVE, REWEIGH))
         if second:
-            self._decide("admin-2", second)
+            self.decisions.decide("admin-2", second)
         return True
 
     def _contrary(self, intents: Intents) -> Intents:
@@ -210,10 +171,10 @@ class Admins:
         """Each admin is told of by one side only, until the split is healed."""
         if self._torn:
             return False
-        decisions = [Decision("admin-1", self._drawn((JOIN, LEAVE, REWEIGH)), "")]
-        self._pending += decisions
-        decisions.append(Decision("admin-2", self._drawn((JOIN, LEAVE, REWEIGH, SWAP)), ""))
-        self._pending += decisions[1:]
+        decisions = [Decision("admin-1", self._drawn((JOIN, LEAVE, REWEIGH)))]
+        self.decisions.pending += decisions
+        decisions.append(Decision("admin-2", self._drawn((JOIN, LEAVE, REWEIGH, SWAP))))
+        self.decisions.pending += decisions[1:]
         names = self._random.sample(self._cluster.names, len(self._cluster.names))
         middle = self._random.randrange(1, len(names))
         links = both_ways(names[:middle], names[middle:])
@@ -223,9 +184,9 @@ class Admins:
         for decision, side in zip(decisions, (names[:middle], names[middle:]), strict=True):
             decision.at = self._random.choice(side)
             if decision.intents:
-                self._tell(decision)
+                self.decisions.tell(decision)
             else:
-                self._pending.remove(decision)
+                self.decisions.pending.remove(decision)
 
         def heal() -> None:
             self._torn = False
@@ -241,7 +202,7 @@ class Admins:
             return False
 
         def decide() -> None:
-            self._decide("admin-1", [[self._new(), IN, 1.0, victim], [victim, GONE, 1.0, ""]])
+            self.decisions.decide("admin-1", [[self._new(), IN, 1.0, victim], [victim, GONE, 1.0, ""]])
 
         self._later(self._pause(2.0), decide)
         return True
@@ -250,7 +211,7 @@ class Admins:
         victim = self._dies(perhaps=self._random.random() < 0.5)
         if not victim:
             return False
-        self._later(self._pause(1.0), lambda: self._decide("admin-1", [[victim, GONE, 1.0, ""]]))
+        self._later(self._pause(1.0), lambda: self.decisions.decide("admin-1", [[victim, GONE, 1.0, ""]]))
         return True
 
     def _dies(self, *, perhaps: bool = False) -> str:
@@ -291,7 +252,7 @@ class Admins:
     def _may_lose(self) -> bool:
         """Whether a disk may be lost: not if the copies of the one before are not made anew."""
         cluster = self._cluster
-        if self._lost and not self._dead and not self._pending and cluster.changed():
+        if self._lost and not self._dead and not self.decisions.pending and cluster.changed():
             keys = sorted({op.key.decode() for op in cluster.history.ops})
             hints = any(node.hints() for node in cluster.nodes)
             self._lost = hints or not all(cluster.equal(key) for key in keys)
@@ -302,53 +263,6 @@ class Admins:
         self._losses_left -= 1
         self._cluster.history.robs(name)
 
-    # --- deciding ---------------------------------------------------------------------------------------------------------
-
-    def _decide(self, admin: str, intents: Intents, at: str = "") -> None:
-        decision = Decision(admin, intents, at)
-        self._pending.append(decision)
-        self._tell(decision)
-
-    def _tell(self, decision: Decision) -> None:
-        """Ask a node that runs, and if it does not take it the next one. A name is not used twice."""
-        intents = self._intents()
-        if any(kind == IN and name in intents and intents[name].kind in FOR_EVER for name, kind, *_ in decision.intents):
-            self._withdraw(decision)
-            return
-        cluster, removed = self._cluster, {name for name, kind, *_ in decision.intents if kind != IN}
-        asked = [node.name for node in cluster.members if node.process.alive and node.name not in removed]
-        at = decision.at or (self._random.choice(asked) if asked else "")
-        if not at or not self._knows(at, decision):
-            self._world.at(self._world.now + _AGAIN_S, self._tell, decision)
-            return
-        cluster.network.beside[CLIENT + decision.admin] = at
-        call = cluster.client(decision.admin).begin_change(decision.intents, at)
-
-        def done() -> None:
-            error = call.request.error
-            if error is None:
-                self._pending.remove(decision)
-                self._taken(decision, at)
-                return
-            decision.at = "" if self._stopped or decision.refusals > _REFUSALS_MAX // 2 else decision.at
-            if isinstance(error, InvalidRequest):
-                decision.refusals += 1
-                self.refused_by[at] += 1
-            if decision.refusals > _REFUSALS_MAX:
-                self._withdraw(decision)
-            else:
-                self._world.at(self._world.now + _AGAIN_S, self._tell, decision)
-
-        if call.done:
-            done()
-        else:
-            call.then = done
-
-    def _knows(self, at: str, decision: Decision) -> bool:
-        """Whether those who are to join have made themselves known there: they are waited for, and not asked for in vain."""
-        known = self._cluster.node(at).process.node.membership.members if at in self._cluster.names else {}
-        return decision.refusals > 0 or all(name in known for name, kind, *_ in decision.intents if kind == IN)
-
     def _taken(self, decision: Decision, at: str) -> None:
         self._world.record("decided", at, decision.intents)
         self._cluster.watch.told = at
@@ -357,14 +271,6 @@ class Admins:
                 self._gone(name)
         if self._victims and self._random.random() < 0.7:
             self._later(self._random.choice(_IN_THE_MIDDLE_S) * self._random.random(), partial(self._trouble, at))
-
-    def _withdraw(self, decision: Decision) -> None:
-        """The nodes refuse it. Who was to join ends."""
-        self._pending.remove(decision)
-        self._count("refused")
-        for name, kind, *_ in decision.intents:
-            if kind == IN and name in self._cluster.names and name not in self._cluster.ring.members:
-                self._cluster.end(name)
 
     # --- in the middle of it ----------------------------------------------------------------------------------------------
 
@@ -437,30 +343,34 @@ class Admins:
         self._cluster.end(node.name)
 
     def see_through(self) -> None:
-        """With all faults over: what admins wanted is done, and who is none of the members has ended. Raises Unsettled."""
+        """All faults end, what admins wanted is done, and who is none of the members has ended. Raises Unsettled."""
         cluster = self._cluster
-        self._stopped, self._ending = True, set()
+        cluster.end_faults(cluster.names)
+        self._stopped, self.decisions.anywhere, self._ending = True, True, set()
         for node in self._expelled:
             if node.name not in cluster.watch.departed:
                 cluster.end(node.name)
-        cluster.wait(lambda: not self._pending, "admins' decisions are taken")
-        for name in sorted(self._dead.union(set(self._wanted()) - set(cluster.names))):
-            if name in self._wanted():
-                self._decide("admin-1", [[name, GONE, 1.0, ""]])
-        cluster.wait(lambda: not self._pending, "the dead are removed")
+        cluster.wait(lambda: not self.decisions.pending, "admins' decisions are taken")
+        for name in sorted(self._dead.union(set(self.decisions.wanted()) - set(cluster.names))):
+            if name in self.decisions.wanted():
+                self.decisions.decide("admin-1", [[name, GONE, 1.0, ""]])
+        cluster.wait(lambda: not self.decisions.pending, "the dead are removed")
         for name in [name for name in cluster.names if self._is_gone(name)]:
             cluster.end(name)
         cluster.wait(self._over, "the change of members is over", _OVER_S, cluster.unchanged)
-        cluster.wait(lambda: all(set(node.process.node.membership.members) == set(cluster.names) for node in cluster.nodes),
-                     "everybody knows all members and no others")
+        cluster.wait(self._known, "everybody knows all members and no others", why=cluster.unchanged)
+
+    def _known(self) -> bool:
+        return all(node.process.node.membership.members.keys() == set(self._cluster.names) for node in self._cluster.nodes)
 
     def _is_gone(self, name: str) -> bool:
-        intent = self._intents().get(name)
+        intent = self.decisions.intents().get(name)
         return intent is not None and intent.kind == GONE
 
     def _over(self) -> bool:
         self._part(soon=False)
-        return self._cluster.changed() and sorted(self._cluster.names) == list(self._cluster.ring.members) == self._wanted()
+        names, cluster = sorted(self._cluster.names), self._cluster
+        return cluster.changed() and names == list(cluster.ring.members) == self.decisions.wanted()
 
 
 _DO: dict[str, Callable[[Admins], bool]] = {

@@ -71,7 +71,6 @@ class Checker:
         keys, healed = self._keys(), self._cluster.world.now
         try:
             if admins is not None:
-                self._cluster.end_faults(self._cluster.names)
                 admins.see_through()
             self._cluster.settle()
         except Unsettled as unsettled:
@@ -87,7 +86,7 @@ class Checker:
         self._converge(keys)
         if anti_entropy:
             self._trees()
-        self._at_rest(admins.refused_by if admins is not None else {})
+        self._at_rest(admins.decisions.refused_by if admins is not None else {})
         if self._cluster.grace_s:
             self._forgotten(keys)
         self._reads(calm, all_reads_fresh)

@@ -42,9 +42,9 @@ class Disk(MemoryStorage):
         return bool(self._new_rows or self._new_hints)
 
     @property
-    def has_notes(self) -> bool:
-        """Whether it would write what the node keeps beside them: what it knows of the cluster, how far a transfer is."""
-        return bool(self._new_meta)
+    def notes(self) -> list[str]:
+        """What it would write of what the node keeps beside them: what it knows of the cluster, how far a transfer is."""
+        return list(self._new_meta)
 
     @property
     def _stores(self) -> tuple[dict[Any, bytes], ...]:

@@ -246,9 +246,10 @@ class Nemesis:
     def _reboot(self, node: NodeHandle) -> End | None:
         """With the wall clock right again: by an incarnation that is hardly higher, no peer knows another boot (gate.py)."""
         node.crash()
+        node.booted_at = self._world.now + _BOOT_S
         node.process.wall_offset_ms = 0
         node.process.set_clock(ahead_s=self._random.choice((-1, 1)) * self._random.choice((0.1, 10.0, 1000.0)))
-        return lambda: self._later(_BOOT_S, node.revive)
+        return node.revive
 
     # --- what a disk forgets ----------------------------------------------------------------------------------------------
 

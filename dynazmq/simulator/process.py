@@ -242,7 +242,7 @@ class Process:
         if life != self._life or self.state != "up":
             return
         self._busy = False
-        crash_when = self.crash_when if self.disk.dirty or (self.crash_at_notes and self.disk.has_notes) else ""
+        crash_when = self.crash_when if self.disk.dirty or (self.crash_at_notes and self.disk.notes) else ""
         if crash_when == BEFORE_COMMIT:
             self.crash()
             return

@@ -128,6 +128,7 @@ class Plan:
             self.acts_every_s = random.choice((0.05, 0.3, 1.0))
             self.load.requests, self.load.think_s = random.choice((60, 120)), random.choice((0.002, 0.01, 0.05))
             self.load.get_levels = self.load.put_levels = ({},)
+            self.anti_entropy_ms = random.choice((150, 60_000))  # so seldom that a change has to bring all copies by itself
             return
         self.acts = tuple(act for act in self.acts if random.random() < 0.6) or (JOIN,)
         self.acts += (APART,) if random.random() < 0.4 else ()

@@ -94,7 +94,8 @@ class Watch:
         disk = process.disk
         if disk.fail_commits:
             return
-        if process.node.membership.ring is not self._rings.get(process.name):
+        known = self._rings.get(process.name)
+        if process.node.membership.ring is not known and (known is None or "membership" in disk.notes):
             self._stepped(process)
         if not disk.dirty:
             return
@@ -163,7 +164,6 @@ class Watch:
         if not membership.settled or (before is not None and rank(ring) < rank(before)):
             return  # it has lost its disk, and will be told
         self._rings[process.name] = ring
-        self.figures["caught_up"] += sum(bool(op.joint and op.ring is not ring) for op in process.node.puts._ops.values())
         if digest in self._made:
             return
         self._made.add(digest)

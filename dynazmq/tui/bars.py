@@ -29,7 +29,7 @@ def header(model: Model, look: Look, width: int) -> Text:
         "" if same == answering else (" DIFFER", BAD),
         f"   {'fsync' if snap.sync == 'full' else f'sync={snap.sync}'}",
         f"   {snap.transport}" if wide else "",
-        _up(model) if wide else "",
+        _up(model) if width >= 120 else "",
         "" if snap.supervisor_pid is not None else ("   no supervisor", WARN),
     )
     right = _verdict(model)

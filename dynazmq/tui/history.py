@@ -243,8 +243,8 @@ class History:
                 before = previous or now
                 self._failed_before = (before.nodes.failed, before.load.failed)
             self._recoveries[node.name] = after
-            for at, kind, text in story(was, after):
-                if kind == "converged" or snapshot.supervisor_pid is None:  # a supervisor tells the rest itself
+            if snapshot.supervisor_pid is None:  # a supervisor tells it itself
+                for at, text in story(was, after):
                     self.note(at, node.name, text)
         names = {node.name for node in snapshot.nodes}
         for name in [name for name, recovery in self._recoveries.items() if not _is_shown(recovery, now.at, names)]:

@@ -45,6 +45,9 @@ def layout(model: Model, width: int, top: int, rows: int) -> list[Place]:
     for band in bands:
         left = end - y
         if left < 5 and _height(band) > left:
+            if band is bands[0] and left >= 3:  # whether data is served is worth more than what has happened
+                places.append(Place("service", 0, y, width, left))
+                y = end
             break
         for name, x, dy, w, h in band:
             if left - dy >= 2:

@@ -7,8 +7,9 @@ Unicode only; `--ascii` is one translation of the finished text, character by ch
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from rich.text import Text
@@ -231,7 +232,8 @@ _CROSSINGS = {
 }  # fmt: skip
 
 
-def borders(places: Iterable[Place], width: int) -> dict[tuple[int, int], str]:
+@lru_cache(maxsize=4)  # places seldom change, the picture twice a second
+def borders(places: tuple[Place, ...], width: int) -> dict[tuple[int, int], str]:
     """(x, y) → the character of the lines around these panels; neighbours share theirs."""
     across: set[tuple[int, int]] = set()  # a line from (x, y) to (x + 1, y)
     down: set[tuple[int, int]] = set()

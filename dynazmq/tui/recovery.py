@@ -165,18 +165,18 @@ def some(names: tuple[str, ...], most: int = 4) -> str:
     return " ".join(names) if len(names) <= most else f"{' '.join(names[: most - 1])} +{len(names) - most + 1}"
 
 
-def story(was: Recovery | None, now: Recovery) -> list[tuple[float, str, str]]:
-    """(when, kind, what) for the event list: the stages that `now` has and `was` had not."""
+def story(was: Recovery | None, now: Recovery) -> list[tuple[float, str]]:
+    """(when, what) for the event list: the stages that `now` has and `was` had not."""
     if was is None or was.began != now.began:
         was = replace(now, suspected=None, down=None, started=None, up=None, delivered=None, converged=None)
-    stages: list[tuple[float | None, float | None, str, str]] = [
-        (was.suspected, now.suspected, "suspected", f"suspected by {some(now.suspected_by)}"),
-        (was.down, now.down, "down", f"down: {now.agree}/{now.peers} peers agree"),
-        (was.up, now.up, "up", f"up: {now.agree}/{now.peers} peers see it"),
-        (was.delivered, now.delivered, "drained", f"{now.gained.delivered:,} hints delivered" if now.peak else ""),
-        (was.converged, now.converged, "converged", ended(now)),
+    stages: list[tuple[float | None, float | None, str]] = [
+        (was.suspected, now.suspected, f"suspected by {some(now.suspected_by)}"),
+        (was.down, now.down, f"down: {now.agree}/{now.peers} peers agree"),
+        (was.up, now.up, f"up: {now.agree}/{now.peers} peers see it"),
+        (was.delivered, now.delivered, f"{now.gained.delivered:,} hints delivered" if now.peak else ""),
+        (was.converged, now.converged, ended(now)),
     ]
-    return [(after, kind, text) for before, after, kind, text in stages if before is None and after is not None and text]
+    return [(after, text) for before, after, text in stages if before is None and after is not None and text]
 
 
 def cause(now: Recovery) -> str:

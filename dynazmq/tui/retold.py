@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,7 +79,7 @@ class _World:
         if node is None:
             return
         if kind == "died":
-            self._becomes(node, at, "down", text.rpartition(", ")[2] if "signal" not in text else f"killed ({text.split()[-1]})")
+            self._becomes(node, at, "down", _ended(text))
         elif kind in _PROCESSES:
             self._becomes(node, at, *_PROCESSES[kind])
         if kind in ("suspected", "down", "up"):
@@ -136,3 +137,9 @@ class _World:
             hints_pending=sum(held.values()),
             hints_oldest_s={target.name: at - target.hints_since for target in members if target.name in held},
         )
+
+
+def _ended(text: str) -> str:
+    """The fact about a process, from what was told of its end."""
+    found = re.search(r"(signal|code) (\d+)", text)
+    return f"{'killed' if found[1] == 'signal' else 'exited'} ({found[2]})" if found else "gone"

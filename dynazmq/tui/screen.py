@@ -52,12 +52,12 @@ def pictures(
         drawn["faults"] = Place("faults", 0, 1, width, 1), bars.faults(found, look, width)
     if view.kind == "overview":
         boxes = layout(found, width, top, bottom - top - 1)
-        lines = borders(boxes, width)
+        lines = borders(tuple(boxes), width)
         for place in boxes:
             drawn[place.name] = place, draw(place, found, look, lines, width)
     else:
         boxes = [Place("view", 0, top, width, bottom - top - 1)]
-        lines = borders(boxes, width)
+        lines = borders(tuple(boxes), width)
         block, _ = visible(view, whole(view, found, look, detail, width - 4, boxes[0].inner_height), boxes[0].inner_height)
         drawn["view"] = boxes[0], framed(block, boxes[0], lines, width)
     end = closing(boxes, width)

@@ -7,6 +7,7 @@ cluster costs next to nothing. The keys are in console.py.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,7 +76,8 @@ class Stage(App[str]):
     """
 
     def __init__(self, directory: Path, settings: Settings, eyes: Callable[[Show], Eyes], source: Source) -> None:
-        super().__init__()
+        no_colour = os.environ.get("NO_COLOR") is not None
+        super().__init__(ansi_color=True if no_colour else None)  # Textual drops the terminal's own colours, and greys others
         self.directory = directory
         self.settings = settings
         self.eyes = eyes(self._seen)
@@ -202,7 +204,7 @@ class Stage(App[str]):
                 before = self._drawn.get(name)
                 if before is None or before.plain != text.plain or before.spans != text.spans:
                     self._drawn[name] = text
-                    part.update(text)
+                    part.update(text, layout=False)  # its place is fixed
 
     def _put(self, name: str, part: Static, place: Place) -> None:
         if self._places.get(name) != place:

@@ -207,6 +207,23 @@ def test_one_that_had_not_settled_when_it_died_has_not_when_it_starts_again() ->
     assert not lone.node.membership.settled
 
 
+def test_no_step_is_made_on_what_could_not_be_stored() -> None:
+    lone = three_and_one()
+    membership = lone.node.membership
+    lone.node.receive(CLIENT, ChangeMembers(7, b"", [JOIN_D]))
+    lone.disk.rollback()
+    lone.node.turn_failed()
+    lone.node.drain()
+    for name in ("b", "c", "d"):
+        known = membership.members[name]
+        told = [name, known.endpoint, known.incarnation or 1, known.heartbeat + 1, "alive", membership.knowledge(), b""]
+        lone.node.receive("b", GossipDelta([told], [], [], []))
+    assert membership.awaited() == []
+    assert membership.ring.version == 1, "this node does not know it for good"
+    lone.pass_time(1.5)
+    assert membership.ring.version == 2
+
+
 def test_no_ring_is_learned_from_one_that_is_gone() -> None:
     lone = three_and_one()
     lone.hear("b", GossipDelta([], [], [], [], [["c", "gone", 1.0, "", 1, "b"]]))

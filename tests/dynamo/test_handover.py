@@ -162,6 +162,16 @@ def test_w18_hints_for_a_node_that_left_become_hints_for_the_primaries() -> None
     assert lone.stored(key).values == [b"v"], "this node is one of them"
 
 
+def test_a_hint_for_a_member_that_was_removed_is_refused_and_one_for_a_stranger_is_garbage() -> None:
+    lone = LoneNode()
+    lone.hear("b", GossipDelta([], [], [], [], [["gone", "gone", 1.0, "", 1, "b"]]))
+    assert of(Refused, lone.hear("b", Write(5, "default", b"k", bytes_of(("b", b"v")), "gone", 1000)))
+    assert lone.node.runtime.counters["messages_refused"] == 0
+    lone.hear("b", Write(6, "default", b"k", bytes_of(("b", b"v")), "stranger", 1000))
+    assert lone.node.runtime.counters["messages_refused"] == 1
+    assert lone.disk.hint_counts() == {}
+
+
 def test_a_leaver_on_which_nothing_is_left_says_so() -> None:
     lone = with_strays(b"k")
     me = lone.node.membership

@@ -76,7 +76,8 @@ def test_of_many_writers_at_once_no_event_is_lost_also_while_files_take_turns(tm
     by_writer: dict[str, list[int]] = {}
     for event in seen:
         by_writer.setdefault(event.details["writer"], []).append(event.details["index"])
-    assert [indexes == list(range(each)) for indexes in by_writer.values()] == [True] * writers
+    # In order but where files took turns: what was written into the older one may be found after the first of the newer one.
+    assert [sorted(indexes) == list(range(each)) for indexes in by_writer.values()] == [True] * writers
     assert read(tmp_path).lost == 0
     assert paths_of(tmp_path)[0].exists() == (file_bytes_max == 200_000)
 

@@ -102,6 +102,7 @@ def test_a_killed_node_goes_through_all_stages_in_order() -> None:
 
 def test_a_finished_recovery_is_held_a_while_and_then_told_in_a_sentence() -> None:
     cluster = Cluster()
+    cluster.supervisor_pid = None  # who would tell of it as well
     cluster.run(5)
     cluster.kill("n3")
     cluster.run(5)

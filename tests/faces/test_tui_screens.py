@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
@@ -349,3 +350,22 @@ def test_the_settings_are_checked() -> None:
     for wrong in ({"theme": "pink"}, {"confirm": "sometimes"}, {"record": Path("a"), "replay": Path("b")}):
         with pytest.raises(InvalidRequest):
             dataclasses.replace(settings, **wrong).checked()  # type: ignore[arg-type]
+
+
+def test_a_look_that_takes_for_ever_delays_no_key_and_no_frame() -> None:
+    let_go = threading.Event()
+
+    async def story(scene: Scene) -> None:
+        look = scene.looks.look
+        scene.looks.look = lambda: let_go.wait(30) and look()  # type: ignore[method-assign, return-value]
+        await scene.pilot.pause(0.6)  # the look that is due now hangs
+        try:
+            await scene.press("j", "K")
+            assert "▶ n2" in scene.text("nodes")
+            await scene.until(lambda: "kill n2: done" in scene.text("footer"))
+            await scene.press("enter")
+            await scene.until(lambda: "3 requests under way" in scene.text("view"))
+        finally:
+            let_go.set()
+
+    assert play(story).done == ["kill n2"]

@@ -129,7 +129,7 @@ def test_s8_a_directory_copied_from_another_node_is_refused_at_once_and_only_onc
     eventually(lambda: cluster.node("n3")["gave_up"], "n3 is given up")
     assert cluster.node("n3")["restart_in_s"] is None
     said = log.read_text()[length:]
-    assert said.count("error:") == 1
+    assert said.count(" ERROR ") == 1
     assert f"{disk} is n2's and not n3's; to start empty" in said
     assert cluster.run("node", "start", "n3", "--rebuild").code == 0
     eventually(cluster.whole, "n3 is filled again", 20.0)

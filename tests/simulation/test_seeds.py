@@ -9,6 +9,16 @@ Bugs that seeds have found, each with a scenario or a test of its own since:
     a damaged hint ended its node, and pended for ever
     a read of a turn whose commit failed carried its dot away, and the dot was given again
     a primary whose copy was with a stand-in stood in for another: three copies were on two disks
+and while members came and went:
+    a member that had left was one again for ever: an older record of it was still under way
+    a hint that a stand-in had written itself was redirected, and its dot given again
+    a put whose commit had failed was brought to new owners all the same
+    a full disk made its node busy without a pause
+    a node said that it knew a ring, or made a step on one, that its full disk had not stored
+    a disk that could not be read ended a node that was to fetch keys
+    a page of one partition was taken for one of another, after a commit had failed
+    deleted keys of partitions that had moved were not forgotten
+    two admins together left fewer members than a quorum needs
 """
 
 from __future__ import annotations

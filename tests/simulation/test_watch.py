@@ -6,6 +6,7 @@ import pytest
 
 from dynazmq.config import LWW
 from dynazmq.dynamo.messages import Put, Write
+from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.versions import Context, Sibling, Siblings, encode
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle, row_of
@@ -206,6 +207,69 @@ def merge(node: NodeHandle, state: Siblings) -> None:
     node.process.node.receive(peer, Write(0, "default", b"k", encode(state), "", 1000))
     node.process._commit()
     node.process.node.drain()
+
+
+def stepping(node: NodeHandle, version: int) -> None:
+    """As if the node had made a step, and stored it."""
+    membership = node.process.node.membership
+    owners = membership.ring.owners
+    membership._turn_to(Ring(version, owners, owners[1:] + owners[:1], filling=True))
+    node.process._commit()
+
+
+def test_i11_a_step_that_is_made_before_everybody_knows_of_the_one_before_is_seen() -> None:
+    cluster = Cluster(9, anti_entropy_ms=1000)
+    node = cluster.node("n1")
+    stepping(node, 2)
+    assert cluster.history.broken == [], "all knew ring 1"
+    stepping(node, 3)
+    said = cluster.history.broken
+    assert said == [f"I11: n1 makes ring 3, and {name} knows of ring 1 only" for name in ("n2", "n3", "n4", "n5")]
+
+
+def test_i11_new_owners_that_lack_what_was_acknowledged_are_seen_when_they_are_to_be_read() -> None:
+    cluster = Cluster(10, anti_entropy_ms=1000)
+    cluster.watch.nobody_away = True
+    cluster.client().put("k", "v", w="all")
+    cluster.run(1.0)
+    ring = cluster.ring
+    at = ring.partition_of(row_of("k")[0])
+    stranger = next(name for name in ring.walk(at) if name not in ring.primaries(at, 3))
+    owners = tuple(stranger if partition == at else owner for partition, owner in enumerate(ring.owners))
+    node = cluster.node("n1")
+    node.process.node.membership._turn_to(Ring(2, owners, ring.owners))
+    node.process._commit()
+    (said,) = cluster.history.broken
+    assert said.startswith(f"I11: {stranger} is to be read, and lacks")
+
+
+def test_i11_a_row_that_is_dropped_while_a_primary_lacks_it_is_seen_and_one_that_all_have_may_go() -> None:
+    cluster = Cluster(11)
+    cluster.client().put("k", "v", w="all")
+    cluster.run(1.0)
+    state = cluster.primaries("k")[0].state("k")
+    stranger = cluster.fallbacks("k")[0]
+    overwrite(stranger, "k", state)
+    stranger.process.disk.write(*row_of("k"), b"")
+    stranger.process._commit()
+    assert cluster.history.broken == []
+    primary = cluster.primaries("k")[1]
+    primary.process.disk.write(*row_of("k"), b"")
+    primary.process._commit()
+    assert cluster.history.broken == [f"I11: {primary} drops a row, of which {primary} has not all: b'k' [b'v']"]
+
+
+def test_i11_a_hint_that_is_dropped_before_it_was_brought_is_seen() -> None:
+    cluster = Cluster(12)
+    first, away = cluster.primaries("k")[:2]
+    away.crash()
+    cluster.run(2.0)
+    cluster.client().put("k", "v", at=first.name)
+    cluster.run(0.5)
+    keeper = next(node for node in cluster.nodes if node.hints(away))
+    keeper.process.disk.delete_hint(away.name, *row_of("k"))
+    keeper.process._commit()
+    assert cluster.history.broken == [f"I11: {keeper} drops the hint for {away}, of which {away} has not all: b'k' [b'v']"]
 
 
 def test_i3_is_not_asked_for_where_the_last_write_wins() -> None:

@@ -12,7 +12,7 @@ from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.ring import Ring
 from dynazmq.simulator.admins import JOIN, LEAVE, SWAP
-from dynazmq.simulator.faults import ISOLATE, PAUSE, SPLIT
+from dynazmq.simulator.faults import FLICKERING_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.workload import Load, Mix
 
@@ -65,7 +65,7 @@ def drop_what_will_be_others_before_the_flip(patch: Patches) -> None:
     patch.set(Handover, "tick", tick)
 
 
-@mutant("I11", "I2", "I1", **_AWAY)
+@mutant("I11", "I9", **_AWAY)
 def leave_with_hints(patch: Patches) -> None:
     """A node that leaves ends although it still keeps hints for others."""
 
@@ -84,3 +84,15 @@ def leave_with_hints(patch: Patches) -> None:
 def keep_hints_for_who_left(patch: Patches) -> None:
     """A hint for a node that has left waits for its return."""
     patch.set(Handover, "_redirect", lambda *_: None)
+
+
+@mutant("I12", **_QUICK | {"faults": (FLICKERING_DISK,), "every_s": 0.1, "lasting_s": 1.0, "acts_max": 6})
+def bring_to_new_owners_what_was_not_stored(patch: Patches) -> None:
+    """A put whose commit failed gets its hints for new owners all the same, and its dot is given again."""
+    patch.set(Joint, "forget", lambda *_: None)
+
+
+@mutant("I11", **_QUICK | {"faults": (FLICKERING_DISK,), "every_s": 0.1, "lasting_s": 1.0, "acts_max": 6})
+def know_a_ring_that_was_not_stored(patch: Patches) -> None:
+    """A commit fails, and the node goes on to say that it knows the ring that it would have stored."""
+    patch.set(Membership, "turn_failed", lambda _self: None)

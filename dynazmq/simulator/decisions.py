@@ -1,0 +1,122 @@
+"""What admins want, told to the nodes of a simulated cluster until one takes it.
+
+An admin waits for a new node to make itself known before he asks for it, as the command line does, and asks the next node when
+one does not take it. What all refuse is withdrawn, and a node that was to join and may not ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from dynazmq.dynamo.change import FOR_EVER, IN, Intent
+from dynazmq.errors import InvalidRequest
+from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.process import CLIENT
+
+_AGAIN_S = 0.4
+_REFUSALS_MAX = 25
+
+Intents = list[list[Any]]
+"""[name, kind, weight, replaces] each, as messages.ChangeMembers carries them."""
+
+
+class Decision:
+    """What one admin wants. at: the node that is told; "" while any will do."""
+
+    def __init__(self, admin: str, intents: Intents, at: str = "") -> None:
+        self.admin = admin
+        self.intents = intents
+        self.at = at
+        self.refusals = 0
+
+
+class Decisions:
+    """Those that no node has taken yet, and what is wanted in all."""
+
+    def __init__(self, cluster: Cluster, taken: Callable[[Decision, str], None]) -> None:
+        """taken: called when a node, the second argument, has taken one."""
+        self.pending: list[Decision] = []
+        self.refused_by: Counter[str] = Counter()  # node → how often it has refused what an admin wanted
+        self.withdrawn = 0
+        self.anywhere = False  # no admin insists on a node any more
+        self._cluster = cluster
+        self._world = cluster.world
+        self._random = cluster.world.random("decisions")
+        self._taken = taken
+
+    def intents(self) -> dict[str, Intent]:
+        """The last word on each member that any living node knows."""
+        known: dict[str, Intent] = {}
+        for node in self._cluster.nodes:
+            for intent in node.process.node.membership.intents.values() if node.process.alive else ():
+                if intent.name not in known or intent.rank > known[intent.name].rank:
+                    known[intent.name] = intent
+        return known
+
+    def wanted(self) -> list[str]:
+        """Members when all is done that was decided, and all that is still to be decided. Sorted."""
+        intents = self.intents()
+        wanted = {name for name in self._cluster.ring.members if name not in intents}
+        wanted |= {name for name, intent in intents.items() if intent.kind == IN}
+        for decision in self.pending:
+            for name, kind, *_ in decision.intents:
+                (wanted.add if kind == IN else wanted.discard)(name)
+        return sorted(wanted)
+
+    def decide(self, admin: str, intents: Intents) -> None:
+        decision = Decision(admin, intents)
+        self.pending.append(decision)
+        self.tell(decision)
+
+    def tell(self, decision: Decision) -> None:
+        """Ask a node that runs, and if it does not take it the next one. A name is not used twice."""
+        intents = self.intents()
+        if any(kind == IN and name in intents and intents[name].kind in FOR_EVER for name, kind, *_ in decision.intents):
+            self._withdraw(decision)
+            return
+        cluster, removed = self._cluster, {name for name, kind, *_ in decision.intents if kind != IN}
+        asked = [node.name for node in cluster.members if node.process.alive and node.name not in removed]
+        if self.anywhere or decision.at not in cluster.names:
+            decision.at = ""
+        at = decision.at or (self._random.choice(asked) if asked else "")
+        if not at or not self._knows(at, decision):
+            self._world.at(self._world.now + _AGAIN_S, self.tell, decision)
+            return
+        cluster.network.beside[CLIENT + decision.admin] = at
+        call = cluster.client(decision.admin).begin_change(decision.intents, at)
+
+        def done() -> None:
+            error = call.request.error
+            if error is None:
+                self.pending.remove(decision)
+                self._taken(decision, at)
+                return
+            if decision.refusals > _REFUSALS_MAX // 2:
+                decision.at = ""
+            if isinstance(error, InvalidRequest):
+                decision.refusals += 1
+                self.refused_by[at] += 1
+            if decision.refusals > _REFUSALS_MAX:
+                self._withdraw(decision)
+            else:
+                self._world.at(self._world.now + _AGAIN_S, self.tell, decision)
+
+        if call.done:
+            done()
+        else:
+            call.then = done
+
+    def _knows(self, at: str, decision: Decision) -> bool:
+        """Whether those who are to join have made themselves known there: they are waited for, and not asked for in vain."""
+        known = self._cluster.node(at).process.node.membership.members if at in self._cluster.names else {}
+        return decision.refusals > 0 or all(name in known for name, kind, *_ in decision.intents if kind == IN)
+
+    def _withdraw(self, decision: Decision) -> None:
+        """The nodes refuse it. Who was to join ends."""
+        self.pending.remove(decision)
+        self.withdrawn += 1
+        for name, kind, *_ in decision.intents:
+            if kind == IN and name in self._cluster.names and name not in self._cluster.ring.members:
+                self._cluster.end(name)

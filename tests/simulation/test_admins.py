@@ -1,0 +1,106 @@
+"""Admins in a simulated cluster: what they do, what they may not do, and that all of it comes to an end."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynazmq.simulator.admins import ACTS, APART, AT_ONCE, EXPEL, JOIN, LEAVE, REPLACE, REWEIGH, SWAP, TAKE_BACK, Admins
+from dynazmq.simulator.cluster import Cluster, NodeHandle
+
+
+def acting(
+    seed: int, *acts: str, nodes: int = 5, acts_max: int = 3, seconds: float = 6.0, **limits: int
+) -> tuple[Cluster, Admins]:
+    """A cluster whose admins have acted for a while, and whose changes are over."""
+    cluster = Cluster(seed, nodes, anti_entropy_ms=150, partitions=24)
+    client = cluster.client()
+    for i in range(6):
+        client.put(f"k{i}", f"v{i}")
+    admins = Admins(cluster, acts, acts_max, 0.5, **limits)
+    cluster.run(seconds)
+    admins.stop()
+    admins.see_through()
+    cluster.settle()
+    for i in range(6):
+        assert client.get(f"k{i}").values == [f"v{i}"]
+    assert cluster.history.broken == []
+    return cluster, admins
+
+
+@pytest.mark.parametrize("act", [JOIN, LEAVE, REWEIGH, SWAP, AT_ONCE, APART])
+def test_an_act_comes_to_its_end_and_everybody_knows_the_same_members(act: str) -> None:
+    cluster, admins = acting(1, act)
+    assert admins.injected[act] > 0
+    assert {node.name for node in cluster.nodes} == set(cluster.ring.members)
+    if act in (JOIN, SWAP):
+        assert set(cluster.names) - {"n1", "n2", "n3", "n4", "n5"}
+    if act in (LEAVE, SWAP):
+        assert {"n1", "n2", "n3", "n4", "n5"} - set(cluster.names)
+
+
+def test_who_leaves_may_be_taken_back() -> None:
+    assert any(acting(seed, LEAVE, TAKE_BACK, acts_max=6)[1].injected[TAKE_BACK] for seed in range(1, 6))
+
+
+def test_never_fewer_members_than_are_needed() -> None:
+    cluster, _ = acting(2, LEAVE, nodes=4, acts_max=9, members_min=3)
+    assert len(cluster.names) == 3
+
+
+@pytest.mark.parametrize("act", [REPLACE, EXPEL])
+def test_who_is_lost_for_good_is_removed_and_counts_as_a_lost_disk(act: str) -> None:
+    cluster, admins = acting(3, act, losses_max=1, seconds=20.0)
+    assert admins.injected[act] == 1
+    assert cluster.history.disks_lost == 1
+    assert len(cluster.names) == (5 if act == REPLACE else 4)
+
+
+def test_without_losses_nobody_dies_for_good() -> None:
+    cluster, admins = acting(4, REPLACE, EXPEL)
+    assert not admins.injected
+    assert cluster.names == ["n1", "n2", "n3", "n4", "n5"]
+
+
+def test_another_disk_may_be_lost_only_when_the_copies_of_the_first_were_made_anew() -> None:
+    cluster = Cluster(5, anti_entropy_ms=150, partitions=24)
+    cluster.client().put("k", "v")
+    admins = Admins(cluster, (EXPEL,), 2, 0.01, losses_max=2)
+    cluster.world.run_until(lambda: admins.injected[EXPEL] == 1, 5.0)
+    cluster.run(0.2)
+    assert admins.injected[EXPEL] == 1
+    cluster.world.run_until(lambda: admins.injected[EXPEL] == 2, 30.0)
+    assert admins.injected[EXPEL] == 2
+    cluster.run(5.0)
+    admins.see_through()
+    assert len(cluster.names) == 3
+    assert cluster.client().get("k").values == ["v"]
+
+
+def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
+    cluster = Cluster(6, anti_entropy_ms=150, partitions=24)
+    node: NodeHandle = cluster.node("n5")
+    node.crash()
+    cluster.remove("n5", force=True)
+    cluster.end("n5")
+    cluster.wait(cluster.changed, "n5 is out")
+    node.revive()
+    assert node.process.state == "down"
+    cluster.haunt(node)
+    cluster.wait(lambda: node.process.state == "down", "it has learned of it, and ended")
+    assert node.process.counted["expelled"] == 1
+
+
+def test_in_the_middle_of_a_change_those_whom_it_needs_get_into_trouble() -> None:
+    seen = set()
+    for seed in range(1, 5):
+        cluster = Cluster(seed, anti_entropy_ms=150, partitions=24)
+        admins = Admins(cluster, (JOIN, SWAP), 3, 0.5, victims=("joiner", "source", "told"), losses_max=1)
+        cluster.run(8.0)
+        admins.see_through()
+        seen |= set(admins.injected)
+    assert {"crash: joiner", "crash: source", "crash: told"} <= seen
+
+
+def test_the_same_seed_acts_the_same() -> None:
+    runs = [acting(7, *ACTS, losses_max=1)[0].world.event_hash for _ in range(2)]
+    assert runs[0] == runs[1]
