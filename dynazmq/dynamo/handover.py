@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from dynazmq.dynamo.exchange import START, TreeId, rows_with
+from dynazmq.dynamo.exchange import START, TreeId
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.membership import Membership
@@ -28,7 +28,7 @@ from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
 from dynazmq.dynamo.trees import Trees
 
 _ROWS = 64  # of a page
-_RESTS = 1  # after a page: so many times as long as it took
+_RESTS = 2  # after a page: so many times as long as it took
 _PAGE_BYTES = 512 << 10
 _HINTS_AT_ONCE = 512
 _EVERY_S = 0.5
@@ -73,12 +73,14 @@ class Handover:
         self._page: _Page | None = None
         self._look_at_hints = True
         self._redirecting: Iterator[tuple[str, Row, bytes]] | None = None
+        self._cursor: tuple[TreeId, Row] = ((-1, 0), START)  # behind the last page
         self.strays = 0
 
     def tick(self) -> None:
         now, ring = self._runtime.now, self._membership.ring
         if ring is not self._ring:
             self._ring, self._since, self._page = ring, now, None
+            self._cursor = ((-1, 0), START)
             self._look_at_hints, self._redirecting = True, None
         elif now < self._next:
             return
@@ -123,7 +125,7 @@ class Handover:
         primaries = list(ring.primaries(partition, n))
         if not all(self._failure.reachable(name) for name in primaries):
             return
-        rows = self._next_rows(partition, n)
+        rows = self._next_rows(tree)
         if not rows:
             return
         self._page = page = _Page(ring, tree, rows, primaries, self._runtime.now)
@@ -133,21 +135,32 @@ class Handover:
             page.questions[request_id] = name
             self._runtime.send(name, StrayAsk(request_id, ring.digest(), asked))
 
-    def _next_rows(self, partition: int, n: int) -> list[tuple[Row, bytes]]:
-        """The first rows of a tree. A page may be empty and others behind it: what was just dropped is skipped, not gone yet."""
-        rows: list[tuple[Row, bytes]] = []
-        size = 0
-        behind: Row | None = START
+    def _next_rows(self, tree: TreeId) -> list[tuple[Row, bytes]]:
+        """The next page of a tree's rows, behind the last one; from the beginning again when there are none behind it.
+
+        It may be empty and others behind it: what was just dropped is skipped, and not gone yet.
+        """
+        partition, n = tree
         places = self._membership.ring.places_of(partition)
-        while not rows and behind is not None:
-            found, behind = rows_with(self._runtime.store, self._membership, places, n, behind)
+        cursor, self._cursor = self._cursor, (tree, START)
+        behind: Row | None = cursor[1] if cursor[0] == tree else START
+        while behind is not None:
+            found, behind = self._runtime.store.rows(*places, behind, _ROWS)
+            rows, size = [], 0
             for at, bucket, key, state in found:
+                if self._membership.policy(bucket).n != n:
+                    continue
+                if size > _PAGE_BYTES:
+                    break
+                self._cursor = (tree, (at, bucket, key))
                 if state is None:
                     self._replica.read_own(at, bucket, key)  # which finds the damage, and gives it up
-                elif size < _PAGE_BYTES and len(rows) < _ROWS:
-                    rows.append(((at, bucket, key), state))
-                    size += len(state)
-        return rows
+                    continue
+                rows.append(((at, bucket, key), state))
+                size += len(state)
+            if rows:
+                return rows
+        return []
 
     def on_stray_ask(self, sender: Address, message: StrayAsk) -> None:
         """A primary's side: what it has is durable before it says so."""
