@@ -83,7 +83,8 @@ class Membership:
         self.ring = self._found_ring()
         self.settled = len(self.members) == 1
         """Whether this ring may be relied on. A node that has not stored one asks first: the cluster's may be newer."""
-        self._unsaved = False
+        self._unsaved = False  # whether what is known is to be saved again, because a commit has failed
+        self._stored = False  # whether it is on the disk
         self._goal: tuple[bytes, tuple[str, ...]] | None = None  # for what is known
         self._strangers: dict[str, str] = {}  # name → endpoint of some that are no members: they are told so
         self.news = True
@@ -304,7 +305,7 @@ class Membership:
 
     def step(self) -> None:
         """Make the ring's next step if everybody concerned is known to be where this node is, itself included."""
-        if not self.settled or self._unsaved or self.awaited():
+        if not self.settled or not self._stored or self.awaited():
             return
         digest = self.ring.digest()
         ring = next_ring(self.ring, self.goal(), self.replica_counts(), lambda name: self.members[name].filled == digest)
@@ -356,8 +357,12 @@ class Membership:
     # --- what is kept across restarts -------------------------------------------------------------------------------------
     # P2: a cluster whose nodes all died forms again from what each of them stored, without a seed.
 
+    def committed(self) -> None:
+        """What was saved is stored: this node knows it for good."""
+        self._stored = not self._unsaved
+
     def _save(self) -> None:
-        self._unsaved = False
+        self._unsaved = self._stored = False
         members = [list(member) for member in self.members.values()]
         packed = msgpack.packb([members, self.ring.to_wire(), self.policy_rows(), self.intent_rows(), self.settled])
         self._runtime.store.set_meta("membership", packed)

@@ -251,6 +251,7 @@ class Node:
     def drain(self) -> dict[Address, list[Message]]:
         """What the turn wants sent, by destination. Call it after the commit."""
         self.trees.committed()
+        self.membership.committed()
         self.runtime.aborts.clear()  # what has been committed can no longer fail, though the turn's next round may
         self.runtime.unproven.clear()
         outbox, self.runtime.outbox = self.runtime.outbox, {}

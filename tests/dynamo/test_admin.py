@@ -255,3 +255,22 @@ def test_what_could_not_be_stored_is_not_said_to_be_known_until_it_is() -> None:
     assert own_record()[5] == lone.node.membership.knowledge()
     lone.start()
     assert lone.node.membership.ring.version == 2
+
+
+def test_no_step_is_made_in_the_turn_in_which_what_it_rests_on_is_learned() -> None:
+    """Seed 300103: its commit failed, and the ring of the next step was told all the same, two ahead of this node's disk."""
+    lone = three_and_one()
+    membership = lone.node.membership
+    for name in ("b", "c", "d"):
+        known = membership.members[name]
+        told = [name, known.endpoint, known.incarnation or 1, known.heartbeat + 1, "alive", b"", b""]
+        lone.node.receive("b", GossipDelta([told], [], [], []))
+    lone.flush()
+    lone.node.receive(CLIENT, ChangeMembers(7, b"", [JOIN_D]))
+    for name in ("b", "c", "d"):
+        known = membership.members[name]
+        told = [name, known.endpoint, known.incarnation, known.heartbeat + 1, "alive", membership.knowledge(), b""]
+        lone.node.receive("b", GossipDelta([told], [], [], []))
+    assert membership.ring.version == 1, "the decision is not on the disk yet"
+    lone.pass_time(1.5)
+    assert membership.ring.version == 2
