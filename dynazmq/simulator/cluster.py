@@ -285,6 +285,7 @@ class Cluster:
             process = node.process
             if node.name not in present:
                 process.crash()
+                node.starts_then = False
                 continue
             process.crash_when, process.disk.fail_commits, process.disk.fail_reads = "", False, False
             process.disk.slow_s = 0.0

@@ -29,6 +29,7 @@ class NodeHandle:
         self.process = process
         self.name = process.name
         self.booted_at = 0.0  # its machine is not up before
+        self.starts_then = False  # its process is to start as soon as it is
         self.given_up = False  # its process has ended, and nobody will start it again
 
     def __repr__(self) -> str:
@@ -58,12 +59,18 @@ class NodeHandle:
         if self.given_up:
             return
         if world.now < self.booted_at:
-            world.at(self.booted_at, self.revive)
+            self.starts_then = True
+            world.at(self.booted_at, self._boot)
             return
         if self.process.stopping:
             self.process.crash()
         if not self.process.alive:
             self.process.start()
+
+    def _boot(self) -> None:
+        if self.starts_then:
+            self.starts_then = False
+            self.revive()
 
     def come_back(self) -> None:
         """Restart, and wait until everybody has noticed both."""

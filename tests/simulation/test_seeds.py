@@ -114,3 +114,11 @@ def test_the_same_seed_does_the_same_in_another_process_that_hashes_strings_othe
 def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
     report = run_seed(seed, acts=(), victims=())
     assert report.ok, f"\n{report}"
+
+
+@pytest.mark.parametrize("seed", [300103, 301296, 301306])
+def test_a_seed_that_once_failed_while_members_came_and_went(seed: int) -> None:
+    """In all three a node made the next step on a ring of the same turn, whose commit then failed, and died."""
+    report = run_seed(seed)
+    assert report.ok, f"\n{report}"
+    assert report.figures["changes"] > 0
