@@ -24,6 +24,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 COUNTERS = {
     "bytes_transferred": "Bytes of state received as partitions moved here.",
+    "changes_declined": "Changes of members that this node was asked for and that cannot be followed.",
     "clocks_shortened": "Keys whose causal history was shortened by entries that nobody needs any more.",
     "commits_failed": "Turns whose commit failed: nothing of them was acknowledged.",
     "echoes_dropped": "Siblings that a replica knew to be overwritten.",

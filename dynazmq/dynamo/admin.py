@@ -11,7 +11,7 @@ from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.anti_entropy import AntiEntropy
-from dynazmq.dynamo.change import WANTED, Intent, gaining, refusal
+from dynazmq.dynamo.change import GONE, WANTED, Intent, gaining, refusal
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.hints import Hints
@@ -37,6 +37,10 @@ from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
 
 _INTENTS_AT_ONCE = MEMBERS_MAX
+
+
+class Declined(Exception):
+    """What an admin wants cannot be, as things are known here. There is nothing wrong with the message."""
 
 
 class Admin:
@@ -94,25 +98,27 @@ class Admin:
         self._runtime.send(sender, SetBucketReply(message.request_id, policy.version))
 
     def on_change_members(self, sender: Address, message: ChangeMembers) -> None:
-        """Raises BadMessage and ValueError, and then has changed nothing."""
+        """Raises BadMessage, Declined and ValueError, and then has changed nothing."""
         membership = self._membership
         if not 0 < len(message.intents) <= _INTENTS_AT_ONCE:
             raise BadMessage(f"{len(message.intents)} decisions at once: 1 to {_INTENTS_AT_ONCE}")
         if message.ring_digest not in (b"", membership.ring.digest()):
-            raise BadMessage(f"the ring has changed since this was planned, it is now ring {membership.ring.version}: plan again")
+            raise Declined(f"the ring has changed since this was planned, it is now ring {membership.ring.version}: plan again")
         if not self._trees.on:
-            raise BadMessage("anti-entropy is off: without trees no new owner can confirm that it has everything")
+            raise Declined("anti-entropy is off: without trees no new owner can confirm that it has everything")
         wanted: list[tuple[str, str, float, str]] = []
         for name, kind, weight, replaces in message.intents:
             if kind not in WANTED:
                 raise BadMessage(f"an intent is {', '.join(WANTED)}, not {str(kind)[:20]!r}")
             Intent.from_wire([name, kind, weight, replaces, 1, self._runtime.name])
             if name not in (*membership.members, *membership.ring.members, *membership.intents):
-                raise BadMessage(f"{name} is not a member, and has not made itself known")
+                raise Declined(f"{name} is not a member, and has not made itself known")
+            if kind != GONE and membership.is_gone(name):
+                raise Declined(f"{name} was removed for ever, and no name is used twice")
             wanted.append((name, kind, weight, replaces))
         would_be = membership.intents | {each[0]: Intent(*each, 1, "") for each in wanted}
         if why_not := refusal(membership.ring, would_be, membership.quorum()):
-            raise BadMessage(why_not)
+            raise Declined(why_not)
         membership.decide(wanted)
         self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
         self._runtime.send(sender, ChangeMembersReply(message.request_id, membership.ring.version))

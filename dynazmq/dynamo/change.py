@@ -2,8 +2,9 @@
 
 An admin's word about a member is an *intent*: in (with a weight, perhaps in the place of another), out, or gone, which is out
 without being asked for its data, because it will not come back. Intents are gossiped and merge name by name, the later one wins:
-so two admins at two nodes, or at two sides of a split, both have their way, or one of them for a name that both spoke of. A
-member that is out and on which nothing is left makes its own intent *left*. It and one that is gone are forgotten.
+so two admins at two nodes, or at two sides of a split, both have their way, or one of them for a name that both spoke of. Gone is
+the last word on a name. A member that is out and on which nothing is left makes its own intent *left*. It and one that is gone
+are forgotten.
 
 The ring follows in three steps, each a new version:
 
@@ -54,7 +55,7 @@ NAMES_MAX = 16 * MEMBERS_MAX
 
 
 class Intent(NamedTuple):
-    """What was last decided of one member. (version, writer) orders two decisions. As it travels and is stored.
+    """What was last decided of one member. As it travels and is stored.
 
     weight: its share of the ring in relation to others' shares. replaces: whose place it takes; its partitions go to this one.
     """
@@ -67,8 +68,13 @@ class Intent(NamedTuple):
     writer: str
 
     @property
-    def rank(self) -> tuple[int, str]:
-        return self.version, self.writer
+    def rank(self) -> tuple[bool, int, str]:
+        """Of two decisions the one of higher rank holds: the later one, and at once the one whose writer's name is greater.
+
+        Gone is the last word of all. Whoever says it has given the member's data up, and a member that hears it ends: another
+        admin's out or in, said at the same time, would have everybody wait for a node that will not come.
+        """
+        return self.kind == GONE, self.version, self.writer
 
     @classmethod
     def from_wire(cls, row: Any) -> Intent:

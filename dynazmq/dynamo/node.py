@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from dynazmq.config import NodeConfig
-from dynazmq.dynamo.admin import Admin
+from dynazmq.dynamo.admin import Admin, Declined
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.failure import FailureDetector
@@ -233,6 +233,10 @@ class Node:
         except StoreFailed as error:
             self.runtime.counters["store_failures"] += 1
             self._decline(sender, message, STORAGE, str(error))
+        except Declined as error:
+            self.runtime.counters["changes_declined"] += 1
+            self.runtime.note(f"declined a change of members of {sender!r}: {error}", "WARN")
+            self._decline(sender, message, INVALID, str(error))
         except (BadMessage, MalformedVersion, ValueError, TypeError) as error:
             # A peer's or client's fault, never ours to crash on. TypeError: lists inside gossip of the wrong form.
             self.runtime.counters["messages_refused"] += 1

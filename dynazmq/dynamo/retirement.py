@@ -263,11 +263,17 @@ class Retirement:
         counters = self._runtime.counters
         for row, hashed, remains in rows:
             self._runtime.aborts.append((self._again, row))
-            if self._replica.retire(*row, hashed, remains):
+            try:
+                retired = self._replica.retire(*row, hashed, remains)
+            except StoreFailed:  # so it is here still, and anti-entropy brings it back to the others
+                counters["store_failures"] += 1
+                self._again(row)
+                continue
+            if retired:
                 counters["clocks_shortened" if remains else "tombstones_collected"] += 1
 
     def _again(self, row: Row) -> None:
-        """The turn's commit failed."""
+        """It could not be read here, or the turn's commit failed."""
         if row not in self._candidates:
             self._candidates[row] = Candidate()
             heappush(self._due, (self._runtime.now + _RETRY_S, row))

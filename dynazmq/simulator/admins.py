@@ -351,6 +351,7 @@ class Admins:
             if node.name not in cluster.watch.departed:
                 cluster.end(node.name)
         cluster.wait(lambda: not self.decisions.pending, "admins' decisions are taken")
+        self._decide_again()
         for name in sorted(self._dead.union(set(self.decisions.wanted()) - set(cluster.names))):
             if name in self.decisions.wanted():
                 self.decisions.decide("admin-1", [[name, GONE, 1.0, ""]])
@@ -359,6 +360,16 @@ class Admins:
             cluster.end(name)
         cluster.wait(self._over, "the change of members is over", _OVER_S, cluster.unchanged)
         cluster.wait(self._known, "everybody knows all members and no others", why=cluster.unchanged)
+
+    def _decide_again(self) -> None:
+        """A decision that the loss of one disk has lost; by nothing less may one be (P1)."""
+        for taken in self.decisions.lost():
+            if taken.at not in self._cluster.history.robbed:
+                self._cluster.history.broken.append(f"I11: {taken.at} has taken {taken.decision.intents}, and nobody knows of it")
+            if all(name in self._cluster.names for name, kind, *_ in taken.decision.intents if kind == IN):
+                self.decisions.decide(taken.decision.admin, taken.decision.intents)
+                self._count("decided again")
+        self._cluster.wait(lambda: not self.decisions.pending, "lost decisions are taken again")
 
     def _known(self) -> bool:
         return all(node.process.node.membership.members.keys() == set(self._cluster.names) for node in self._cluster.nodes)

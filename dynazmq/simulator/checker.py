@@ -24,7 +24,7 @@ of its first try, may show once more beside what overwrote the other (`echoes`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.errors import DynazmqError
@@ -86,7 +86,7 @@ class Checker:
         self._converge(keys)
         if anti_entropy:
             self._trees()
-        self._at_rest(admins.decisions.refused_by if admins is not None else {})
+        self._at_rest()
         if self._cluster.grace_s:
             self._forgotten(keys)
         self._reads(calm, all_reads_fresh)
@@ -156,7 +156,7 @@ class Checker:
                 self.figures["diverged"] += 1
                 self.broken.append(f"I2: the primaries of {key} differ: {self._cluster.rows(key)}")
 
-    def _at_rest(self, refused_by: Mapping[str, int]) -> None:
+    def _at_rest(self) -> None:
         """Every key can be written at W = all, and then nothing is under way nor remembered anywhere."""
         cluster = self._cluster
         try:
@@ -166,7 +166,7 @@ class Checker:
             self.broken.append(f"I14: at rest: {error}")
         for node in cluster.nodes:
             counted = node.process.counted
-            if refused := counted["messages_refused"] + counted["unsendable"] - refused_by.get(node.name, 0):
+            if refused := counted["messages_refused"] + counted["unsendable"]:
                 self.broken.append(f"{node} refused {refused} messages of its own kind")
 
     def _forgotten(self, keys: list[str]) -> None:

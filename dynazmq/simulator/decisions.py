@@ -1,16 +1,16 @@
 """What admins want, told to the nodes of a simulated cluster until one takes it.
 
 An admin waits for a new node to make itself known before he asks for it, as the command line does, and asks the next node when
-one does not take it. What all refuse is withdrawn, and a node that was to join and may not ends.
+one does not take it. What all refuse is withdrawn, and a node that was to join and may not ends. What was taken is on one disk
+when the admin hears of it, and told to the others in that moment; the loss of that disk before they hear can lose it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from dynazmq.dynamo.change import FOR_EVER, IN, Intent
+from dynazmq.dynamo.change import FOR_EVER, GONE, IN, Intent
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.process import CLIENT
@@ -32,19 +32,27 @@ class Decision:
         self.refusals = 0
 
 
+class Taken(NamedTuple):
+    """A decision that a node has taken. versions: name → of the intent that it has made of it."""
+
+    decision: Decision
+    at: str
+    versions: dict[str, int]
+
+
 class Decisions:
     """Those that no node has taken yet, and what is wanted in all."""
 
     def __init__(self, cluster: Cluster, taken: Callable[[Decision, str], None]) -> None:
         """taken: called when a node, the second argument, has taken one."""
         self.pending: list[Decision] = []
-        self.refused_by: Counter[str] = Counter()  # node → how often it has refused what an admin wanted
+        self.taken: list[Taken] = []
         self.withdrawn = 0
         self.anywhere = False  # no admin insists on a node any more
         self._cluster = cluster
         self._world = cluster.world
         self._random = cluster.world.random("decisions")
-        self._taken = taken
+        self._when_taken = taken
 
     def intents(self) -> dict[str, Intent]:
         """The last word on each member that any living node knows."""
@@ -91,13 +99,13 @@ class Decisions:
             error = call.request.error
             if error is None:
                 self.pending.remove(decision)
-                self._taken(decision, at)
+                self.taken.append(Taken(decision, at, self._versions(decision, at)))
+                self._when_taken(decision, at)
                 return
             if decision.refusals > _REFUSALS_MAX // 2:
                 decision.at = ""
             if isinstance(error, InvalidRequest):
                 decision.refusals += 1
-                self.refused_by[at] += 1
             if decision.refusals > _REFUSALS_MAX:
                 self._withdraw(decision)
             else:
@@ -107,6 +115,20 @@ class Decisions:
             done()
         else:
             call.then = done
+
+    def _versions(self, decision: Decision, at: str) -> dict[str, int]:
+        """It may have died since it said so."""
+        node = self._cluster.node(at) if at in self._cluster.names else None
+        known = node.process.node.membership.intents if node is not None and node.process.alive else {}
+        return {name: known[name].version if name in known else 1 for name, *_ in decision.intents}
+
+    def lost(self) -> list[Taken]:
+        """What was taken, and no living node knows of; no later word on the same member, either."""
+        last = {name: (intent.kind == GONE, intent.version) for name, intent in self.intents().items()}
+        return [
+            taken for taken in self.taken
+            if any(last.get(name, (False, 0)) < (False, version) for name, version in taken.versions.items())
+        ]  # fmt: skip
 
     def _knows(self, at: str, decision: Decision) -> bool:
         """Whether those who are to join have made themselves known there: they are waited for, and not asked for in vain."""

@@ -88,7 +88,7 @@ def advance(
     """
     at = snapshot.taken_at
     happened = fact(view)
-    if was is None or was.converged is not None or _gone_again(was, view):
+    if was is None or was.converged is not None or _gone_again(was, view, snapshot):
         if not is_away(view):
             return was
         was = _begun(view, snapshot, previous_at)
@@ -150,9 +150,12 @@ def _within(earliest: float, at: float, latest: float) -> float:
     return min(max(earliest, at), latest)
 
 
-def _gone_again(was: Recovery, view: NodeView) -> bool:
-    """A new outage before the last one has ended. To be suspected for a moment while it recovers is not one."""
-    return fact(view) != "silent" and (was.up is not None or was.started is not None)
+def _gone_again(was: Recovery, view: NodeView, snapshot: Snapshot) -> bool:
+    """A new outage before the last one has ended. To be suspected for a moment while it recovers is not one; to be cut off is."""
+    if was.up is None and was.started is None:
+        return False
+    fault = cutting(snapshot, view.name)
+    return fact(view) != "silent" or (fault is not None and fault.id != was.fault)
 
 
 def _as_people_count(name: str) -> tuple[int, str]:

@@ -76,6 +76,33 @@ def test_the_later_of_two_decisions_on_one_member_holds_wherever_they_meet() -> 
     assert one.node.membership.intents["d"] == ("d", "in", 1.0, "", 2, "c")
 
 
+def test_gone_holds_against_another_admin_who_asks_the_member_to_hand_over_at_the_same_time() -> None:
+    for rows in ([["c", "gone", 1.0, "", 1, "b"], ["c", "out", 1.0, "", 1, "d"]], [["c", "out", 1.0, "", 3, "d"]]):
+        lone = three_and_one()
+        for row in [*rows, ["c", "gone", 1.0, "", 1, "b"]]:
+            lone.hear("b", GossipDelta([], [], [], [], [row]))
+        assert lone.node.membership.intents["c"].kind == "gone"
+        assert "c" not in lone.node.membership.awaited(), "nobody waits for what it will never say"
+
+
+@pytest.mark.parametrize("kind", ["in", "out"])
+@pytest.mark.parametrize("last", ["gone", "left"])
+def test_a_name_that_was_removed_for_ever_is_not_used_again(kind: str, last: str) -> None:
+    lone = three_and_one()
+    lone.hear("b", GossipDelta([], [], [], [], [["d", last, 1.0, "", 1, "b"]]))
+    ((_, refused),) = of(Failure, lone.hear(CLIENT, ChangeMembers(7, b"", [["d", kind, 1.0, ""]])))
+    assert refused.code == INVALID
+    assert "d was removed for ever, and no name is used twice" in refused.text
+    assert lone.node.membership.intents["d"].kind == last
+
+
+def test_a_change_that_cannot_be_is_no_message_without_sense() -> None:
+    lone = three_and_one()
+    failure(lone, [["a", "out", 1.0, ""], ["b", "out", 1.0, ""]])
+    assert lone.node.runtime.counters["changes_declined"] == 1
+    assert lone.node.runtime.counters["messages_refused"] == 0
+
+
 @pytest.mark.parametrize(
     ("intents", "text"),
     [

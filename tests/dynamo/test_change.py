@@ -397,5 +397,10 @@ def test_the_ranks_of_two_different_decisions_of_one_version_differ_by_who_made_
     assert replace_writer(first, "n3").rank < first._replace(version=2).rank
 
 
+def test_gone_is_the_last_word_whoever_speaks_later_or_at_once() -> None:
+    gone = Intent("n1", GONE, 1.0, "", 1, "n2")
+    assert all(gone.rank > Intent("n1", kind, 1.0, "", 9, "n3").rank for kind in (IN, OUT, LEFT))
+
+
 def replace_writer(intent: Intent, writer: str) -> Intent:
     return intent._replace(writer=writer)

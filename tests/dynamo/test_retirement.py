@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from lone_node import LoneNode, a_put, of
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, Refused, Retire, RetireAsk, RetireTell, Write
 from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.runtime import StoreFailed
 from dynazmq.dynamo.versions import EMPTY, Siblings, actor_id, encode, put
 
 GRACE_S = 3.0
@@ -145,6 +147,27 @@ def test_the_first_primary_asks_all_members_twice_and_then_tells_them() -> None:
     assert sorted(str(to) for to, _ in of(Retire, said)) == ["b", "c", "d", "e"]
     assert lone.stored(key) == EMPTY
     assert lone.node.runtime.counters["tombstones_collected"] == 1
+
+
+def test_a_row_that_cannot_be_read_just_when_it_may_go_is_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lone = a_node()
+    key, asked = proposal(lone)
+    for peer, ask in asked.items():
+        lone.hear(peer, RetireTell(ask.request_id, [], [peer]))
+    asked = next_round(lone)
+    with monkeypatch.context() as bad_disk:
+        bad_disk.setattr(lone.disk, "read", unreadable)
+        for peer, ask in asked.items():
+            lone.hear(peer, RetireTell(ask.request_id, [], [peer]))
+    assert lone.stored(key) == tombstone()
+    for _ in range(2):
+        for peer, ask in next_round(lone).items():
+            lone.hear(peer, RetireTell(ask.request_id, [], [peer]))
+    assert lone.stored(key) == EMPTY
+
+
+def unreadable(*_: object) -> bytes:
+    raise StoreFailed("the disk cannot be read")
 
 
 def test_one_member_who_is_not_clear_makes_it_begin_anew() -> None:

@@ -128,6 +128,21 @@ def test_a_node_killed_again_while_it_recovers_begins_a_new_outage() -> None:
     assert only(cluster.run(1)).began == START + 11
 
 
+def test_a_node_cut_off_while_it_recovers_begins_a_new_outage() -> None:
+    cluster = Cluster()
+    cluster.run(5)
+    cluster.pause("n3")
+    cluster.run(2)
+    cluster.start("n3")
+    assert only(cluster.run(0.5)).what == "paused"
+    cluster.partition(["n3"], ["n1", "n2", "n4", "n5"])
+
+    (now,) = (each for each in cluster.run(2).recoveries if each.node == "n3")
+    assert (now.what, now.fault, now.began) == ("silent", "f1", START + 7.5)
+    assert now.down is not None
+    assert now.agree == 4
+
+
 def test_a_suspicion_that_passes_converges_without_a_start() -> None:
     cluster = Cluster()
     cluster.run(5)
