@@ -113,8 +113,8 @@ class Admin:
             Intent.from_wire([name, kind, weight, replaces, 1, self._runtime.name])
             if name not in (*membership.members, *membership.ring.members, *membership.intents):
                 raise Declined(f"{name} is not a member, and has not made itself known")
-            if kind != GONE and membership.is_gone(name):
-                raise Declined(f"{name} was removed for ever, and no name is used twice")
+            if kind != GONE and name in membership.intents and membership.intents[name].kind == GONE:
+                raise Declined(f"{name} was removed by force, and that is for ever: it needs another name")
             wanted.append((name, kind, weight, replaces))
         would_be = membership.intents | {each[0]: Intent(*each, 1, "") for each in wanted}
         if why_not := refusal(membership.ring, would_be, membership.quorum()):

@@ -86,14 +86,13 @@ def test_gone_holds_against_another_admin_who_asks_the_member_to_hand_over_at_th
 
 
 @pytest.mark.parametrize("kind", ["in", "out"])
-@pytest.mark.parametrize("last", ["gone", "left"])
-def test_a_name_that_was_removed_for_ever_is_not_used_again(kind: str, last: str) -> None:
+def test_the_name_of_one_that_was_removed_by_force_is_not_used_again(kind: str) -> None:
     lone = three_and_one()
-    lone.hear("b", GossipDelta([], [], [], [], [["d", last, 1.0, "", 1, "b"]]))
+    lone.hear("b", GossipDelta([], [], [], [], [["d", "gone", 1.0, "", 1, "b"]]))
     ((_, refused),) = of(Failure, lone.hear(CLIENT, ChangeMembers(7, b"", [["d", kind, 1.0, ""]])))
     assert refused.code == INVALID
-    assert "d was removed for ever, and no name is used twice" in refused.text
-    assert lone.node.membership.intents["d"].kind == last
+    assert "d was removed by force, and that is for ever: it needs another name" in refused.text
+    assert lone.node.membership.intents["d"].kind == "gone"
 
 
 def test_a_change_that_cannot_be_is_no_message_without_sense() -> None:

@@ -236,9 +236,8 @@ def test_many_threads_share_one_client(client: dynazmq.Client) -> None:
 
     def work(thread: int) -> int:
         for i in range(40):
-            context = bucket.put(f"{thread}/{i}", [thread, i]).context
-            found = bucket.get(f"{thread}/{i}")
-            assert (found.value, found.context) == ([thread, i], context)
+            bucket.put(f"{thread}/{i}", [thread, i])
+            assert bucket.get(f"{thread}/{i}").value == [thread, i]
         return sum(result.value[0] == thread for result in bucket.get_many([f"{thread}/{i}" for i in range(40)]).ok.values())
 
     with ThreadPoolExecutor(8) as pool:
