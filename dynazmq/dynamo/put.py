@@ -45,7 +45,7 @@ from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
-from dynazmq.dynamo.versions import BadContext, Dot, Siblings, decode, encode, open_context, put, seal_context
+from dynazmq.dynamo.versions import BadContext, Dot, Siblings, encode, open_context, put, seal_context
 
 WRITE_ID_BYTES = 16
 
@@ -143,8 +143,7 @@ class Puts:
         """Give the put its dot and store it here."""
         message, name = op.message, self._runtime.name
         try:
-            raw = self._replica.read(op.at, message.bucket, message.key)
-            known = decode(raw)
+            held, known = self._replica.known(op.at, message.bucket, message.key)
             dot = self._replica.find(known, message.write_id)
             if dot is not None:
                 self.complete(op, known, dot)
@@ -164,7 +163,7 @@ class Puts:
                 self.refuse(op, INVALID, refusal)
                 return
             op.context = op.context.add(new.actor, new.counter)
-            self.replicate(op, encoded, stands_for, new=not raw)
+            self.replicate(op, encoded, stands_for, held)
             for sibling in gone:
                 self._replica.remember(sibling.write_id, sibling.dot)
         except StoreFailed as error:
@@ -185,7 +184,7 @@ class Puts:
         self._replica.merge(stands_for, op.at, message.bucket, message.key, encode(state))
         # What this node holds now, merged, is what the others get: at least the first try, or what overwrote it.
         held = self._replica.read(op.at, message.bucket, message.key)
-        self.replicate(op, held, stands_for, new=False)
+        self.replicate(op, held, stands_for, held)
 
     def _actor(self, op: PutOp, known: Siblings, stands_for: str) -> tuple[str, int]:
         """The name under which the dot is given, and the counter above which it is.
@@ -201,10 +200,10 @@ class Puts:
 
     # --- 2. replicate -----------------------------------------------------------------------------------------------------
 
-    def replicate(self, op: PutOp, state: bytes, own_stands_for: str, *, new: bool) -> None:
-        """Store the state here and send it to the other targets. Raises StoreFailed, and then has done nothing."""
+    def replicate(self, op: PutOp, state: bytes, own_stands_for: str, held: bytes) -> None:
+        """Store the state here, where `held` was, and send it to the other targets. Raises StoreFailed, having done nothing."""
         message, name = op.message, self._runtime.name
-        self._replica.store(own_stands_for, op.at, message.bucket, message.key, state, new)
+        self._replica.store(own_stands_for, op.at, message.bucket, message.key, state, held)
         op.state = state
         op.spares = list(reversed(op.copies.spares))
         op.request_id = request_id = next(self._runtime.request_ids)

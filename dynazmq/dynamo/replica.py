@@ -40,7 +40,7 @@ from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
 from dynazmq.dynamo.trees import Trees
-from dynazmq.dynamo.versions import Dot, Siblings, decode, encode, sync
+from dynazmq.dynamo.versions import Dot, Siblings, decode, decode_stored, encode, sync
 
 _REMEMBERED_MAX = 32_768
 _REMEMBERED_S = BUDGET_MS_MAX / 1000
@@ -134,6 +134,11 @@ class Replica:
                 own = kept
         return own
 
+    def known(self, at: int, bucket: str, key: bytes) -> tuple[bytes, Siblings]:
+        """The same as `read` with what it means. A hint's state may be looked into here for the first time."""
+        held = self.read(at, bucket, key)
+        return held, decode(held) if self._hints.pending else decode_stored(held)
+
     def merge(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes) -> bool:
         """Take a version into the own copy, or into the hint for the primary that this node stands in for.
 
@@ -152,7 +157,7 @@ class Replica:
             one = self._resolved(bucket, incoming) if len(incoming.live) > 1 else incoming
             self._write_own(at, bucket, key, b"", state if one is incoming else encode(one))
             return True
-        before = decode(known)
+        before = decode_stored(known)
         self._check_counter(incoming, before)
         both = sync(before, incoming)
         if len(both.live) != 1:
@@ -201,13 +206,13 @@ class Replica:
         own = decode(self.read(at, bucket, key))  # as it is by now: what overwrote them is in it
         return self._without_echoes(bucket, own, sync(seen, own))
 
-    def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, new: bool) -> None:
-        """Keep a state that was computed from everything that this node holds: `new` when it held nothing."""
+    def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, held: bytes) -> None:
+        """Keep a state that was computed from everything that this node holds: `held`, as `read` has just given it."""
         if stands_for:
             self._hints.keep(stands_for, at, bucket, key, state)
             return
-        # With hints about, the state may rest on one of them alone: then this is the first own row.
-        own = b"" if new else self.read_own(at, bucket, key)
+        # With hints about, it may rest on one of them alone: then this is the first own row.
+        own = held if not held or not self._hints.pending else self.read_own(at, bucket, key)
         if not own:
             self.keys += 1
         self._write_own(at, bucket, key, own, state)
@@ -268,6 +273,11 @@ class Replica:
     # --- write ids --------------------------------------------------------------------------------------------------------
 
     def _remember_overwritten(self, before: Siblings, after: Siblings) -> None:
+        if len(before.live) == len(after.live) == 1:  # the usual case
+            (old,), (new,) = before.live, after.live
+            if old.write_id != new.write_id:
+                self.remember(old.write_id, old.dot)
+            return
         kept = {sibling.write_id for sibling in after.live}  # under whatever dot
         for sibling in before.live:
             if sibling.write_id not in kept:
