@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -260,27 +260,29 @@ def decode(raw: bytes) -> Siblings:
     try:
         vector_rows, cloud_rows, live_rows = msgpack.unpackb(raw, **_LIMITS)
         context = _context_of(vector_rows, cloud_rows)
-        live = tuple(map(Sibling._make, live_rows))
-        if live_rows.__class__ is not list or not context or (len(live) > 1 and not _ascending(live_rows)):
+        if live_rows.__class__ is not list or not context or (len(live_rows) > 1 and not _ascending(live_rows)):
             raise MalformedVersion("not in the one form that a state has")
+        vector = context.vector
+        for actor, counter, value, write_id, wall_ms in live_rows:
+            if (
+                actor.__class__ is not str
+                or counter.__class__ is not int
+                or counter < 1
+                or (value.__class__ is not bytes and value is not None)
+                or write_id.__class__ is not bytes
+                or wall_ms.__class__ is not int
+                # As `covers` has it; for most siblings the vector says it.
+                or (counter > vector.get(actor, 0) and (actor, counter) not in context.cloud)
+            ):
+                raise MalformedVersion("a sibling of the wrong form or outside its context")
     except MalformedVersion:
         raise
     except Exception as error:  # msgpack raises seven kinds, rows of the wrong width two more
         raise MalformedVersion(f"not a causal state: {type(error).__name__}") from None
-    vector = context.vector
-    for actor, counter, value, write_id, wall_ms in live:
-        if (
-            actor.__class__ is not str
-            or counter.__class__ is not int
-            or counter < 1
-            or (value.__class__ is not bytes and value is not None)
-            or write_id.__class__ is not bytes
-            or wall_ms.__class__ is not int
-            # As `covers` has it; for most siblings the vector says it.
-            or (counter > vector.get(actor, 0) and (actor, counter) not in context.cloud)
-        ):
-            raise MalformedVersion("a sibling of the wrong form or outside its context")
-    return Siblings(live, context)
+    return Siblings(tuple(map(_sibling, live_rows)), context)
+
+
+_sibling = partial(tuple.__new__, Sibling)  # Sibling._make counts once more, in Python
 
 
 def decode_stored(raw: bytes) -> Siblings:
@@ -288,7 +290,7 @@ def decode_stored(raw: bytes) -> Siblings:
     if not raw:
         return EMPTY
     vector, cloud, live = msgpack.unpackb(raw, use_list=False)
-    return Siblings(tuple(map(Sibling._make, live)), Context(dict(vector), frozenset(cloud)))
+    return Siblings(tuple(map(_sibling, live)), Context(dict(vector), frozenset(cloud)))
 
 
 def _ascending(rows: list[Any]) -> bool:
