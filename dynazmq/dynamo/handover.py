@@ -112,9 +112,9 @@ class Handover:
     # --- strays -----------------------------------------------------------------------------------------------------------
 
     def _strays(self) -> Iterator[TreeId]:
-        ring, me = self._membership.ring, self._runtime.name
+        ring, me, levels = self._membership.ring, self._runtime.name, self._membership.replica_counts()
         for partition in range(ring.partitions):
-            for n in self._membership.replica_counts():
+            for n in levels:
                 if me not in ring.primaries(partition, n) and (tree := self._trees.of(partition, n)) and tree.hashes[0]:
                     yield partition, n
 

@@ -80,7 +80,6 @@ class Membership:
         self.members: dict[str, Member] = {
             name: Member(name, endpoint, 0, 0, ALIVE) for name, endpoint in sorted(config.members.items())
         }
-        self.ring = self._found_ring()
         self.settled = len(self.members) == 1
         """Whether this ring may be relied on. A node that has not stored one asks first: the cluster's may be newer."""
         self._unsaved = False  # whether what is known is to be saved again, because a commit has failed
@@ -89,7 +88,8 @@ class Membership:
         self._strangers: dict[str, str] = {}  # name → endpoint of some that are no members: they are told so
         self.news = True
         """Something has changed that others should hear of at once; gossip takes it back."""
-        self.reload()
+        if not self._reload():
+            self.ring = self._found_ring()
         # Our own address may have changed since the last life; only we can say so.
         self.members[runtime.name] = Member(runtime.name, config.endpoint, identity.incarnation, 0, ALIVE, self.knowledge())
         self._watch()
@@ -373,11 +373,11 @@ class Membership:
         me = self.members[self._runtime.name]
         self.members[me.name] = me._replace(knows=b"")  # until it is stored: a life that ends now would not know it
 
-    def reload(self) -> None:
-        """What was stored, laid over what the configuration said."""
+    def _reload(self) -> bool:
+        """What was stored, laid over what the configuration said. Whether anything was."""
         raw = self._runtime.store.get_meta("membership")
         if raw is None:
-            return
+            return False
         members, ring, policies, *later = msgpack.unpackb(raw)
         intents, settled = later or ([], True)  # two more than in stores of earlier releases
         for row in members:
@@ -391,6 +391,7 @@ class Membership:
         self.intents = {row[0]: Intent(*row) for row in intents}
         self.settled = self.settled or settled
         self._forget_removed()
+        return True
 
 
 def rank(ring: Ring) -> tuple[int, bytes]:

@@ -74,6 +74,9 @@ class Ring:
     owners: tuple[str, ...]
     also: tuple[str, ...] = ()
     filling: bool = False
+    members: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Every owner once, of both sets, sorted by name."""
+    _digest: bytes = field(init=False, repr=False, compare=False)
     _walks: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
     _also_walks: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
 
@@ -82,6 +85,8 @@ class Ring:
             raise ValueError("a ring has at least one partition")
         if len(self.also) not in (0, len(self.owners)) or (self.filling and not self.also):
             raise ValueError("both sets of owners have the same partitions")
+        object.__setattr__(self, "members", tuple(sorted({*self.owners, *self.also})))
+        object.__setattr__(self, "_digest", self._digested())
         object.__setattr__(self, "_walks", _walks(self.owners))
         object.__setattr__(self, "_also_walks", _walks(self.also))
 
@@ -89,11 +94,6 @@ class Ring:
     def partitions(self) -> int:
         """Q."""
         return len(self.owners)
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        """Every owner once, of both sets, sorted by name."""
-        return tuple(sorted({*self.owners, *self.also}))
 
     @property
     def at_rest(self) -> bool:
@@ -135,6 +135,9 @@ class Ring:
 
     def digest(self) -> bytes:
         """8 bytes by which two nodes see whether they have the same ring (§4.8.1)."""
+        return self._digest
+
+    def _digested(self) -> bytes:
         members = self.members
         code = {name: index.to_bytes(2, "big") for index, name in enumerate(members)}
         hasher = blake2b(digest_size=8, person=b"dynazmq-ring")
