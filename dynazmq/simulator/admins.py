@@ -352,6 +352,7 @@ class Admins:
                 cluster.end(node.name)
         cluster.wait(lambda: not self.decisions.pending, "admins' decisions are taken")
         self._decide_again()
+        self._ask_to_stay()
         for name in sorted(self._dead.union(set(self.decisions.wanted()) - set(cluster.names))):
             if name in self.decisions.wanted():
                 self.decisions.decide("admin-1", [[name, GONE, 1.0, ""]])
@@ -370,6 +371,15 @@ class Admins:
                 self.decisions.decide(taken.decision.admin, taken.decision.intents)
                 self._count("decided again")
         self._cluster.wait(lambda: not self.decisions.pending, "lost decisions are taken again")
+
+    def _ask_to_stay(self) -> None:
+        """Decisions that met late may leave fewer members than are needed: none is followed until somebody decides otherwise."""
+        intents = self.decisions.intents()
+        leaving = [name for name in self._cluster.names if name in intents and intents[name].kind == OUT]
+        while leaving and len(self.decisions.wanted()) < self._members_min:
+            self.decisions.decide("admin-1", [[leaving.pop(), IN, 1.0, ""]])
+            self._count("asked to stay")
+        self._cluster.wait(lambda: not self.decisions.pending, "who has to stay stays")
 
     def _known(self) -> bool:
         return all(node.process.node.membership.members.keys() == set(self._cluster.names) for node in self._cluster.nodes)
