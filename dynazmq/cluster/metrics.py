@@ -37,6 +37,7 @@ COUNTERS = {
     "forwards": "Puts that were passed on to a primary.",
     "frames_of_other_versions": "Frames of another version of the protocol, dropped.",
     "frames_refused": "Frames that did not decode or were not for this cluster, dropped.",
+    "gets_begun_anew": "Gets under way that asked the new owners, when the ring changed.",
     "gossip_refused": "Words of gossip that made no sense, ignored.",
     "handoffs_refused": "Hints brought here that belong elsewhere.",
     "hedges": "Requests that asked one more replica since one was slow.",

@@ -44,14 +44,19 @@ from dynazmq.dynamo.versions import Siblings, decode, encode, node_of, seal_cont
 class GetOp:
     """One get under way."""
 
-    __slots__ = ("at", "candidates", "client", "deadline", "done", "message", "quorum", "request_id", "started", "states")
+    __slots__ = (
+        "at", "candidates", "client", "deadline", "done", "message", "n", "primaries", "quorum", "request_id", "started",
+        "states",
+    )  # fmt: skip
 
-    def __init__(self, client: Address, message: Get, at: int, request_id: int, quorum: Quorum, now: float) -> None:
+    def __init__(self, client: Address, message: Get, at: int, n: int, now: float) -> None:
         self.client = client
         self.message = message
         self.at = at
-        self.request_id = request_id
-        self.quorum = quorum
+        self.n = n
+        self.request_id = 0  # this and the next three: of its present round, see Gets._begin
+        self.quorum: Quorum
+        self.primaries: tuple[str, ...] = ()
         self.candidates: list[tuple[str, bool]] = []  # (node, is it a primary) still to ask, next one last
         self.states: dict[str, bytes] = {}  # who answered → what it holds
         self.started = now
@@ -104,13 +109,30 @@ class Gets:
             return
         at = place(message.bucket, message.key)
         copies = self._routes.copies(self._routes.partition_of(at), n)
-        quorum = Quorum(r, pr)
         if len(copies.targets) < r or len(copies.reachable_primaries) < pr:
             self._unavailable(client, message.request_id, copies, r, pr)
             return
-        op = GetOp(client, message, at, next(self._runtime.request_ids), quorum, self._runtime.now)
+        self._begin(GetOp(client, message, at, n, self._runtime.now), copies, Quorum(r, pr))
+
+    def _begin(self, op: GetOp, copies: Copies, quorum: Quorum) -> None:
+        op.request_id = next(self._runtime.request_ids)
+        op.quorum = quorum
+        op.primaries = copies.primaries
         op.candidates = list(copies.readers)
-        self._ask(op, r)
+        self._ask(op, quorum.needed)
+
+    def ring_changed(self) -> None:
+        """Others own what some gets have asked for: those begin anew, with them.
+
+        Who was asked may have nothing any more when the question comes, and nobody may take that for an answer.
+        """
+        for op in [op for op in self._ops.values() if not op.done]:
+            copies = self._routes.copies(self._routes.partition_of(op.at), op.n)
+            if copies.primaries != op.primaries:
+                self._runtime.counters["gets_begun_anew"] += 1
+                del self._ops[op.request_id]
+                op.states.clear()
+                self._begin(op, copies, Quorum(op.quorum.needed, op.quorum.primaries_needed))
 
     def _effective(self, message: Get) -> tuple[int, int, int]:
         """n, r, pr of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""

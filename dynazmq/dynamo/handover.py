@@ -4,9 +4,9 @@
                what it lacks, and when all have acknowledged all, the page is dropped here
     hints      for a node that has left, or for a key that is no longer its target's: they become hints for the key's primaries
 
-A stray is dropped only when the change is over: when the ring is at rest no node reads from this one any more, but for requests
-that were under way, for which there is a grace. What still arrives later (a write that was long under way) is a stray again, and
-goes the same way: the trees show that there is one.
+A stray is dropped only when the change is over: when the ring is at rest no node asks this one any more, but for messages that
+are on their way, for which there is a grace (and gets that are answered too late begin anew, get.py). What still arrives later,
+of a write that was long under way, is a stray again, and goes the same way: the trees show that there is one.
 
 A member that was removed and on which nothing is left says so (`left`), and may end.
 """
@@ -32,7 +32,7 @@ _RESTS = 2  # after a page: so many times as long as it took
 _PAGE_BYTES = 512 << 10
 _HINTS_AT_ONCE = 512
 _EVERY_S = 0.5
-_GRACE_S = 5.0
+_GRACE_S = 2.0
 _PATIENCE_S = 5.0
 
 

@@ -202,6 +202,7 @@ class Node:
         if self.membership.ring is not self._ring:
             self._ring = self.membership.ring
             self.puts.ring_changed()
+            self.gets.ring_changed()
             self._compare_at = now
         self.gossip.tell_news()  # which says that this node knows the ring: its operations obey it now
         for peer in self.failure.take_returned():

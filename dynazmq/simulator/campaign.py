@@ -43,6 +43,7 @@ SOMETIMES = {
     "changes_turned": "a change became another one, or was taken back, while it filled",
     "carried_on": "a change was carried on while the node that was told of it was away",
     "transfers_resumed": "a node went on with what an earlier life of its process had begun to fetch",
+    "gets_begun_anew": "a get that was under way when the ring changed asked the new owners",
     "puts_caught_up": "a put that was under way when the ring changed went to the new owners, too",
     "strays_dropped": "what a node held and was no holder of any more was handed over",
     "hints_redirected": "a hint for who is no primary any more went to those who are",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from lone_node import CLIENT, LoneNode, a_get, bytes_of, of, written
 
 from dynazmq.config import MERGED_BYTES_MAX
-from dynazmq.dynamo.messages import INVALID, STORAGE, TIMEOUT, Failure, GetReply, Read, ReadReply, Refused, Write
+from dynazmq.dynamo.messages import INVALID, STORAGE, TIMEOUT, Failure, GetReply, GossipDelta, Read, ReadReply, Refused, Write
+from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.versions import decode, encode
 
 
@@ -33,6 +34,34 @@ def test_all_concurrent_values_come_back_and_whoever_had_less_is_repaired() -> N
     ((to, repair),) = of(Write, said)
     assert (to, repair.request_id, repair.hint_for) == (third, 0, "")
     assert sorted(decode(repair.state).values) == sorted(lone.stored(key).values) == [b"1", b"2"]
+
+
+def test_a_get_that_outlives_the_flip_of_a_change_asks_the_new_owners_and_hears_no_others() -> None:
+    """Who held the key before may have handed it over by the time the question comes."""
+    lone, key, _ = coordinating(rank=3)
+    asked = dict(of(Read, lone.hear(CLIENT, a_get(key, budget_ms=30_000))))
+    others = [name for name in ("b", "c", "d", "e") if name not in asked][:2]
+    owners = lone.node.membership.ring.owners
+    flipped = Ring(3, tuple((others * len(owners))[: len(owners)]), owners)
+    lone.hear("b", GossipDelta([], [], flipped.to_wire(), []))
+    anew = dict(of(Read, lone.turn()))
+    assert sorted(anew) == sorted(others)
+    for name, read in asked.items():
+        assert lone.hear(name, ReadReply(read.request_id, b"")) == [], "it is of the old round"
+    for name, read in anew.items():
+        said = lone.hear(name, ReadReply(read.request_id, bytes_of(("b", b"1"))))
+    ((_, reply),) = of(GetReply, said)
+    assert reply.values == [b"1"]
+    assert lone.node.runtime.counters["gets_begun_anew"] == 1
+
+
+def test_a_get_goes_on_when_a_change_leaves_its_replicas_as_they_are() -> None:
+    lone, key, (second, *_) = coordinating()
+    ((_, read),) = of(Read, lone.hear(CLIENT, a_get(key)))
+    owners = lone.node.membership.ring.owners
+    lone.hear("b", GossipDelta([], [], Ring(2, owners, owners[1:] + owners[:1], filling=True).to_wire(), []))
+    assert of(Read, lone.turn()) == []
+    assert of(GetReply, lone.hear(second, ReadReply(read.request_id, b"")))
 
 
 def test_a_slow_replica_is_hedged_and_its_late_answer_repairs_it() -> None:

@@ -37,7 +37,7 @@ def asked(lone: LoneNode) -> dict[str, StrayAsk]:
 
 def test_strays_wait_for_a_grace_and_then_all_their_primaries_are_asked() -> None:
     lone = with_strays(b"k")
-    assert not of(StrayAsk, lone.pass_time(4.5))
+    assert not of(StrayAsk, lone.pass_time(1.5))
     assert lone.node.handover.strays == 1
     questions = asked(lone)
     assert questions.keys() == PRIMARIES

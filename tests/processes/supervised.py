@@ -17,7 +17,7 @@ from dynazmq.cli import main
 from dynazmq.cluster.processes import find_nodes, identify
 from dynazmq.paths import runtime_dir
 
-POLL_S = 0.02
+POLL_S = 0.1  # each look at a cluster asks every node
 
 
 @dataclass(frozen=True)
