@@ -68,6 +68,7 @@ WORDS = (
     Word("get", "client.get(key)"),
     Word("delete", "client.delete(key, context)"),
     Word("exists", "client.get(key).found"),
+    Word("edit", "client.put(key, value, context)"),
     Word("resolve", "client.put(key, value, context)"),
     Word("explain", "client.explain(key)", "G"),
     Word("trace get", "client.trace_get(key)"),

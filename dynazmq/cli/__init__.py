@@ -17,6 +17,7 @@
     top.py metrics.py           what each node does now; for Prometheus, printed or served
     clusters.py                 list, endpoints
     aae.py verify.py            anti-entropy: status, pause, resume; whether replicas hold the same
+    edit.py                     a value in an editor
     resolve.py bulk.py          siblings to one value; mget, export, import
     hints.py settings.py        hints list, hints drain; config show, config path
     doctor.py bundle.py         what is wrong; what somebody else needs to see

@@ -102,7 +102,7 @@ def get(access: Access, key: str) -> int:
     elif not result.found:
         return _absent("get", access, key)
     elif len(result.values) > 1:
-        _say_siblings(access, key, result)
+        say_siblings(access, key, result)
     else:
         sys.stdout.flush()
         sys.stdout.buffer.write(result.values[0])
@@ -235,7 +235,7 @@ def in_order(result: Result) -> list[Sibling]:
     return sorted(result.siblings, key=lambda sibling: (sibling.written_at, sibling.node, sibling.counter))
 
 
-def _say_siblings(access: Access, key: str, result: Result) -> None:
+def say_siblings(access: Access, key: str, result: Result) -> None:
     """One value was asked for: nothing goes to standard output."""
     note(
         f"{paint(f'{len(result.values)} siblings', YELLOW, BOLD, out=sys.stderr)} of {key}: written without knowing of each other"
@@ -253,9 +253,18 @@ def _say_siblings(access: Access, key: str, result: Result) -> None:
 
 def _say_done(verb: str, access: Access, done: PutResult, elapsed_s: float) -> None:
     if access.as_json:
-        document = {"context": str(done.context), "acked": list(done.acked), "stand_ins": dict(done.stand_ins)}
-        emit(verb, {**({"found": True} if verb == "delete" else {}), **document, "elapsed_ms": round(elapsed_s * 1000, 3)})
-        return
+        emit(verb, {**({"found": True} if verb == "delete" else {}), **outcome(done, elapsed_s)})
+    else:
+        say_done(done, elapsed_s)
+
+
+def outcome(done: PutResult, elapsed_s: float) -> dict[str, Any]:
+    """What a put did."""
+    document = {"context": str(done.context), "acked": list(done.acked), "stand_ins": dict(done.stand_ins)}
+    return {**document, "elapsed_ms": round(elapsed_s * 1000, 3)}
+
+
+def say_done(done: PutResult, elapsed_s: float) -> None:
     stand_ins = ", ".join(f"{holder} keeps it for {primary}" for holder, primary in done.stand_ins)
     held_by = " ".join(done.acked) + (f" ({stand_ins})" if stand_ins else "")
     say(f"{paint('ok', GREEN)}   held by {held_by}   {elapsed_s * 1000:.1f} ms")

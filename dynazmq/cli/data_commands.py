@@ -1,4 +1,4 @@
-"""Commands on data: put, get, delete, exists, resolve, keys, count; mget, export, import, which are on many keys."""
+"""Commands on data: put, get, delete, exists, edit, resolve, keys, count; mget, export, import, which are on many keys."""
 
 from __future__ import annotations
 
@@ -105,6 +105,38 @@ def exists(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direct
         from dynazmq.cli.data import Access, exists
 
         return exists(Access(at(directory), bucket, timeout, as_json), key)
+
+    return work
+
+
+@command(app)
+def edit(
+    key: str,
+    bucket: Bucket = "default",
+    r: ReadQuorum = None,
+    w: WriteQuorum = None,
+    n: Replicas = None,
+    timeout: Timeout = "2s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:  # fmt: skip
+    """Change a value in an editor: VISUAL, else EDITOR, else vi or nano.
+
+    It is stored when the editor ends well and the text has changed. What others write meanwhile stays, as a sibling. A key
+    without a value begins empty. --timeout is for reading, and again for storing.
+    A line end that the editor adds to a value that had none is left out. Text that cannot be stored is kept and its file named.
+    Exit code 1 when the editor fails, 2 when the value is no text, 4 when there are several.
+
+    \b
+    Example:  dynazmq edit cart:42
+              EDITOR="code -w" dynazmq edit cart:42
+    """
+
+    def work() -> int:
+        from dynazmq.cli.data import Access
+        from dynazmq.cli.edit import run
+
+        return run(Access(at(directory), bucket, timeout, as_json, r, w, n), key)
 
     return work
 

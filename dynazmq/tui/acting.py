@@ -196,6 +196,9 @@ class Acts:
         if words[:1] == ["tui"]:
             self._stage.say("you are in it", alarm=True)
             return
+        if words[:1] == ["edit"]:
+            self._stage.say(f"an editor needs a terminal of its own: dynazmq {said}{where(self._directory)}", alarm=True)
+            return
         self.last = f"dynazmq {said}{where(self._directory)}"
 
         def run() -> None:

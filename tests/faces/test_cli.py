@@ -209,12 +209,13 @@ def test_what_cannot_be_meant_is_refused_with_code_2_and_one_line(
         *("aae status", "aae pause", "aae resume", "verify", "verify --deep"),
         *("hints list", "hints drain", "inspect n1", "config show", "config path", "count", "mget k", "resolve k --take 1"),
         *("support-bundle", "export x", "import x"),
-        *("explain k", "trace get k", "trace put k v", "trace delete k"),
+        *("explain k", "trace get k", "trace put k v", "trace delete k", "edit k"),
     ],
 )
 def test_where_no_cluster_is_the_code_is_7_and_the_directory_is_named(
-    command: str, nowhere: Path, capsys: pytest.CaptureFixture[str]
+    command: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("VISUAL", "true")
     assert main(command.split()) == 7
     said = capsys.readouterr()
     assert said.out == ""

@@ -201,6 +201,8 @@ def test_a_command_line_is_run_and_what_it_says_is_shown_with_its_exit_code() ->
         assert "hints" in scene.text("view")
         await typed(scene, "colon", "get 'unfinished")
         assert "No closing quotation" in scene.text("footer")
+        await typed(scene, "colon", "edit cart:42")
+        assert "a terminal of its own" in scene.text("footer")
         await typed(scene, "colon", "q")
         await scene.until(lambda: scene.app.return_value == "left")
 

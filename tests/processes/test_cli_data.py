@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from supervised import Cluster, Ran, eventually
 
+from dynazmq.cluster.processes import environment
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -110,6 +112,27 @@ def test_a_context_of_another_key_or_a_changed_one_is_refused_and_nothing_is_sto
         assert "context" in refused.err
     assert cluster.run("get", "other").code == 3
     assert cluster.run("get", "mine").out == "v"
+
+
+def test_what_is_written_while_somebody_edits_stays_beside_what_he_wrote(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.run("put", "edited", "before")
+    put = f"{sys.executable} -P -m dynazmq put edited theirs --dir {cluster.directory}"
+    (tmp_path / "editor").write_text(f'#!/bin/sh\n{put} && echo mine > "$2"\n')
+    (tmp_path / "editor").chmod(0o700)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    monkeypatch.setenv("EDITOR", f"{tmp_path}/editor -w")
+    edited = cluster.run("edit", "edited", "--json")
+    assert edited.code == 0
+    assert edited.document.items() >= {"schema": "dynazmq.edit/1", "found": True, "changed": True, "values_left": 2}.items()
+    assert sorted(cluster.run("get", "edited", "--json").document["values"]) == ["mine", "theirs"]
+    assert cluster.run("edit", "edited").code == 4
+    cluster.run("resolve", "edited", "--take", "1")
+    monkeypatch.setenv("EDITOR", "sh -c 'echo alone > \"$0\"'")
+    assert cluster.run("edit", "edited").code == 0
+    assert cluster.run("get", "edited") == Ran(0, "alone", "")
 
 
 def test_a_deleted_key_is_gone_and_can_be_put_again(cluster: Cluster) -> None:
