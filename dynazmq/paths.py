@@ -10,6 +10,8 @@
       removed/NAME-…/       what a node still held when it was removed by force
       run/                  sockets, unless the path would be too long for one
 
+    .chosen.json            beside the clusters of the state directory: which one is meant where nothing is said (`cluster use`)
+
 Client, supervisor and command line all find things through this module, so both ends derive the same path.
 """
 
@@ -30,16 +32,57 @@ SOCKET_PATH_BYTES_MAX = 103
 SOCKET_NAME_BYTES_MAX = 32 + len("/.sock")
 """What is kept free behind the directory: the longest node name there may ever be, so that all sockets are in one place."""
 
+_CHOSEN = ".chosen.json"  # no cluster's name begins with a dot
+
 
 def cluster_dir(directory: str | os.PathLike[str] | None = None, name: str | None = None) -> Path:
-    """The cluster's directory: `directory`, else DYNAZMQ_DIR, else the named (or "default") one in the state directory."""
+    """The cluster's directory: `directory`, else DYNAZMQ_DIR, else the chosen one, else "default" in the state directory.
+
+    name: the one of that name in the state directory. Raises ClusterError when it cannot be read which one was chosen.
+    """
     if directory is None and name is None:
         directory = os.environ.get("DYNAZMQ_DIR") or None
     if directory is not None:
         return Path(directory).expanduser().absolute()
+    return (None if name else chosen()) or _state_dir() / (name or "default")
+
+
+def is_meant(directory: Path) -> bool:
+    """Whether commands find this cluster where they are not told which."""
+    try:
+        return directory == cluster_dir()
+    except ClusterError:
+        return False
+
+
+def chosen() -> Path | None:
+    """The directory that `choose` was told. Raises ClusterError: to go on with another cluster would be worse."""
+    path = _state_dir() / _CHOSEN
+    try:
+        found = Path(json.loads(path.read_text())["dir"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ClusterError(f"cannot read {path}: {error}; forget it with: dynazmq cluster use --default") from None
+    if not found.is_absolute():
+        raise ClusterError(f"{path} names no directory: {found}; forget it with: dynazmq cluster use --default")
+    return found
+
+
+def choose(directory: Path | None) -> None:
+    """Let this cluster be meant where nothing is said; None: the default one again. Raises OSError."""
+    path = _state_dir() / _CHOSEN
+    if directory is None:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(path, json.dumps({"dir": str(directory)}) + "\n")
+
+
+def _state_dir() -> Path:
     import platformdirs
 
-    return platformdirs.user_state_path("dynazmq", appauthor=False) / (name or "default")
+    return platformdirs.user_state_path("dynazmq", appauthor=False)
 
 
 def node_dir(directory: Path, name: str) -> Path:
@@ -151,7 +194,7 @@ class ClusterFile:
             cluster.founders = cluster.founders or list(cluster.members)  # of a release without: members did not change then
             return cluster
         except FileNotFoundError:
-            raise NoSuchCluster(f"no cluster in {directory}; start one with: dynazmq cluster up -n 5") from None
+            raise NoSuchCluster(none_in(directory)) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ClusterError(f"cannot read {path}: {error}") from None
 
@@ -160,6 +203,14 @@ class ClusterFile:
         raw["secret"] = self.secret.hex()
         raw["cluster_id"] = f"{self.cluster_id:016x}"
         write_atomically(directory / "cluster.json", json.dumps(raw, indent=2) + "\n")
+
+
+def none_in(directory: Path) -> str:
+    """What to say where no cluster is, with what to type."""
+    if not os.environ.get("DYNAZMQ_DIR") and is_meant(directory) and directory == chosen():
+        back = "or go back to the default one with: dynazmq cluster use --default"
+        return f"the chosen cluster is gone: there is none in {directory}; start it anew with: dynazmq up, {back}"
+    return f"no cluster in {directory}; start one with: dynazmq cluster up -n 5"
 
 
 def save_node_config(path: Path, config: NodeConfig) -> None:

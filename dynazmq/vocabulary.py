@@ -37,6 +37,7 @@ WORDS = (
     Word("cluster status", "observe.observe(dir)", short="status"),
     Word("cluster wait", "observe.observe(dir).converged"),
     Word("cluster list", "launch.known_clusters(dir)"),
+    Word("cluster use", "dynazmq.paths.choose(dir)"),
     Word("cluster endpoints", "dynazmq.paths.ClusterFile.load(dir).members"),
     Word("cluster events", "events.read(dir)", "e"),
     Word("cluster add", 'dynazmq.cli.main(["cluster", "add"])'),

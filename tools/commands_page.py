@@ -27,8 +27,8 @@ What can be done with a cluster, by its three names: the command line, the key o
 `make commands` from `dynazmq/vocabulary.py` and from the commands' own help: change it there.
 
 Data goes to standard output, all else to standard error. `--json` prints one document with a `schema`. `NODE…` is `n1`, `n1,n3`,
-`n[2-4]` or `'n*'`; `--all` and `--random` name all and one of them. Times are `250ms`, `2s`, `5m`. `--dir DIR` or
-`DYNAZMQ_DIR` picks the cluster.
+`n[2-4]` or `'n*'`; `--all` and `--random` name all and one of them. Times are `250ms`, `2s`, `5m`. `--dir DIR` picks the
+cluster, else `DYNAZMQ_DIR`, else what `cluster use` chose, else it is the one called default.
 
 | exit code | | | |
 |---|---|---|---|

@@ -15,7 +15,7 @@
     buckets.py                  bucket set, bucket list
     logs.py events.py asked.py  logs; what happened; commands that act tell so there
     top.py metrics.py           what each node does now; for Prometheus, printed or served
-    clusters.py                 list, endpoints
+    clusters.py                 list, use, endpoints
     aae.py verify.py            anti-entropy: status, pause, resume; whether replicas hold the same
     edit.py                     a value in an editor
     resolve.py bulk.py          siblings to one value; mget, export, import

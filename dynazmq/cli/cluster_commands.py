@@ -1,7 +1,8 @@
-"""Commands on the whole cluster: up, down, restart, status, wait, list, endpoints."""
+"""Commands on the whole cluster: up, down, restart, status, wait, list, use, endpoints."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -178,6 +179,8 @@ def wait_for(
 def list_clusters(directory: Dir = None, as_json: Json = False) -> Work:
     """List the clusters that you have, wherever they run.
 
+    * marks the one on which commands act that are not told which: see `cluster use`.
+
     \b
     Example:  dynazmq cluster list
     """
@@ -186,6 +189,36 @@ def list_clusters(directory: Dir = None, as_json: Json = False) -> Work:
         from dynazmq.cli.clusters import run_list
 
         return run_list(at(directory), as_json)
+
+    return work
+
+
+@command(cluster_app)
+def use(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One of `cluster list`.", metavar="[NAME]", show_default=False, autocompletion=complete_clusters),
+    ] = None,
+    directory: Annotated[Path | None, option("--dir", help="One by its directory, in place of NAME.", metavar="DIR")] = None,
+    default: Annotated[bool, typer.Option("--default", help="The default one again.")] = False,
+    as_json: Json = False,
+) -> Work:
+    """Choose the cluster on which commands act that are not told which.
+
+    Without NAME it tells which one that is. --dir of a command goes first, then DYNAZMQ_DIR, then what was chosen here, then
+    the default one. dynazmq.connect() goes by the same. Removed with --purge, it is still the one that is meant: commands say
+    that it is gone, and do not turn to another.
+    Exit code 7 when there is no such cluster.
+
+    \b
+    Example:  dynazmq cluster use demo
+              dynazmq cluster use --default
+    """
+
+    def work() -> int:
+        from dynazmq.cli.clusters import run_use
+
+        return run_use(name, directory, default=default, as_json=as_json)
 
     return work
 

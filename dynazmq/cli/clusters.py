@@ -1,13 +1,15 @@
-"""`cluster list`, `cluster endpoints`, and the way into the benchmark."""
+"""`cluster list`, `cluster use`, `cluster endpoints`, and the way into the benchmark."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+from dynazmq import paths
 from dynazmq.cli import OK
 from dynazmq.cli.terminal import emit, note, say, where
-from dynazmq.cli.words import many, seconds, size_bytes
+from dynazmq.cli.words import brief, many, seconds, size_bytes
 from dynazmq.cluster.leftovers import anybody_runs, surviving
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster, ValueTooLarge
 from dynazmq.paths import ClusterFile
@@ -20,11 +22,13 @@ def run_list(directory: Path, as_json: bool) -> int:
     from dynazmq.cluster.state import StateFile
 
     found: list[dict[str, Any]] = []
+    meant = paths.cluster_dir().resolve()
     for place in launch.known_clusters(directory):
+        current = place.resolve() == meant
         try:
             cluster = ClusterFile.load(place)
         except ClusterError as error:
-            found.append({"name": place.name, "dir": str(place), "error": str(error)})
+            found.append({"name": place.name, "dir": str(place), "current": current, "error": str(error)})
             continue
         before = StateFile.load(place)
         supervised = before.supervisor is not None and state_of(before.supervisor) is not None
@@ -33,6 +37,7 @@ def run_list(directory: Path, as_json: bool) -> int:
             {
                 "name": cluster.name,
                 "dir": str(place),
+                "current": current,
                 "nodes": len(cluster.members),
                 "running": running,
                 "supervisor_pid": before.supervisor.pid if supervised and before.supervisor else None,
@@ -42,15 +47,81 @@ def run_list(directory: Path, as_json: bool) -> int:
         emit("list", {"clusters": found})
         return OK
     for each in found:
+        mark = "*" if each["current"] else " "
         if "error" in each:
-            say(f"{each['name']:<12}  {each['error']}")
+            say(f"{each['name']:<12} {mark} {each['error']}")
             continue
         state = f"{each['running']}/{each['nodes']} running" if each["running"] else f"stopped, {many(each['nodes'], 'node')}"
         orphan = "  no supervisor" if each["running"] and each["supervisor_pid"] is None else ""
-        say(f"{each['name']:<12}  {state + orphan:<28}  {each['dir']}")
+        say(f"{each['name']:<12} {mark} {state + orphan:<28}  {each['dir']}")
     if not found:
         note("no cluster; start one with: dynazmq up -n 5")
+    elif not any(each["current"] for each in found):
+        chosen = os.environ.get("DYNAZMQ_DIR") or paths.chosen()
+        note(paths.none_in(paths.cluster_dir()) if chosen else "no default one; choose with: dynazmq cluster use NAME")
+    elif len(found) > 1:
+        note("* where commands act that are not told which")
     return OK
+
+
+def run_use(name: str | None, directory: Path | None, *, default: bool, as_json: bool) -> int:
+    """Choose the cluster that is meant where nothing is said, or tell which one it is."""
+    if sum((name is not None, directory is not None, default)) > 1:
+        raise InvalidRequest("which one? a name, --dir or --default: choose one")
+    if default:
+        _choose(None)
+    elif name is not None:
+        _choose(_named(name))
+    elif directory is not None:
+        ClusterFile.load(place := paths.cluster_dir(directory))
+        _choose(place)
+    place = paths.cluster_dir()
+    by = "DYNAZMQ_DIR" if os.environ.get("DYNAZMQ_DIR") else "default" if paths.chosen() is None else "chosen"
+    if by == "DYNAZMQ_DIR" and (default or name is not None or directory is not None):
+        note("DYNAZMQ_DIR is set, and goes before what was chosen now    unset DYNAZMQ_DIR")
+    missing = default and not (place / "cluster.json").exists()  # to go back is right, even to where nothing is yet
+    called = place.name if missing else ClusterFile.load(place).name
+    if as_json:
+        emit("use", {"name": called, "dir": str(place), "by": by})
+    else:
+        say(f"{called}    {place}")
+        note({"DYNAZMQ_DIR": "by DYNAZMQ_DIR", "chosen": "chosen with `cluster use`", "default": "the default"}[by])
+    if missing:
+        note("there is no cluster yet; start one with: dynazmq up -n 5")
+    return OK
+
+
+def _choose(place: Path | None) -> None:
+    """The default one needs no choice to be meant."""
+    paths.choose(None if place == paths.cluster_dir(name="default") else place)
+
+
+def _named(name: str) -> Path:
+    """Where the known cluster of that name is. Raises NoSuchCluster, InvalidRequest when there are several."""
+    from dynazmq.cluster import launch
+
+    known: dict[str, list[Path]] = {}
+    for place in launch.known_clusters(_also()):
+        try:
+            known.setdefault(ClusterFile.load(place).name, []).append(place)
+        except ClusterError:
+            continue  # `cluster list` says what is wrong with it
+    found = known.get(name, [])
+    if len(found) > 1:
+        raise InvalidRequest(f"{len(found)} clusters are named {name}: say --dir {' or --dir '.join(map(str, found))}")
+    if not found:
+        there_are = f"there are {brief(sorted(known), 40)}" if known else "there is none"
+        elsewhere = "one that is elsewhere and stopped is named by: dynazmq cluster use --dir DIR"
+        raise NoSuchCluster(f"no cluster {name!r} is known, {there_are}; {elsewhere}")
+    return found[0]
+
+
+def _also() -> Path:
+    """A cluster outside of the state directory that may be known though it is stopped: the one that is meant now."""
+    try:
+        return paths.cluster_dir()
+    except ClusterError:  # what was chosen cannot be read, and is to be replaced
+        return paths.cluster_dir(name="default")
 
 
 def run_endpoints(directory: Path, as_json: bool) -> int:

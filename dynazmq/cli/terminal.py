@@ -114,6 +114,6 @@ def where(directory: Path) -> str:
     """What names the directory in a command to type next; nothing where the command line finds this cluster by itself."""
     import shlex
 
-    from dynazmq.paths import cluster_dir
+    from dynazmq.paths import is_meant
 
-    return "" if directory == cluster_dir() else f" --dir {shlex.quote(str(directory))}"
+    return "" if is_meant(directory) else f" --dir {shlex.quote(str(directory))}"

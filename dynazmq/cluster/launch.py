@@ -107,7 +107,7 @@ class Ended:
 def end_cluster(directory: Path) -> Ended:
     """End every process of the cluster, with or without a supervisor; returns when all are gone. Raises NoSuchCluster."""
     if not (directory / "cluster.json").exists():
-        raise NoSuchCluster(f"no cluster in {directory}")
+        raise NoSuchCluster(paths.none_in(directory))
     ended = Ended()
     held = state.take_lock(directory)
     if held is None:

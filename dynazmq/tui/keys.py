@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from dynazmq.paths import cluster_dir
+from dynazmq.paths import is_meant
 
 
 class Key(NamedTuple):
@@ -85,4 +85,4 @@ def command(verb: str, node: str, directory: Path) -> str:
 
 def where(directory: Path) -> str:
     """What names the directory: " --dir DIR"; nothing where the command line would find this cluster by itself."""
-    return "" if directory == cluster_dir() else f" --dir {shlex.quote(str(directory))}"
+    return "" if is_meant(directory) else f" --dir {shlex.quote(str(directory))}"
