@@ -138,7 +138,7 @@ def _finished(block: Block, model: Model, now: Recovery, width: int) -> None:
         if since_start:
             block.add(f"  {since_start}")
         block.add(f"  {hints}")
-        block.add(f"  {trees}, {reads}")
+        block.add(f"  {trees}, {reads}" if len(trees) + len(reads) + 4 <= width else f"  {exchanged:,} by trees, {reads}")
     check = model.load.check if model.load else None
     if check is None or check.after != now.converged:
         ran = model.load is not None and model.load.running

@@ -1,4 +1,4 @@
-"""Hints that wait for a node that is away: how many, who holds them, and whether they grow or drain."""
+"""Hints that wait for a node that is away: how many, who holds them, and whether they grow or drain; what reads repair."""
 
 from __future__ import annotations
 
@@ -61,12 +61,21 @@ def _pace(pending: Pending) -> Text:
 
 
 def flows(model: Model, look: Look, width: int, rows: int) -> Block:
-    """Who holds how many hints for whom."""
+    """Who holds how many hints for whom. Below: how many stale replicas reads have mended, the other way to become complete."""
     block = Block("hint flows")
+    per_s = model.read_repairs_per_s
+    _flows(block, model, width, rows - bool(per_s and rows > 3))
+    if per_s is not None and len(block.lines) < rows:  # that there are none is not worth a flow
+        figure = f"{per_s:.1f}" if 0 < per_s < 9.95 else short(per_s)  # one in five seconds is 0.2
+        block.add((f"read repairs {figure}/s", "" if per_s else FAINT))
+    return block
+
+
+def _flows(block: Block, model: Model, width: int, rows: int) -> None:
     all_flows = [(holder, pending) for pending in model.pending for holder in pending.holders]
     if not all_flows:
         block.add(("none: every replica is complete", FAINT))
-        return block
+        return
     totals = model.pending[: max(1, min(len(model.pending), rows // 3))]
     room = max(1, rows - len(totals))
     shown = all_flows if len(all_flows) <= room else all_flows[: room - 1]
@@ -87,4 +96,3 @@ def flows(model: Model, look: Look, width: int, rows: int) -> Block:
         left = Text(f"total {pending.hints:,} " if len(model.pending) == 1 else f"for {pending.target} {pending.hints:,} ")
         left.append(spark(pending.trend, max(0, min(14, width - left.cell_len - pace.cell_len - 1))), "cyan")
         block.lines.append(line(width, left, pace))
-    return block

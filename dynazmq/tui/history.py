@@ -39,6 +39,7 @@ class _Sample:
     load: Counts
     hints: dict[str, dict[str, int]]  # target → holder → how many wait there
     left: dict[str, int]  # node → partitions that it has not got yet
+    read_repairs: int  # since the history began
 
     def waiting(self, target: str) -> int:
         return sum(self.hints.get(target, {}).values())
@@ -69,6 +70,7 @@ class History:
             _counts_of(load),
             {target: {name: each.hints for name, each in holders.items()} for target, holders in self._held.items()},
             {node.name: node.transfer.left for node in snapshot.nodes if node.answers and node.transfer.partitions},
+            self._totals["read_repairs"],
         )
         self._samples.append(sample)
         while sample.at - self._samples[0].at > WINDOW_S:
@@ -79,6 +81,7 @@ class History:
             service=self._service(snapshot, sample, load),
             coverage=cover(snapshot),
             pending=self._pending(sample),
+            read_repairs_per_s=self._read_repairs(snapshot, sample),
             transfers=self._transfers(snapshot, sample),
             recoveries=self._shown(),
             ended=self._ended,
@@ -205,6 +208,12 @@ class History:
                 )
             )
         return tuple(sorted(found, key=lambda pending: (-pending.hints, pending.target)))
+
+    def _read_repairs(self, snapshot: Snapshot, now: _Sample) -> float | None:
+        if not any(node.answers and node.counters for node in snapshot.nodes):
+            return None
+        then = self._before(now.at - RATE_S)
+        return (now.read_repairs - then.read_repairs) / (now.at - then.at) if now.at > then.at else 0.0
 
     def _transfers(self, snapshot: Snapshot, now: _Sample) -> tuple[Moving, ...]:
         then = self._before(now.at - TRANSFER_S)

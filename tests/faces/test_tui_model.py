@@ -66,6 +66,30 @@ def test_nobody_left_is_no_fallback() -> None:
     assert set(cover(cluster.snapshot()).fallbacks) == {"", "-"}
 
 
+# --- read repair -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rate_of_read_repairs_is_that_of_the_last_five_seconds_and_outlives_a_node() -> None:
+    cluster = Cluster()
+    assert cluster.run(1).read_repairs_per_s == 0
+    cluster["n1"].repairs += 4
+    cluster["n2"].repairs += 6
+    assert cluster.run(3).read_repairs_per_s == pytest.approx(10 / 4)  # all that there was so far
+    cluster.kill("n1")
+    cluster.run(1)
+    cluster.start("n1")  # its counters begin at 0
+    cluster["n1"].repairs = 5
+    assert cluster.run(1).read_repairs_per_s == pytest.approx(15 / 5)
+    assert cluster.run(10).read_repairs_per_s == 0
+
+
+def test_the_rate_of_read_repairs_is_not_known_where_no_node_says() -> None:
+    cluster = Cluster(1)
+    cluster.kill("n1")
+
+    assert cluster.run(2).read_repairs_per_s is None
+
+
 # --- recovery --------------------------------------------------------------------------------------------------------------
 
 

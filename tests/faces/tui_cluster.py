@@ -24,6 +24,7 @@ class Node:
     puts: int = 0
     gets: int = 0
     delivered: int = 0
+    repairs: int = 0
     hints: dict[str, float] = field(default_factory=dict)
     restart_in_s: float | None = None
 
@@ -96,7 +97,7 @@ class Cluster:
     def start(self, name: str) -> None:
         node = self[name]
         node.state, node.process, node.since, node.back_at = "up", "running", self.now, self.now
-        node.puts = node.gets = node.delivered = 0
+        node.puts = node.gets = node.delivered = node.repairs = 0
         node.restart_in_s = None
         self.events.append(Event(at=self.now, node=name, text="started, pid 41999", kind="started"))
 
@@ -153,6 +154,7 @@ class Cluster:
             sent = min(node.hints[target.name], 870 * step / living)
             node.hints[target.name] -= sent
             node.delivered += round(sent)
+            node.repairs += round(2 * step)
 
     # --- what is seen ---------------------------------------------------------------------------------------------------
 
@@ -217,6 +219,7 @@ class Cluster:
             view.ops_per_s, view.p50_ms, view.p99_ms = 1_100.0, 0.9, 3.2
             view.commit_ms, view.rows_per_commit = 1.1, 14.0
             view.counters = {"puts_ok": node.puts, "gets_ok": node.gets, "hints_delivered": node.delivered}
+            view.counters["read_repairs"] = node.repairs
             view.ring_digest = "a1b2"
         if node.state == "joining":
             view.standing, view.keys = "joining", 313 * self.filled
