@@ -64,6 +64,7 @@ COUNTERS = {
     "rows_damaged": "Rows that failed their checksum.",
     "stand_ins": "Fallbacks asked to keep a hint.",
     "states_too_old": "Messages with a state that had been under way for too long, dropped.",
+    "siblings_read": "Gets that returned more than one value.",
     "store_failures": "Times that the storage could not read or write.",
     "strays_dropped": "Rows handed over to their owners and dropped here.",
     "strays_mended": "Rows to be handed over that an owner lacked and was sent.",

@@ -237,6 +237,8 @@ class Gets:
             if value is not None:
                 values.append(value)
                 written.append([node_of(actor), counter, wall_ms])
+        if len(values) > 1:
+            self._runtime.counters["siblings_read"] += 1
         token = seal_context(merged.context, message.bucket, message.key, self._runtime.config.secret)
         # A copy of the list: a hedged replica may answer before this leaves.
         reply = GetReply(message.request_id, values, written, token, list(op.quorum.answered))

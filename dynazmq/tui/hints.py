@@ -63,12 +63,20 @@ def _pace(pending: Pending) -> Text:
 def flows(model: Model, look: Look, width: int, rows: int) -> Block:
     """Who holds how many hints for whom. Below: how many stale replicas reads have mended, the other way to become complete."""
     block = Block("hint flows")
-    per_s = model.read_repairs_per_s
-    _flows(block, model, width, rows - bool(per_s and rows > 3))
-    if per_s is not None and len(block.lines) < rows:  # that there are none is not worth a flow
-        figure = f"{per_s:.1f}" if 0 < per_s < 9.95 else short(per_s)  # one in five seconds is 0.2
-        block.add((f"read repairs {figure}/s", "" if per_s else FAINT))
+    reads = model.reads_per_s
+    _flows(block, model, width, rows - bool(reads and any(reads) and rows > 3))
+    if reads is not None and len(block.lines) < rows:  # that there are none is not worth a flow
+        words = [(f"{what} {_rate(per_s)}", "" if per_s else FAINT) for what, per_s in zip(_READS, reads, strict=True)]
+        block.add(*words)
     return block
+
+
+_READS = ("read repairs", "   siblings")
+
+
+def _rate(per_s: float) -> str:
+    """One in five seconds is 0.2."""
+    return f"{per_s:.1f}/s" if 0 < per_s < 9.95 else f"{short(per_s)}/s"
 
 
 def _flows(block: Block, model: Model, width: int, rows: int) -> None:

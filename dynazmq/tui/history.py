@@ -39,7 +39,7 @@ class _Sample:
     load: Counts
     hints: dict[str, dict[str, int]]  # target → holder → how many wait there
     left: dict[str, int]  # node → partitions that it has not got yet
-    read_repairs: int  # since the history began
+    reads: tuple[int, int]  # that have mended a replica, that gave siblings; since the history began
 
     def waiting(self, target: str) -> int:
         return sum(self.hints.get(target, {}).values())
@@ -70,7 +70,7 @@ class History:
             _counts_of(load),
             {target: {name: each.hints for name, each in holders.items()} for target, holders in self._held.items()},
             {node.name: node.transfer.left for node in snapshot.nodes if node.answers and node.transfer.partitions},
-            self._totals["read_repairs"],
+            (self._totals["read_repairs"], self._totals[_SIBLINGS]),
         )
         self._samples.append(sample)
         while sample.at - self._samples[0].at > WINDOW_S:
@@ -81,7 +81,7 @@ class History:
             service=self._service(snapshot, sample, load),
             coverage=cover(snapshot),
             pending=self._pending(sample),
-            read_repairs_per_s=self._read_repairs(snapshot, sample),
+            reads_per_s=self._reads(snapshot, sample),
             transfers=self._transfers(snapshot, sample),
             recoveries=self._shown(),
             ended=self._ended,
@@ -93,7 +93,7 @@ class History:
 
     def _count(self, nodes: Iterable[NodeView]) -> dict[str, int]:
         """Add up what the nodes' counters gained; one that is lower than before belongs to a new process and began at 0."""
-        fresh = dict.fromkeys((*_COUNTERS, *_GAINS), 0)
+        fresh = dict.fromkeys((*_COUNTERS, *_GAINS, _SIBLINGS), 0)
         for node in nodes:
             for name in fresh if node.answers else ():
                 value = node.counters.get(name, 0)
@@ -209,11 +209,13 @@ class History:
             )
         return tuple(sorted(found, key=lambda pending: (-pending.hints, pending.target)))
 
-    def _read_repairs(self, snapshot: Snapshot, now: _Sample) -> float | None:
+    def _reads(self, snapshot: Snapshot, now: _Sample) -> tuple[float, float] | None:
         if not any(node.answers and node.counters for node in snapshot.nodes):
             return None
         then = self._before(now.at - RATE_S)
-        return (now.read_repairs - then.read_repairs) / (now.at - then.at) if now.at > then.at else 0.0
+        passed = max(now.at - then.at, 1e-9)
+        mended, siblings = ((after - before) / passed for before, after in zip(then.reads, now.reads, strict=True))
+        return mended, siblings
 
     def _transfers(self, snapshot: Snapshot, now: _Sample) -> tuple[Moving, ...]:
         then = self._before(now.at - TRANSFER_S)
@@ -266,6 +268,7 @@ class History:
 
 _COUNTERS = ("puts_ok", "puts_failed", "gets_ok", "gets_failed")
 _GAINS = ("hints_delivered", "keys_exchanged", "read_repairs")
+_SIBLINGS = "siblings_read"
 
 
 def _is_shown(recovery: Recovery, now: float, names: set[str]) -> bool:

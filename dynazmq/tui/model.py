@@ -85,7 +85,7 @@ class Model:
     service: Service
     coverage: Coverage
     pending: tuple[Pending, ...] = ()
-    read_repairs_per_s: float | None = None  # None: no node says
+    reads_per_s: tuple[float, float] | None = None  # gets that have mended a replica, that gave siblings; None: no node says
     transfers: tuple[Moving, ...] = ()  # who has most left first
     recoveries: tuple[Recovery, ...] = ()  # those to show, the latest first
     ended: str = ""  # the last one that is not shown any more, in a sentence

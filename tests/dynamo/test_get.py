@@ -34,6 +34,7 @@ def test_all_concurrent_values_come_back_and_whoever_had_less_is_repaired() -> N
     ((to, repair),) = of(Write, said)
     assert (to, repair.request_id, repair.hint_for) == (third, 0, "")
     assert sorted(decode(repair.state).values) == sorted(lone.stored(key).values) == [b"1", b"2"]
+    assert lone.node.runtime.counters["siblings_read"] == 1
 
 
 def test_a_get_that_outlives_the_flip_of_a_change_asks_the_new_owners_and_hears_no_others() -> None:

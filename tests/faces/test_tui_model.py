@@ -69,25 +69,26 @@ def test_nobody_left_is_no_fallback() -> None:
 # --- read repair -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_rate_of_read_repairs_is_that_of_the_last_five_seconds_and_outlives_a_node() -> None:
+def test_the_rates_of_reads_that_repair_or_give_siblings_are_those_of_the_last_five_seconds_and_outlive_a_node() -> None:
     cluster = Cluster()
-    assert cluster.run(1).read_repairs_per_s == 0
+    assert cluster.run(1).reads_per_s == (0, 0)
     cluster["n1"].repairs += 4
     cluster["n2"].repairs += 6
-    assert cluster.run(3).read_repairs_per_s == pytest.approx(10 / 4)  # all that there was so far
+    cluster["n2"].siblings += 2
+    assert cluster.run(3).reads_per_s == pytest.approx((10 / 4, 2 / 4))  # all that there was so far
     cluster.kill("n1")
     cluster.run(1)
     cluster.start("n1")  # its counters begin at 0
     cluster["n1"].repairs = 5
-    assert cluster.run(1).read_repairs_per_s == pytest.approx(15 / 5)
-    assert cluster.run(10).read_repairs_per_s == 0
+    assert cluster.run(1).reads_per_s == pytest.approx((15 / 5, 2 / 5))
+    assert cluster.run(10).reads_per_s == (0, 0)
 
 
-def test_the_rate_of_read_repairs_is_not_known_where_no_node_says() -> None:
+def test_the_rates_of_reads_are_not_known_where_no_node_says() -> None:
     cluster = Cluster(1)
     cluster.kill("n1")
 
-    assert cluster.run(2).read_repairs_per_s is None
+    assert cluster.run(2).reads_per_s is None
 
 
 # --- recovery --------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class Node:
     gets: int = 0
     delivered: int = 0
     repairs: int = 0
+    siblings: int = 0
     hints: dict[str, float] = field(default_factory=dict)
     restart_in_s: float | None = None
 
@@ -219,7 +220,7 @@ class Cluster:
             view.ops_per_s, view.p50_ms, view.p99_ms = 1_100.0, 0.9, 3.2
             view.commit_ms, view.rows_per_commit = 1.1, 14.0
             view.counters = {"puts_ok": node.puts, "gets_ok": node.gets, "hints_delivered": node.delivered}
-            view.counters["read_repairs"] = node.repairs
+            view.counters |= {"read_repairs": node.repairs, "siblings_read": node.siblings}
             view.ring_digest = "a1b2"
         if node.state == "joining":
             view.standing, view.keys = "joining", 313 * self.filled
