@@ -81,7 +81,7 @@ class AntiEntropy:
         if self._exchange is not None:
             self._next = now + self._interval / 4
             return
-        peers = [name for name in self._membership.members if self._failure.reachable(name) and next(self._shared(name), None)]
+        peers = [name for name in self._count_shared() if self._failure.reachable(name)]
         # Who was not asked in its present life comes first and soon, then who could not be compared.
         lives = {name: self._membership.incarnation_of(name) for name in peers}
         new = [name for name in peers if self._tried.get(name) != lives[name]]
@@ -112,8 +112,7 @@ class AntiEntropy:
 
     def open_with(self) -> list[str]:
         """Reachable peers of which it is not known that they hold the same: not compared in this life, or differing just now."""
-        reachable = [name for name in self._membership.members if self._failure.reachable(name)]
-        peers = [name for name in reachable if next(self._shared(name), None)] if self._trees.on else []
+        peers = [name for name in self._count_shared() if self._failure.reachable(name)] if self._trees.on else []
         exchange, now = self._exchange, self._runtime.now
         long = exchange.peer if exchange is not None and exchange.todo and now - exchange.began > self._interval / 2 else ""
         return [n for n in peers if n == long or self.compared.get(n) != self._membership.incarnation_of(n)]

@@ -13,7 +13,7 @@ A member that was removed and on which nothing is left says so (`left`), and may
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from dynazmq.dynamo.exchange import START, TreeId
@@ -60,13 +60,16 @@ class Handover:
         trees: Trees,
         replica: Replica,
         hints: Hints,
+        may_get_hints: Callable[[], bool],
     ) -> None:
+        """may_get_hints: whether what this node has under way may still leave some here."""
         self._runtime = runtime
         self._membership = membership
         self._failure = failure
         self._trees = trees
         self._replica = replica
         self._hints = hints
+        self._may_get_hints = may_get_hints
         self._next = runtime.now
         self._ring: Ring | None = None
         self._since = runtime.now  # of this ring
@@ -99,15 +102,16 @@ class Handover:
                 self._ask(strays[0])
         except StoreFailed:
             self._runtime.counters["store_failures"] += 1
-        if not strays and not self._hints.pending and self._membership.standing == "leaving" and self._is_known_empty():
+        if self._membership.standing == "leaving" and not strays and self._is_known_empty():
             self._membership.leave()
 
     def next_deadline(self) -> float:
         return self._next
 
     def _is_known_empty(self) -> bool:
-        """A partition that is not surveyed yet may hold rows that no tree shows."""
-        return self._trees.known == self._membership.ring.partitions and not self._replica.keys
+        """And stays so. A partition that is not surveyed yet may hold rows that no tree shows."""
+        surveyed = self._trees.known == self._membership.ring.partitions
+        return surveyed and not self._replica.keys and not self._hints.pending and not self._may_get_hints()
 
     # --- strays -----------------------------------------------------------------------------------------------------------
 

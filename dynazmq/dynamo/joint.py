@@ -43,6 +43,9 @@ class Joint:
         self._patience = runtime.config.timing.hint_after_ms / 1000
         self._ops: dict[int, PutOp] = {}
 
+    def __len__(self) -> int:
+        return len(self._ops)
+
     def ask(self, op: PutOp) -> None:
         """Write to everybody who holds the key and was not asked by `op.copies`, unless it was asked here already."""
         ring, message = self._membership.ring, op.message

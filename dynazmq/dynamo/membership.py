@@ -167,12 +167,12 @@ class Membership:
         return "joining"
 
     def _has_left(self) -> bool:
-        """This node has said that nothing is left on it, and somebody has heard it: it may end."""
+        """This node has said that nothing is left on it, and one who stays has heard it: it may end."""
         mine = self.intents.get(self._runtime.name)
         if mine is None or mine.kind != LEFT:
             return False
         knowledge = self.knowledge()
-        return any(member.knows == knowledge for name, member in self.members.items() if name != self._runtime.name)
+        return any(self.members[name].knows == knowledge for name in self.ring.members if name in self.members)
 
     def _is_out(self, name: str) -> bool:
         return name in self.intents and self.intents[name].kind != IN

@@ -131,7 +131,10 @@ class Node:
         )
         self.gossip = Gossip(runtime, self.membership, self.failure)
         self.transfer = Transfer(runtime, self.membership, self.failure, self.trees, self.replica)
-        self.handover = Handover(runtime, self.membership, self.failure, self.trees, self.replica, self.hints)
+        self.handover = Handover(
+            runtime, self.membership, self.failure, self.trees, self.replica, self.hints,
+            lambda: self.puts.may_leave_hints or len(self.recalls) > 0,
+        )  # fmt: skip
         self.admin = Admin(
             runtime, self.identity, self.membership, self.failure, self.latency, self.hints, self.trees, self.replica,
             self.anti_entropy, self.retirement, self.transfer, self.handover, lambda: self.in_flight,

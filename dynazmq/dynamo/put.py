@@ -79,6 +79,11 @@ class Puts:
     def __len__(self) -> int:
         return len(self._ops)
 
+    @property
+    def may_leave_hints(self) -> bool:
+        """Whether somebody is waited for, instead of whom a hint may have to be kept here."""
+        return bool(self._ops or len(self._joint))
+
     def ring_changed(self) -> None:
         """What is under way obeys the new ring as well, before this node says that it knows of it."""
         for op in list(self._ops.values()):

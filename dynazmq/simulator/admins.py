@@ -336,8 +336,8 @@ class Admins:
             self._leaves(node)
 
     def _leaves(self, node: NodeHandle) -> None:
-        """Nothing is left on it (C15)."""
-        if left := len(node.process.disk.committed()) + node.hints():
+        """Nothing is left on it (C15), but for what a disk that was set back shows again: others have it."""
+        if (left := len(node.process.disk.committed()) + node.hints()) and node.name not in self._cluster.history.robbed:
             self._cluster.history.broken.append(f"I11: {node} has left, and holds {left} rows and hints")
         self._cluster.watch.figures["left"] += 1
         self._cluster.end(node.name)

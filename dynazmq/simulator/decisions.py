@@ -136,9 +136,10 @@ class Decisions:
         return decision.refusals > 0 or all(name in known for name, kind, *_ in decision.intents if kind == IN)
 
     def _withdraw(self, decision: Decision) -> None:
-        """The nodes refuse it. Who was to join ends."""
+        """The nodes refuse it. Who was to join ends; at once if nobody has decided anything of it."""
         self.pending.remove(decision)
         self.withdrawn += 1
+        decided = self.intents()
         for name, kind, *_ in decision.intents:
-            if kind == IN and name in self._cluster.names and name not in self._cluster.ring.members:
+            if kind == IN and name in self._cluster.names and name not in (*self._cluster.ring.members, *decided):
                 self._cluster.end(name)

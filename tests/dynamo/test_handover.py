@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from lone_node import LoneNode, bytes_of, of, written
+from lone_node import CLIENT, LoneNode, a_put, bytes_of, of, written
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.change import IN, LEFT, OUT
 from dynazmq.dynamo.membership import Member
 from dynazmq.dynamo.merkle import row_hash
-from dynazmq.dynamo.messages import GossipDelta, Mend, MendReply, Refused, StrayAsk, StrayTell, Write
+from dynazmq.dynamo.messages import GossipDelta, Mend, MendReply, PutReply, Refused, StrayAsk, StrayTell, Write, WriteReply
 from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.versions import encode
+from dynazmq.dynamo.versions import EMPTY, encode
 
 OTHERS = ("b", "c", "d")
 WITHOUT_A = Ring(4, OTHERS * 5 + ("b",))
 PRIMARIES = set(OTHERS)
 
 
+def with_ring() -> LoneNode:
+    return LoneNode(timing=Timing(retirement_grace_ms=0, anti_entropy_interval_ms=1000))
+
+
 def with_strays(*keys: bytes) -> LoneNode:
     """The node `a`, with rows of these keys, in a ring without it that has just come to rest."""
-    lone = LoneNode(timing=Timing(retirement_grace_ms=0, anti_entropy_interval_ms=1000))
+    lone = with_ring()
     for key in keys:
         lone.node.replica.merge("", place("default", key), "default", key, bytes_of(("b", key)))
     lone.flush()
@@ -187,6 +191,36 @@ def test_a_leaver_on_which_nothing_is_left_says_so() -> None:
     heard = Member("b", "ipc://b", 2, 1, "alive", me.knowledge())
     lone.hear("b", GossipDelta([list(heard)], [], [], []))
     assert me.standing == "left"
+
+
+def test_what_only_another_leaver_has_heard_may_be_lost_with_it() -> None:
+    lone = with_strays()
+    me = lone.node.membership
+    lone.hear("b", GossipDelta([], [], [], [], [["a", OUT, 1.0, "", 1, "b"]]))
+    lone.pass_time(3.0)
+    assert me.intents["a"].kind == LEFT
+    stranger = Member("x", "ipc://x", 2, 1, "alive", me.knowledge())
+    lone.hear("b", GossipDelta([list(stranger)], [], [], []))
+    assert "x" in me.members
+    assert me.standing == "leaving"
+
+
+def test_a_leaver_waits_for_its_own_puts_since_they_may_leave_hints_here() -> None:
+    lone = with_ring()
+    key = lone.key(0)
+    second, third, *_ = lone.peers(key)
+    ((_, write), _) = of(Write, lone.hear(CLIENT, a_put(key, budget_ms=30_000)))
+    assert of(PutReply, lone.hear(second, WriteReply([write.request_id])))
+    lone.node.membership.learn_ring(WITHOUT_A)
+    lone.hear("b", GossipDelta([], [], [], [], [["a", OUT, 1.0, "", 1, "b"]]))
+    for name, question in asked(lone).items():
+        lone.hear(name, StrayTell(question.request_id, []))
+    lone.pass_time(2.0)
+    assert lone.stored(key) == EMPTY, "all of its new owners have it"
+    assert lone.node.membership.intents["a"].kind == OUT, f"{third} has not said that it has it"
+    lone.hear(third, WriteReply([write.request_id]))
+    lone.pass_time(1.0)
+    assert lone.node.membership.intents["a"].kind == LEFT
 
 
 def test_a_leaver_that_shall_be_in_again_is_no_leaver() -> None:

@@ -23,13 +23,13 @@ def test_siblings_lose_nothing_and_last_write_wins_loses_tens_of_percent_and_bot
 
 
 def test_a_siblings_bucket_with_a_policy_of_its_own_keeps_all_promises() -> None:
-    for seed in SEEDS:
+    for seed in SEEDS[:5]:
         report = run_seed(seed, conflict=SIBLINGS)
         assert report.ok, f"\n{report}"
 
 
 def test_with_last_write_wins_and_anti_entropy_trees_match_and_replicas_are_equal_unread() -> None:
-    for seed in SEEDS:
+    for seed in SEEDS[:5]:
         report = run_seed(seed, conflict=LWW, anti_entropy_ms=150)
         # Not I15: what is replaced in the very turn in which it came was at no commit live, and the history knows no dot of it.
         broken = [text for text in report.broken if text.startswith(("I2", "I9", "I10", "I12", "I14"))]
@@ -42,7 +42,7 @@ def test_a_seed_with_last_write_wins_does_the_same_every_time() -> None:
 
 def test_the_count_is_an_upper_bound_of_the_writes_that_are_gone_though_nobody_had_seen_them() -> None:
     counted = gone = 0
-    for seed in range(1, 9):
+    for seed in SEEDS[:5]:
         cluster = Cluster(seed)
         cluster.client("operator").configure(DEFAULT_BUCKET, 3, 2, 2, LWW)
         cluster.run(10.0)
