@@ -135,11 +135,15 @@ class Gossip:
         for row in message.buckets:
             membership.learn_policy(row)
         membership.learn_intents(message.intents)
-        # One that is gone may have made a step that nobody waits for any more: its ring must not win over the others'.
-        if message.ring and not membership.is_gone(sender):
-            membership.learn_ring(Ring.from_wire(message.ring))
-        if not membership.settled:
-            self._heard_while_unsettled(sender, bool(message.ring))
+        if membership.is_gone(sender):
+            # It may have made a step that nobody waits for any more: its ring must not win over the others'.
+            if message.ring:
+                membership.doubt_ring(Ring.from_wire(message.ring))
+        else:
+            if message.ring:
+                membership.learn_ring(Ring.from_wire(message.ring))
+            if not membership.settled:
+                self._heard_while_unsettled(sender, bool(message.ring))
         records = [list(membership.members[name]) for name in message.wanted if name in membership.members]
         if records:
             self._runtime.send(sender, GossipDelta(records, [], [], [], []))

@@ -82,6 +82,7 @@ class Membership:
         }
         self.settled = len(self.members) == 1
         """Whether this ring may be relied on. A node that has not stored one asks first: the cluster's may be newer."""
+        self._outdated = False  # a newer one is known to be
         self._unsaved = False  # whether what is known is to be saved again, because a commit has failed
         self._stored = False  # whether it is on the disk
         self._goal: tuple[bytes, tuple[str, ...]] | None = None  # for what is known
@@ -232,6 +233,10 @@ class Membership:
         if fits and rank(ring) > rank(self.ring):
             self._turn_to(ring)
 
+    def doubt_ring(self, ring: Ring) -> None:
+        """This ring is not to be learned. If it is newer, a node that has not stored one cannot rely on its own."""
+        self._outdated = self._outdated or rank(ring) > rank(self.ring)
+
     def learn_policy(self, row: Any) -> None:
         bucket, *fields = row
         told = Policy(*fields[: len(Policy._fields)])  # surplus ones are a newer release's
@@ -248,7 +253,7 @@ class Membership:
 
     def settle(self) -> None:
         """Peers were asked for a newer ring, or there are none: this one it is. A ring of version 0 is nobody's."""
-        if self.ring.version and not self.settled:
+        if self.ring.version and not self.settled and not self._outdated:
             self.settled = True
             self._save()
 

@@ -213,6 +213,19 @@ def test_it_asks_all_peers_again_and_again_and_relies_on_itself_after_a_second_o
     assert not refused(lone)
 
 
+def test_a_ring_told_by_one_that_is_gone_is_not_learned_and_shows_that_the_own_one_is_old() -> None:
+    """It settled on the founders' ring, since somebody had told one, and wrote to owners of long ago."""
+    lone = unsettled()
+    lone.away = {"b", "c", "d"}
+    newer = Ring(7, ("b", "c") * 8)
+    lone.hear("d", GossipDelta([], [], newer.to_wire(), [], [["d", "left", 1.0, "", 2, "d"]]))
+    lone.pass_time(3.0)
+    assert refused(lone), "not even after a second of silence"
+    lone.hear("b", GossipDelta([], [], newer.to_wire(), []))
+    assert not refused(lone)
+    assert lone.node.membership.ring == newer
+
+
 def test_a_later_member_never_relies_on_itself() -> None:
     lone = unsettled(founders=["b", "c", "d"])
     lone.pass_time(5.0)

@@ -21,6 +21,7 @@ and while members came and went:
     a deleted key was not forgotten: its row could not be read just when it might go
     everybody waited for a node that one admin had removed by force, since another had told it to hand over at the same time
     a member that left kept a hint of its own put after it had said that nothing was left; or only another leaver had heard that
+    a node that had lost its disk relied on the first ring of all, since one that had left had told it the real one
     two admins together left fewer members than a quorum needs
 """
 
@@ -129,6 +130,7 @@ def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
         713560, 713872,  # a leaver said that nothing was left on it, and then kept a hint of a put of its own
         714325,  # and one whose disk was set back by a loss of power: others have what shows up again
         714408,  # what a leaver had said was known to another leaver only; and a simulated admin ended it too soon
+        721922,  # a wiped node relied on the founders' ring, since one that had left had told it the real one
         702612,  # two decisions that met late left too few members: somebody is asked to stay
         500622, 600449,  # a change that was declined twice, or in a turn that failed, is no message without sense
     ],
