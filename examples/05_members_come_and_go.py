@@ -19,7 +19,7 @@ from five_nodes import dynazmq as run
 
 import dynazmq
 
-CLIENTS, KEYS, VALUE = 4, 4_000, "x" * 200
+CLIENTS, KEYS, VALUE = 4, 3_000, "x" * 200
 
 
 class Load:
@@ -49,7 +49,7 @@ class Load:
             except dynazmq.errors.DynazmqError:
                 self.failed += 1
             self.took.append(time.perf_counter() - began)
-            time.sleep(0.004)  # so that the nodes are busy and the processor is not the limit
+            time.sleep(0.008)  # so that the nodes are busy and the processor is not the limit
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -86,7 +86,7 @@ with five_nodes() as directory, dynazmq.connect(dir=directory, timeout=5.0) as c
     filled = client.bucket("demo").put_many({f"key-{number}": VALUE for number in range(KEYS)})
     filled.raise_for_errors()
     with Load(client) as load:
-        phase("five nodes, nothing happens", load, lambda: time.sleep(4))
+        phase("five nodes, nothing happens", load, lambda: time.sleep(3))
 
         print("\nTwo more. First what it would come to, then it is done:")
         run("cluster", "add", directory=directory)
@@ -103,7 +103,7 @@ with five_nodes() as directory, dynazmq.connect(dir=directory, timeout=5.0) as c
         run("cluster", "add", "--replace", "n3", directory=directory)
         phase("n8 takes the place of n3", load, lambda: commit(directory))
 
-        phase("six nodes, nothing happens", load, lambda: time.sleep(4))
+        phase("six nodes, nothing happens", load, lambda: time.sleep(3))
     run("cluster", "status", directory=directory)
 
     print(f"\n{'':<28} {'seconds':>8} {'ops/s':>7} {'p99 ms':>7} {'failed':>7} {'keys moved':>11}")

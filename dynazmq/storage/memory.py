@@ -113,7 +113,9 @@ class MemoryStorage:
 
     def commit(self) -> int:
         written = len(self._new_rows) + len(self._new_hints) + len(self._new_meta)
-        if self.fail_commits and written:
+        if not written:
+            return 0
+        if self.fail_commits:
             raise StoreFailed("database or disk is full")
         if self.full and (self._new_rows or self._new_hints):
             raise StoreFailed(self.full)
@@ -126,7 +128,7 @@ class MemoryStorage:
                     del stored[at]  # type: ignore[arg-type]
         self._meta.update(self._new_meta)
         self.rollback()
-        self.commits += written > 0
+        self.commits += 1
         return written
 
     def rollback(self) -> None:

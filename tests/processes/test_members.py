@@ -104,7 +104,7 @@ class Writer:
     def _work(self) -> None:
         random, bucket, kept = Random(1), self._client.bucket("load"), self._client.bucket("kept")
         contexts: dict[str, dynazmq.Context] = {}
-        while not self._stop.wait(0.002):
+        while not self._stop.wait(0.005):
             key, number = f"w{random.randrange(300)}", random.randrange(KEYS)
             try:
                 value = random.randbytes(16)
@@ -137,7 +137,7 @@ class Onlooker:
     def _work(self) -> None:
         history = History()
         with Observer(self.directory) as observer:
-            while not self._stop.wait(0.1):
+            while not self._stop.wait(0.2):
                 try:
                     snapshot = observer.look()
                     frame(history.add(snapshot), Look(selected="n2"), 120, 35)
@@ -167,6 +167,7 @@ def test_nodes_come_and_go_under_load_and_no_operation_fails(cluster: Cluster) -
         assert "✓ n1  left" in ran.out
         assert "✓ n2  left" in ran.out
         assert missing(cluster) == []
+        eventually(lambda: "n3 n4 n5" in onlooker.seen, "the onlooker has seen the end")
     assert writer.failed == []
     assert writer.lost == []
     assert len(writer.acknowledged) > 100

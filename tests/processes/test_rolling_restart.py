@@ -70,7 +70,7 @@ class Load:
     def _work(self, me: int) -> None:
         random = Random(me)
         contexts: dict[str, dynazmq.Context] = {}
-        while not self._stop.wait(0.004):
+        while not self._stop.wait(0.01):
             key = f"{me}-{random.randrange(100)}"
             began = time.monotonic()
             try:

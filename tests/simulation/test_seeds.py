@@ -40,7 +40,7 @@ from dynazmq.simulator.campaign import Campaign, play
 from dynazmq.simulator.faults import CLOCKS, LOSSY, PASSING
 from dynazmq.simulator.simulation import Plan, run_seed
 
-SEEDS = range(1, 67)
+SEEDS = range(1, 55)
 MEMBERS = [seed for seed in range(401, 700) if Plan.drawn(seed).losses_max][:12]
 _AT_ONCE = 6
 
@@ -64,7 +64,7 @@ def test_the_promises_hold_while_members_die_and_are_removed_by_force(seeds: lis
         assert report.ok, f"\n{report}"
 
 
-@pytest.mark.parametrize("seeds", [range(i, i + _AT_ONCE) for i in range(201, 225, _AT_ONCE)], ids=str)
+@pytest.mark.parametrize("seeds", [range(i, i + _AT_ONCE) for i in range(201, 219, _AT_ONCE)], ids=str)
 def test_the_promises_hold_with_anti_entropy_and_nobody_has_to_read(seeds: range) -> None:
     for seed in seeds:
         report = run_seed(seed, anti_entropy_ms=150)
