@@ -1,7 +1,5 @@
 """`python -m dynazmq`: the command line."""
 
-import sys
+from dynazmq.cli import leave, main
 
-from dynazmq.cli import main
-
-sys.exit(main())
+leave(main())

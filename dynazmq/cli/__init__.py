@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 OK, FAILED, USAGE, ABSENT, SIBLINGS, UNAVAILABLE, TIMED_OUT, NOT_RUNNING, DEGRADED, NO_QUORUM, CHECK_FAILED = range(11)
 """Exit codes; 130 when interrupted."""
@@ -75,6 +76,16 @@ def main(arguments: list[str] | None = None) -> int:
 
         show(f"this is a bug in dynazmq: {type(error).__name__}: {error} (DYNAZMQ_TRACEBACK=1 shows where)")
         return FAILED
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this code.
+
+    CPython remembers a KeyboardInterrupt that came out of `exec("…")`, as when an import makes a dataclass, and ends `python -m`
+    by SIGINT in the end, although it was handled long ago. Another `exec` makes it forget.
+    """
+    exec("")
+    sys.exit(code)
 
 
 def code_of(error: Exception) -> int:

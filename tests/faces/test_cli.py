@@ -287,6 +287,13 @@ def test_a_bug_is_one_line_and_no_traceback(monkeypatch: pytest.MonkeyPatch, cap
     assert capsys.readouterr().err.startswith("error: this is a bug in dynazmq: ZeroDivisionError: oh")
 
 
+def test_an_interrupt_that_was_handled_does_not_end_the_process_by_a_signal(tmp_path: Path) -> None:
+    handled = "try:\n    exec('raise KeyboardInterrupt')\nexcept KeyboardInterrupt:\n    leave(130)\n"
+    (tmp_path / "handled.py").write_text(f"from dynazmq.cli import leave\n{handled}")
+    around = environment() | {"PYTHONPATH": os.pathsep.join([environment()["PYTHONPATH"], str(tmp_path)])}
+    assert subprocess.call([sys.executable, "-m", "handled"], env=around) == 130
+
+
 def test_ctrl_c_ends_a_watch_with_code_130(
     nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
