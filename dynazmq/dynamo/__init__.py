@@ -14,7 +14,8 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.6             the first N reachable nodes; hints      routing.py   hints.py
     §4.7             trees; kept equal to the rows           merkle.py   trees.py
                      comparing them, shipping what differs   anti_entropy.py   exchange.py   answers.py
-    §4.8             gossip, members, policies               membership.py
+    §4.8             members, policies, and their ring       membership.py (as they travel: records.py)
+                     how all nodes come to know them         gossip.py
     §4.8.3           who is reachable                        failure.py
                      names under which dots are issued       identity.py
                      how long things take, for hedging       stats.py

@@ -11,7 +11,7 @@ from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.anti_entropy import AntiEntropy
-from dynazmq.dynamo.change import GONE, WANTED, Intent, gaining, refusal
+from dynazmq.dynamo.change import GONE, WANTED, Intent, gaining, intent_rows, refusal
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.hints import Hints
@@ -144,7 +144,7 @@ class Admin:
             config.r,
             config.w,
             config.max_value_bytes,
-            membership.intent_rows(),
+            intent_rows(membership.intents),
         )
         self._runtime.send(sender, reply)
 

@@ -95,6 +95,11 @@ Intents = Mapping[str, Intent]
 """By name; a member of whom nothing was ever said is in, with weight 1."""
 
 
+def intent_rows(intents: Intents) -> list[Any]:
+    """As they travel and are stored."""
+    return [list(intent) for intent in intents.values()]
+
+
 def intents_digest(intents: Intents) -> bytes:
     if not intents:
         return b""

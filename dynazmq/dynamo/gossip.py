@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynazmq.dynamo.change import intent_rows
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.membership import Membership, rank
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest
+from dynazmq.dynamo.records import policies_digest, policy_rows
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
 
@@ -76,17 +78,16 @@ class Gossip:
         self._runtime.send(peer, self._digest_of(members))
 
     def _digest_of(self, members: list[Any]) -> GossipDigest:
-        membership = self._membership
-        return GossipDigest(
-            members, membership.ring.version, membership.ring.digest(), membership.policies_digest(), membership.knowledge()
-        )
+        membership, ring = self._membership, self._membership.ring
+        policies = policies_digest(membership.policies)
+        return GossipDigest(members, ring.version, ring.digest(), policies, membership.knowledge())
 
     def _tell_at_once(self) -> None:
         """Say what has changed without being asked: to all peers, or to some where they are many."""
         membership = self._membership
         membership.news = False
         me = membership.beat()
-        told = GossipDelta([list(me)], [], membership.ring.to_wire(), [], membership.intent_rows())
+        told = GossipDelta([list(me)], [], membership.ring.to_wire(), [], intent_rows(membership.intents))
         near = [name for name in membership.members if name != me.name and self._failure.reachable(name)]
         while len(near) > _TOLD_AT_ONCE:
             near.pop(int(self._runtime.random.random() * len(near)))
@@ -117,10 +118,10 @@ class Gossip:
         mine, told = rank(membership.ring), (message.ring_version, message.ring_digest)
         ring = membership.ring.to_wire() if membership.settled and (mine > told or not asked) else []
         # Which side's policies and intents are newer a digest cannot say: each side merges the other's.
-        others = membership.policies_digest() != message.policies_digest
-        buckets = membership.policy_rows() if others else []
+        others = policies_digest(membership.policies) != message.policies_digest
+        buckets = policy_rows(membership.policies) if others else []
         differ = others or membership.knowledge() != message.knowledge
-        intents = membership.intent_rows() if differ else []
+        intents = intent_rows(membership.intents) if differ else []
         if better or wanted or ring or buckets or intents or not asked:
             self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets, intents))
         # The sender's ring and policies come with its answer to a digest of ours. One without members is told from those that a

@@ -1,6 +1,6 @@
 """§4.8 Membership: who belongs, which ring they agree on, which policies buckets have. gossip.py spreads it.
 
-Everything known here is a record that only gets better, and which of two is better is decided by the record alone:
+Everything known here is a record (records.py) that only gets better, and which of two is better is decided by the record alone:
 
     member     (incarnation, heartbeat), only ever raised by the member itself
     ring       its version, the digest breaks a tie
@@ -18,52 +18,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgpack
-
-from dynazmq.config import BUCKETS_MAX, CONFLICTS, LWW, MEMBERS_MAX, SIBLINGS
+from dynazmq.config import BUCKETS_MAX, LWW, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.change import FOR_EVER, GONE, IN, LEFT, NAMES_MAX, OUT, Intent, concerned, goal, intents_digest, next_ring
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import INCARNATION_MAX, Identity
+from dynazmq.dynamo.records import ALIVE, DIGEST_BYTES, Kept, Member, Policy, policies_digest
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
-
-ALIVE = "alive"
-_STATUSES = frozenset((ALIVE,))
-_COUNTER_MAX = INCARNATION_MAX + 1
-_DIGEST_BYTES = 8
-
-
-class Member(NamedTuple):
-    """One record of gossip, as it travels.
-
-    knows: a digest of the ring and the intents that it knows. filled: the digest of the ring for whose change it has all the keys
-    that it gains.
-    """
-
-    name: str
-    endpoint: str
-    incarnation: int
-    heartbeat: int
-    status: str
-    knows: bytes = b""
-    filled: bytes = b""
-
-
-class Policy(NamedTuple):
-    """How many replicas a bucket's keys have, how many must answer, and what becomes of concurrent writes.
-
-    (version, writer) orders two changes. As it travels and is stored; new fields are appended.
-    """
-
-    n: int
-    r: int
-    w: int
-    version: int = 0
-    writer: str = ""
-    conflict: str = SIBLINGS
 
 
 class Membership:
@@ -132,20 +96,8 @@ class Membership:
 
     def knowledge(self) -> bytes:
         """What this node says that it knows: it stands for ring, intents and policies, all of them. A step rests on all three."""
-        known = self.ring.digest() + intents_digest(self.intents) + self.policies_digest()
-        return hashlib.blake2b(known, digest_size=_DIGEST_BYTES).digest()
-
-    def policies_digest(self) -> bytes:
-        """Of what they are, not of how often they changed: two changes at once at two nodes must not look alike."""
-        if not self.policies:
-            return b""
-        return hashlib.blake2b(msgpack.packb(sorted(self.policy_rows())), digest_size=_DIGEST_BYTES).digest()
-
-    def policy_rows(self) -> list[Any]:
-        return [[bucket, *policy] for bucket, policy in self.policies.items()]
-
-    def intent_rows(self) -> list[Any]:
-        return [list(intent) for intent in self.intents.values()]
+        known = self.ring.digest() + intents_digest(self.intents) + policies_digest(self.policies)
+        return hashlib.blake2b(known, digest_size=DIGEST_BYTES).digest()
 
     @property
     def expelled(self) -> bool:
@@ -200,7 +152,7 @@ class Membership:
 
     def learn_member(self, row: Any) -> None:
         told = Member(*row[: len(Member._fields)])
-        if not _is_sound(told):
+        if not told.sound:
             self._runtime.counters["gossip_refused"] += 1
             return
         if told.name == self._runtime.name:
@@ -241,7 +193,7 @@ class Membership:
         bucket, *fields = row
         told = Policy(*fields[: len(Policy._fields)])  # surplus ones are a newer release's
         known = self.policies.get(bucket)
-        if not isinstance(bucket, str) or not _is_policy(told) or (known is None and len(self.policies) >= BUCKETS_MAX):
+        if not isinstance(bucket, str) or not told.sound or (known is None and len(self.policies) >= BUCKETS_MAX):
             self._runtime.counters["gossip_refused"] += 1
         elif known is None or (told.version, told.writer) > (known.version, known.writer):
             self.policies = {**self.policies, bucket: told}
@@ -368,9 +320,8 @@ class Membership:
 
     def _save(self) -> None:
         self._unsaved = self._stored = False
-        members = [list(member) for member in self.members.values()]
-        packed = msgpack.packb([members, self.ring.to_wire(), self.policy_rows(), self.intent_rows(), self.settled])
-        self._runtime.store.set_meta("membership", packed)
+        known = Kept(self.members, self.ring, self.policies, self.intents, self.settled)
+        self._runtime.store.set_meta("membership", known.pack())
 
     def turn_failed(self) -> None:
         """Nothing of this turn was stored, and nothing of it was said: both anew, when gossip says news again."""
@@ -383,18 +334,14 @@ class Membership:
         raw = self._runtime.store.get_meta("membership")
         if raw is None:
             return False
-        members, ring, policies, *later = msgpack.unpackb(raw)
-        intents, settled = later or ([], True)  # two more than in stores of earlier releases
-        for row in members:
-            self.members[row[0]] = Member(*row)
+        kept = Kept.unpack(raw)
+        self.members.update(kept.members)
         for name, endpoint in self._runtime.config.members.items():
             # The members' addresses are the supervisor's to give; a life of theirs is told by gossip anew.
             if name in self.members:
                 self.members[name] = self.members[name]._replace(endpoint=endpoint, heartbeat=0)
-        self.ring = Ring.from_wire(ring)
-        self.policies = {row[0]: Policy(*row[1:]) for row in policies}
-        self.intents = {row[0]: Intent(*row) for row in intents}
-        self.settled = self.settled or settled
+        self.ring, self.policies, self.intents = kept.ring, kept.policies, kept.intents
+        self.settled = self.settled or kept.settled
         self._forget_removed()
         return True
 
@@ -402,33 +349,3 @@ class Membership:
 def rank(ring: Ring) -> tuple[int, bytes]:
     """Of two rings the one of higher rank is the newer."""
     return ring.version, ring.digest()
-
-
-def _is_sound(member: Member) -> bool:
-    """A record that some version of this program could have written."""
-    return (
-        isinstance(member.name, str)
-        and 0 < len(member.name) <= 64
-        and isinstance(member.endpoint, str)
-        and len(member.endpoint) <= 256
-        and type(member.incarnation) is int
-        and 0 <= member.incarnation < _COUNTER_MAX
-        and type(member.heartbeat) is int
-        and 0 <= member.heartbeat < _COUNTER_MAX
-        and member.status in _STATUSES
-        and isinstance(member.knows, bytes)
-        and len(member.knows) <= _DIGEST_BYTES
-        and isinstance(member.filled, bytes)
-        and len(member.filled) <= _DIGEST_BYTES
-    )
-
-
-def _is_policy(policy: Policy) -> bool:
-    return (
-        all(type(x) is int for x in (policy.n, policy.r, policy.w, policy.version))
-        and 1 <= policy.r <= policy.n <= MEMBERS_MAX
-        and 1 <= policy.w <= policy.n
-        and 0 < policy.version < _COUNTER_MAX
-        and isinstance(policy.writer, str)
-        and policy.conflict in CONFLICTS
-    )

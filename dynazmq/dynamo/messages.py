@@ -411,7 +411,7 @@ class GossipDigest:
 class GossipDelta:
     """What I know better than your digest, and the names of which you know better (wanted).
 
-    members: records as membership.py writes them. ring: Ring.to_wire() or []. buckets: [name, n, r, w, version, writer,
+    members: records.Member each. ring: Ring.to_wire() or []. buckets: [name, n, r, w, version, writer,
     conflict]. intents: [name, in|out|gone, weight, name that it replaces or "", version, writer].
     """
 

@@ -6,9 +6,9 @@ from lone_node import CLIENT, LoneNode, a_put, bytes_of, of, written
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.change import IN, LEFT, OUT
-from dynazmq.dynamo.membership import Member
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import GossipDelta, Mend, MendReply, PutReply, Refused, StrayAsk, StrayTell, Write, WriteReply
+from dynazmq.dynamo.records import Member
 from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.versions import EMPTY, encode
 

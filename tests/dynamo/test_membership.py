@@ -10,9 +10,9 @@ import pytest
 
 from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
 from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.membership import Policy
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Message, SetBucket
 from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.records import Policy
 from dynazmq.dynamo.ring import Ring
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.wire.codec import FROM_NODE, Envelope, decode_body, encode, open_frame

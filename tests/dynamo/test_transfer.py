@@ -9,8 +9,8 @@ from lone_node import LoneNode, bytes_of, of, written
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.change import IN, Intent, goal
-from dynazmq.dynamo.membership import Member
 from dynazmq.dynamo.messages import FillAsk, FillTell, GossipDelta, Refused, TreeAsk, TreeTell
+from dynazmq.dynamo.records import Member
 from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.versions import decode, encode
 

@@ -8,10 +8,11 @@ from dynazmq.dynamo import answers, exchange, versions
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.get import GetOp, Gets
 from dynazmq.dynamo.gossip import Gossip
-from dynazmq.dynamo.membership import Member, Membership
+from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Mend, MendReply
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
+from dynazmq.dynamo.records import Member
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.trees import Trees

@@ -1,0 +1,133 @@
+"""§4.8 The records of a cluster's members and buckets: as gossip carries them, and as a node keeps them across its lives.
+
+    member    what one says of itself          (this module)
+    policy    what holds for one bucket        (this module)
+    intent    what admins want of one member   change.py
+    ring      who owns what                    ring.py
+
+A record travels and is stored as the list of its fields. None changes its place; a newer release appends some, and an older one
+passes over those. What a peer sends is looked at before it is believed: a record that no version of this program could have
+written is not *sound*, and is refused. Which of two sound ones is the better, and what follows from it, says membership.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgpack
+
+from dynazmq.config import CONFLICTS, MEMBERS_MAX, SIBLINGS
+from dynazmq.dynamo.change import Intent, intent_rows
+from dynazmq.dynamo.identity import INCARNATION_MAX
+from dynazmq.dynamo.ring import Ring
+
+ALIVE = "alive"
+DIGEST_BYTES = 8
+_STATUSES = frozenset((ALIVE,))
+_COUNTER_MAX = INCARNATION_MAX + 1
+
+
+class Member(NamedTuple):
+    """One record of gossip, as it travels.
+
+    knows: a digest of the ring and the intents that it knows. filled: the digest of the ring for whose change it has all the keys
+    that it gains.
+    """
+
+    name: str
+    endpoint: str
+    incarnation: int
+    heartbeat: int
+    status: str
+    knows: bytes = b""
+    filled: bytes = b""
+
+    @property
+    def sound(self) -> bool:
+        """Whether some version of this program could have written it."""
+        return (
+            isinstance(self.name, str)
+            and 0 < len(self.name) <= 64
+            and isinstance(self.endpoint, str)
+            and len(self.endpoint) <= 256
+            and type(self.incarnation) is int
+            and 0 <= self.incarnation < _COUNTER_MAX
+            and type(self.heartbeat) is int
+            and 0 <= self.heartbeat < _COUNTER_MAX
+            and self.status in _STATUSES
+            and isinstance(self.knows, bytes)
+            and len(self.knows) <= DIGEST_BYTES
+            and isinstance(self.filled, bytes)
+            and len(self.filled) <= DIGEST_BYTES
+        )
+
+
+class Policy(NamedTuple):
+    """How many replicas a bucket's keys have, how many must answer, and what becomes of concurrent writes.
+
+    (version, writer) orders two changes. As it travels and is stored; new fields are appended.
+    """
+
+    n: int
+    r: int
+    w: int
+    version: int = 0
+    writer: str = ""
+    conflict: str = SIBLINGS
+
+    @property
+    def sound(self) -> bool:
+        return (
+            all(type(x) is int for x in (self.n, self.r, self.w, self.version))
+            and 1 <= self.r <= self.n <= MEMBERS_MAX
+            and 1 <= self.w <= self.n
+            and 0 < self.version < _COUNTER_MAX
+            and isinstance(self.writer, str)
+            and self.conflict in CONFLICTS
+        )
+
+
+Policies = Mapping[str, Policy]
+"""By bucket; one that has none goes by the cluster's default."""
+
+
+def policy_rows(policies: Policies) -> list[Any]:
+    """As they travel and are stored."""
+    return [[bucket, *policy] for bucket, policy in policies.items()]
+
+
+def policies_digest(policies: Policies) -> bytes:
+    """Of what they are, not of how often they changed: two changes at once at two nodes must not look alike."""
+    if not policies:
+        return b""
+    return hashlib.blake2b(msgpack.packb(sorted(policy_rows(policies))), digest_size=DIGEST_BYTES).digest()
+
+
+class Kept(NamedTuple):
+    """All that a node knows of its cluster, as it lies on its disk. settled: whether it may rely on this ring (membership.py)."""
+
+    members: dict[str, Member]
+    ring: Ring
+    policies: dict[str, Policy]
+    intents: dict[str, Intent]
+    settled: bool
+
+    def pack(self) -> bytes:
+        members = [list(member) for member in self.members.values()]
+        rows = [members, self.ring.to_wire(), policy_rows(self.policies), intent_rows(self.intents), self.settled]
+        packed: bytes = msgpack.packb(rows)
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Kept:
+        members, ring, policies, *later = msgpack.unpackb(packed)
+        intents, settled = later or ([], True)  # two more than in stores of earlier releases
+        return cls(
+            {row[0]: Member(*row) for row in members},
+            Ring.from_wire(ring),
+            {row[0]: Policy(*row[1:]) for row in policies},
+            {row[0]: Intent(*row) for row in intents},
+            settled,
+        )
