@@ -17,13 +17,15 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.8             members, policies, and their ring       membership.py (as they travel: records.py)
                      how all nodes come to know them         gossip.py
     §4.8.3           who is reachable                        failure.py
+    §4.9             how members come and go, step by step   change.py
+                     writes to old and new owners            joint.py
+                     keys come to a new owner; leave an old  transfer.py   handover.py
                      names under which dots are issued       identity.py
                      how long things take, for hedging       stats.py
                      what is told of one key to who looks    looking.py
+                     what else a node is asked and told      admin.py
                      every message                           messages.py
                      what a technique may touch; its wiring  runtime.py   node.py
-
-Not here yet: the transfer of partitions to a new owner (§4.9): members are fixed.
 
 The path of a put. Whatever stands below a commit leaves the node only after it.
 
