@@ -4,16 +4,11 @@ A replica never decides: it merges what it is given (`versions.sync`), so messag
 N10). In a bucket where the last write wins it keeps the last of what is left; that has no order either (lww.py). Coordinators use
 the same functions on the node's own copy.
 
-It also remembers for a while the write ids that were overwritten here. A retried put asks for its id first (`Recall`): its first
-try may have been stored, read and overwritten before the retry arrives, and must not come back (promise 6). Ids of live siblings
-are in the state itself, so only the overwritten ones need remembering. Where a try was done all the same, by a node that was
-frozen with the request in its queue or cut off from all who knew, its dot is an *echo* of a write that was overwritten under
-another: whoever remembers drops it, as one more dot that was overwritten, and with the next merges it is gone everywhere.
+It also remembers for a while the ids of writes that were overwritten here, and drops their echoes (overwritten.py).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
@@ -35,6 +30,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Routes
@@ -42,8 +38,6 @@ from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import Dot, Siblings, decode, decode_stored, encode, sync
 
-_REMEMBERED_MAX = 32_768
-_REMEMBERED_S = BUDGET_MS_MAX / 1000
 _UNDER_WAY_S = 0.2  # the age in a Recall is that of its sending
 _ACKNOWLEDGED_MAX = 256  # with one WriteReply
 _SCAN_ROWS_MAX = 4_000  # looked at for one page, whatever their bucket: a bounded turn
@@ -62,37 +56,6 @@ def check_key(bucket: str, key: bytes) -> None:
         raise BadMessage(f"a bucket's name has 1 to {BUCKET_BYTES_MAX} bytes, this one {len(bucket.encode()):,}")
     if not bucket.isprintable():
         raise BadMessage("a bucket's name has no control characters")
-
-
-class Overwritten:
-    """Write ids that were overwritten here, with their dots: the newest 32,768 of the last minute."""
-
-    __slots__ = ("_dots", "since")
-
-    def __init__(self, now: float) -> None:
-        self._dots: OrderedDict[bytes, tuple[Dot, float]] = OrderedDict()
-        self.since = now  # everything overwritten after this moment is remembered
-
-    def add(self, write_id: bytes, dot: Dot, now: float) -> None:
-        dots = self._dots
-        dots[write_id] = (dot, now)
-        if len(dots) > _REMEMBERED_MAX or now - next(iter(dots.values()))[1] > _REMEMBERED_S:
-            _, (_, self.since) = dots.popitem(last=False)
-
-    def __contains__(self, write_id: bytes) -> bool:
-        return write_id in self._dots
-
-    def forget(self, write_id: bytes) -> None:
-        """What overwrote it was not stored after all."""
-        self._dots.pop(write_id, None)
-
-    def clear(self, now: float) -> None:
-        self._dots.clear()
-        self.since = now
-
-    def find(self, write_id: bytes) -> Dot | None:
-        found = self._dots.get(write_id)
-        return found[0] if found is not None else None
 
 
 class Replica:

@@ -17,7 +17,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
-from dynazmq.dynamo.replica import Overwritten
+from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.versions import EMPTY, Context, Siblings, decode, encode, put
 
