@@ -15,6 +15,7 @@
     faults.py      what goes wrong, drawn from the seed
     admins.py      members who come and go, drawn from the seed
     decisions.py   what admins want, told to nodes
+    ends.py        who has left is ended, and what admins have begun is seen through
     simulation.py  one seed from beginning to end
     campaign.py    many seeds, what they saw, and what they never did
     shrink.py      from a seed that fails to the least that still does

@@ -13,7 +13,7 @@ An act is one or two *decisions*, each told to one node until it takes it. Which
 
 In the middle of a change somebody may get into *trouble*, one of those whom it needs most: who joins, who gives it keys, or the
 node that was told. It crashes, perhaps at a point of its turn (process.CRASH_POINTS), freezes, or loses its disk, and is back
-later. Who is dead for good is removed in the end, since a change waits for everybody of whom nobody has said that he is gone.
+later. What is left of all that when the faults are over, ends.py brings to its end.
 
 What is lost for good is limited by promise 1, as it is in faults.py: one node, and another only when its copies were made anew.
 """
@@ -27,6 +27,7 @@ from functools import partial
 from dynazmq.dynamo.change import GONE, IN, OUT
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decision, Decisions, Intents
+from dynazmq.simulator.ends import Ends
 from dynazmq.simulator.process import CRASH_POINTS
 from dynazmq.simulator.shapes import both_ways
 
@@ -49,7 +50,7 @@ _IN_THE_MIDDLE_S = (0.01, 0.05, 0.3, 2.0, 8.0)
 """At most so long after a decision: a step takes a few times as long as a frame, what is left is handed over after seconds."""
 
 _LOOK_S = 0.5
-_OVER_S = 120.0
+
 
 class Admins:
     """Acts until `stop`; `see_through` brings to an end what was begun."""
@@ -71,10 +72,11 @@ class Admins:
         self._losses_left = losses_max
         self._lost = False  # some copies are, and were not made anew yet
         self.decisions = Decisions(cluster, self._taken)
+        self._ends = Ends(cluster, self.decisions, members_min, self._count)
         self._dead: set[str] = set()  # for good, and members still
         self._doomed: set[str] = set()  # to be removed by force
         self._expelled: list[NodeHandle] = []
-        self._ending: set[str] = set()
+        self._ending: set[str] = set()  # will be ended soon: nobody takes them back
         self._named = len(cluster.names)
         self._torn = False
         self._stopped = not acts
@@ -311,87 +313,21 @@ class Admins:
 
     def _look(self) -> None:
         """As the supervisor does: who has left is ended."""
-        self._part(soon=True)
-        self._later(_LOOK_S, self._look)
-
-    def _part(self, *, soon: bool) -> None:
-        ring = self._cluster.ring
-        for node in self._cluster.nodes:
-            if not self._has_left(node) or node.name in self._ending:
-                continue
-            if not soon:
-                self._leaves(node)
-            elif ring.at_rest:
+        for node in self._ends.left() if self._cluster.ring.at_rest else ():
+            if node.name not in self._ending:
                 self._ending.add(node.name)
                 self._later(self._pause(0.5), partial(self._end_if_left, node))
-
-    def _has_left(self, node: NodeHandle) -> bool:
-        if node.process.state != "up" or node.name in self._cluster.ring.members:
-            return False
-        return node.process.node.membership.standing == "left"
+        self._later(_LOOK_S, self._look)
 
     def _end_if_left(self, node: NodeHandle) -> None:
         self._ending.discard(node.name)
-        if node.name in self._cluster.names and self._has_left(node):
-            self._leaves(node)
-
-    def _leaves(self, node: NodeHandle) -> None:
-        """Nothing is left on it (C15), but for what a disk that was set back shows again: others have it."""
-        if (left := len(node.process.disk.committed()) + node.hints()) and node.name not in self._cluster.history.robbed:
-            self._cluster.history.broken.append(f"I11: {node} has left, and holds {left} rows and hints")
-        self._cluster.watch.figures["left"] += 1
-        self._cluster.end(node.name)
+        if node.name in self._cluster.names and self._ends.has_left(node):
+            self._ends.end(node)
 
     def see_through(self) -> None:
         """All faults end, what admins wanted is done, and who is none of the members has ended. Raises Unsettled."""
-        cluster = self._cluster
-        cluster.end_faults(cluster.names)
-        self._stopped, self.decisions.anywhere, self._ending = True, True, set()
-        for node in self._expelled:
-            if node.name not in cluster.watch.departed:
-                cluster.end(node.name)
-        cluster.wait(lambda: not self.decisions.pending, "admins' decisions are taken")
-        self._decide_again()
-        self._ask_to_stay()
-        for name in sorted(self._dead.union(set(self.decisions.wanted()) - set(cluster.names))):
-            if name in self.decisions.wanted():
-                self.decisions.decide("admin-1", [[name, GONE, 1.0, ""]])
-        cluster.wait(lambda: not self.decisions.pending, "the dead are removed")
-        for name in [name for name in cluster.names if self._is_gone(name)]:
-            cluster.end(name)
-        cluster.wait(self._over, "the change of members is over", _OVER_S, cluster.unchanged)
-        cluster.wait(self._known, "everybody knows all members and no others", why=cluster.unchanged)
-
-    def _decide_again(self) -> None:
-        """A decision that the loss of one disk has lost; by nothing less may one be (P1)."""
-        for taken in self.decisions.lost():
-            if taken.at not in self._cluster.history.robbed:
-                self._cluster.history.broken.append(f"I11: {taken.at} has taken {taken.decision.intents}, and nobody knows of it")
-            if all(name in self._cluster.names for name, kind, *_ in taken.decision.intents if kind == IN):
-                self.decisions.decide(taken.decision.admin, taken.decision.intents)
-                self._count("decided again")
-        self._cluster.wait(lambda: not self.decisions.pending, "lost decisions are taken again")
-
-    def _ask_to_stay(self) -> None:
-        """Decisions that met late may leave fewer members than are needed: none is followed until somebody decides otherwise."""
-        intents = self.decisions.intents()
-        leaving = [name for name in self._cluster.names if name in intents and intents[name].kind == OUT]
-        while leaving and len(self.decisions.wanted()) < self._members_min:
-            self.decisions.decide("admin-1", [[leaving.pop(), IN, 1.0, ""]])
-            self._count("asked to stay")
-        self._cluster.wait(lambda: not self.decisions.pending, "who has to stay stays")
-
-    def _known(self) -> bool:
-        return all(node.process.node.membership.members.keys() == set(self._cluster.names) for node in self._cluster.nodes)
-
-    def _is_gone(self, name: str) -> bool:
-        intent = self.decisions.intents().get(name)
-        return intent is not None and intent.kind == GONE
-
-    def _over(self) -> bool:
-        self._part(soon=False)
-        names, cluster = sorted(self._cluster.names), self._cluster
-        return cluster.changed() and names == list(cluster.ring.members) == self.decisions.wanted()
+        self.stop()
+        self._ends.see_through(self._dead, self._expelled)
 
 
 _DO: dict[str, Callable[[Admins], bool]] = {
