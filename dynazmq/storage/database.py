@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dynazmq.errors import StorageError, UnusableDisk
 from dynazmq.storage.condition import check_files, check_length
+from dynazmq.storage.connection import Connection
 from dynazmq.storage.schema import bring_up_to_date, check_owner
 
 BUSY_S = 2.0
@@ -20,7 +21,7 @@ BUSY_S = 2.0
 _CACHE_KIB = 4 * 1024
 
 
-def open_database(path: Path, sync: str, owner: str = "") -> sqlite3.Connection:
+def open_database(path: Path, sync: str, owner: str = "") -> Connection:
     """A connection with all settings, its schema up to date. owner: whose it must be (`schema.check_owner`); "" for anybody's.
 
     Raises UnusableDisk, or StorageError for what may pass by itself.
@@ -48,9 +49,9 @@ def _make(path: Path, owner: str) -> None:
         os.close(directory)
 
 
-def _open(path: Path, sync: str, owner: str) -> sqlite3.Connection:
+def _open(path: Path, sync: str, owner: str) -> Connection:
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, cached_statements=64)
+        connection = Connection(path, BUSY_S)
     except sqlite3.Error as error:
         raise StorageError(f"cannot open {path}: {error}") from None
     connection.text_factory = text_of
@@ -69,7 +70,7 @@ def _open(path: Path, sync: str, owner: str) -> sqlite3.Connection:
         check_owner(connection, path, owner)
         bring_up_to_date(connection, path, owner)
         _copy_log(connection, path)
-        connection.execute("PRAGMA busy_timeout = 0")  # SqliteStorage waits in its own way
+        connection.execute("PRAGMA busy_timeout = 0")  # `Connection.begin` waits in its own way
         connection.execute("SELECT count(*) FROM meta").fetchone()
     except (sqlite3.Error, OSError, StorageError) as error:
         connection.close()

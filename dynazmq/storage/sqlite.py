@@ -10,8 +10,6 @@ commit is undone by forgetting the dicts: overlay and caches change only when SQ
     open     look at the files (condition.py); replay the journal, all of it into data; count, which looks at every page of data
     close    fold everything; the journal is empty
 
-All SELECTs of a turn share one read transaction, which its commit ends: without it each would lock and unlock the file.
-
 `sync=full` fsyncs the log at each commit: what was acknowledged survives loss of power. `sync=normal` leaves that to
 checkpoints: it survives any death of processes, not the machine's.
 
@@ -22,11 +20,8 @@ commit with fsync 300 µs.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +56,6 @@ from dynazmq.storage.tables import (
 
 _NUDGE_ROWS = 2_000
 _FOLD_RETRY_S = 1.0
-_BUSY_PAUSE_S = 0.0003
 _PAGE_BYTES = 4 << 20  # a page of rows ends with the one that passes this, so that large values make no turn long
 
 
@@ -89,8 +83,7 @@ class SqliteStorage:
         self._sync = sync
         self._harden = False  # what was committed so far is to be synced
         self._connection = open_database(path, sync, owner)
-        self._file = _file_id(path)
-        self._gone = ""
+        self._ask = self._connection.ask
         self._execute = self._connection.execute
         self._executemany = self._connection.executemany
         self._recover()
@@ -185,7 +178,7 @@ class SqliteStorage:
         found: dict[RowKey, bytes | None] = {}
         room = _PAGE_BYTES
         looked = 0
-        for row in self._each(ROWS, where):
+        for row in self._connection.each(ROWS, where):
             looked += 1
             room -= len(row[3]) if isinstance(row[3], bytes) else 0
             if (at := position(row)) is not None:
@@ -264,7 +257,8 @@ class SqliteStorage:
         rows = self._rows
         count = len(rows) + len(self._hints) + len(self._meta)
         if self._harden:
-            self._sync_log()
+            self._harden = False
+            self._connection.sync_log()
         if not count:
             self._rest()
             return 0
@@ -276,40 +270,22 @@ class SqliteStorage:
             entry = self._journal.entry({**rows, **dict.fromkeys(long)} if long else rows, self._overlay.folded_turn)
         due = self._overlay.due(len(rows), len(entry))
         try:
-            self._begin(BUSY_S)
+            self._connection.begin(BUSY_S)
             try:
                 folded = self._store(entry, long, due)
             except sqlite3.Error:
                 # It may be the fold that does not fit on the disk. It can wait while there is room in the overlay.
                 if not due or (rows and self._overlay.full):
                     raise
-                self._abandon()
-                self._begin(BUSY_S)
+                self._connection.abandon()
+                self._connection.begin(BUSY_S)
                 folded = self._store(entry, long, 0)
         except sqlite3.Error as error:
-            self._abandon()
+            self._connection.abandon()
             raise StoreFailed(f"cannot commit: {error}") from None
-        self._check_file()
+        self._connection.check_file()
         self._committed(entry, long, folded)
         return count
-
-    def _check_file(self) -> None:
-        """What is committed into a file that has lost its name is lost with this process: it is not stored (S9).
-
-        Looked at after the commit and before anybody hears of it; 1.5 µs. No read succeeds any more, so the process ends.
-        """
-        if _file_id(self.path) != self._file:
-            self._gone = f"{self.path} was removed or replaced while this process served it"
-            raise StoreFailed(self._gone)
-
-    def _sync_log(self) -> None:
-        """Do what sync=normal leaves to checkpoints: these sync the log before they copy it, and what they copied."""
-        self._harden = False
-        try:
-            with open(f"{self.path}-wal", "rb") as log:
-                os.fsync(log.fileno())
-        except OSError as error:
-            raise StoreFailed(f"cannot sync: {error}") from None
 
     def _store(self, entry: list[tuple[Any, ...]], long: dict[RowKey, bytes], due: int) -> int:
         """The turn's transaction, from its begin to its end. How many rows of the overlay are folded by it."""
@@ -347,19 +323,19 @@ class SqliteStorage:
     def _rest(self) -> None:
         """A turn without writes: end its reads. If there were no writes for a while, fold a little."""
         if self._connection.in_transaction:
-            self._abandon()
+            self._connection.abandon()
         overlay, bounds = self._overlay, self._bounds
         now = time.monotonic()
         if now < overlay.due_at or not overlay.at_rest(now):
             return
         try:
-            self._begin(0.0)  # if another holds the lock: this can wait, the loop cannot
+            self._connection.begin(0.0)  # if another holds the lock: this can wait, the loop cannot
             folded = self._fold(bounds.slice_rows)
             while time.monotonic() < now + bounds.slice_s and (more := self._fold(bounds.slice_rows, folded)):
                 folded += more
             self._execute("COMMIT")
         except sqlite3.Error:
-            self._abandon()
+            self._connection.abandon()
             overlay.due_at = now + _FOLD_RETRY_S
         else:
             overlay.folded(folded)
@@ -374,44 +350,18 @@ class SqliteStorage:
         put_rows(self._executemany, {row: state for row in rows if (state := old.get(row)) is not None})
         return len(rows)
 
-    def _begin(self, patience_s: float) -> None:
-        """Begin to write. The turn's reads end first: a read that turns into a write fails if another has written meanwhile."""
-        if self._connection.in_transaction:
-            self._execute("COMMIT")
-        until = 0.0
-        while True:
-            try:
-                self._execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-                # SQLite itself would wait for longer and longer, where a checkpoint is done in a moment.
-                now = time.monotonic()
-                until = until or now + patience_s
-                if now >= until:
-                    raise
-            time.sleep(_BUSY_PAUSE_S)
-
     def _nudge(self, rows: int) -> None:
         self._since_nudge += rows
         if self._since_nudge >= _NUDGE_ROWS:
             self._since_nudge = 0
             self._checkpointer.nudge()
 
-    def _abandon(self) -> None:
-        try:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-        except sqlite3.Error:
-            return  # SQLite has rolled back by itself, as it does when the disk is full
-
     def rollback(self) -> None:
         self._harden = False
         self._rows.clear()
         self._hints.clear()
         self._meta.clear()
-        self._abandon()
+        self._connection.abandon()
 
     # --- the first thing and the last -------------------------------------------------------------------------------------
 
@@ -450,13 +400,13 @@ class SqliteStorage:
     def _fold_all(self) -> None:
         """Bring everything that is committed into `data` and empty the journal."""
         try:
-            self._begin(BUSY_S)
+            self._connection.begin(BUSY_S)
             put_rows(self._executemany, dict(sorted(self._overlay.unfolded().items())))
             self._execute("DELETE FROM journal")
             self._executemany(WRITE_META, map(meta_row, self._meta, self._meta.values()))
             self._execute("COMMIT")
         except sqlite3.Error:
-            self._abandon()  # a full disk, perhaps. It is folded when there is room, or replayed at the next start
+            self._connection.abandon()  # a full disk, perhaps. It is folded when there is room, or replayed at the next start
             return
         self._overlay, self._journal = Overlay(self._bounds), Journal()
 
@@ -470,27 +420,3 @@ class SqliteStorage:
         except sqlite3.Error:
             pass  # the log stays and is read at the next start
         self._connection.close()
-
-    def _ask(self, sql: str, arguments: Iterable[Any]) -> list[Any]:
-        return list(self._each(sql, arguments))
-
-    def _each(self, sql: str, arguments: Iterable[Any]) -> Iterator[Any]:
-        """Row by row: who has enough reads no further."""
-        if self._gone:
-            raise StoreFailed(self._gone)
-        try:
-            if not self._connection.in_transaction:
-                self._execute("BEGIN")
-            with closing(self._execute(sql, tuple(arguments))) as cursor:
-                yield from cursor
-        except sqlite3.Error as error:
-            raise StoreFailed(f"cannot read: {error}") from None
-
-
-def _file_id(path: Path) -> tuple[int, int]:
-    """Names the file that has this path now; (0, 0) when there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return 0, 0
-    return found.st_dev, found.st_ino

@@ -1,0 +1,112 @@
+"""A node's connection to its database, as the turns of its loop use it.
+
+All SELECTs of a turn share one read transaction, which its commit ends: without it each would lock and unlock the file. When the
+turn writes, that transaction ends first, since a read that turns into a write fails if another has written meanwhile. SQLite's
+own waiting for another's lock is switched off (database.py): it would wait for longer and longer, where a checkpoint is done in
+a moment.
+
+Only SQLite's own type stands between storage and file: whoever is in a hurry calls `execute` and looks at `in_transaction`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from dynazmq.dynamo.runtime import StoreFailed
+
+_BUSY_PAUSE_S = 0.0003
+
+
+class Connection(sqlite3.Connection):
+    """Transactions are begun and ended by hand."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        """timeout_s: how long SQLite waits for another's lock while the database is opened. Raises sqlite3.Error."""
+        super().__init__(path, timeout=timeout_s, isolation_level=None, cached_statements=64)
+        self._path = path
+        self._file = _file_id(path)
+        self._gone = ""
+
+    # --- reading ----------------------------------------------------------------------------------------------------------
+
+    def ask(self, sql: str, arguments: Iterable[Any]) -> list[Any]:
+        """All rows that there are. Raises StoreFailed."""
+        return list(self.each(sql, arguments))
+
+    def each(self, sql: str, arguments: Iterable[Any]) -> Iterator[Any]:
+        """Row by row: who has enough reads no further. Raises StoreFailed."""
+        if self._gone:
+            raise StoreFailed(self._gone)
+        try:
+            if not self.in_transaction:
+                self.execute("BEGIN")
+            with closing(self.execute(sql, tuple(arguments))) as cursor:
+                yield from cursor
+        except sqlite3.Error as error:
+            raise StoreFailed(f"cannot read: {error}") from None
+
+    # --- writing ----------------------------------------------------------------------------------------------------------
+
+    def begin(self, patience_s: float) -> None:
+        """End the turn's reads and begin to write; who else writes is waited for at most so long. Raises sqlite3.Error."""
+        if self.in_transaction:
+            self.execute("COMMIT")
+        until = 0.0
+        while True:
+            try:
+                self.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                now = time.monotonic()
+                until = until or now + patience_s
+                if now >= until:
+                    raise
+            time.sleep(_BUSY_PAUSE_S)
+
+    def abandon(self) -> None:
+        """End what was begun, as if it had not been."""
+        try:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+        except sqlite3.Error:
+            return  # SQLite has rolled back by itself, as it does when the disk is full
+
+    # --- the files --------------------------------------------------------------------------------------------------------
+
+    def check_file(self) -> None:
+        """What is committed into a file that has lost its name is lost with this process: it is not stored (S9).
+
+        Looked at after the commit and before anybody hears of it; 1.5 µs. No read succeeds any more, so the process ends.
+        Raises StoreFailed.
+        """
+        if _file_id(self._path) != self._file:
+            self._gone = f"{self._path} was removed or replaced while this process served it"
+            raise StoreFailed(self._gone)
+
+    def sync_log(self) -> None:
+        """Do what sync=normal leaves to checkpoints: these sync the log before they copy it, and what they copied.
+
+        Raises StoreFailed.
+        """
+        try:
+            with open(f"{self._path}-wal", "rb") as log:
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise StoreFailed(f"cannot sync: {error}") from None
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    """Names the file that has this path now; (0, 0) when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
