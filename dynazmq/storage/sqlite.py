@@ -5,7 +5,8 @@ go: hints and meta to their tables, rows to the journal (journal.py) and to the 
 into `data` bit by bit. So a key written five times in a turn costs one row, a turn without writes costs nothing, and a failed
 commit is undone by forgetting the dicts: overlay and caches change only when SQLite has committed.
 
-    read     the turn's dict → recent → young → old → SELECT
+    read     the turn's dict → recent → young → old → SELECT, in the turn's transaction (connection.py)
+    scan     a page of the tables, and laid over it what is newer in memory (pages.py)
     commit   BEGIN IMMEDIATE; a slice of old into data; the turn's rows into the journal; hints; meta; COMMIT
     open     look at the files (condition.py); replay the journal, all of it into data; count, which looks at every page of data
     close    fold everything; the journal is empty
@@ -32,6 +33,7 @@ from dynazmq.storage.checkpoint import Checkpointer
 from dynazmq.storage.database import BUSY_S, cannot_open, open_database
 from dynazmq.storage.journal import WRITE_SLOT, Journal, replay
 from dynazmq.storage.overlay import Bounds, Overlay
+from dynazmq.storage.pages import KeysPage, rows_page
 from dynazmq.storage.recent import Recent
 from dynazmq.storage.tables import (
     EXISTS,
@@ -56,7 +58,6 @@ from dynazmq.storage.tables import (
 
 _NUDGE_ROWS = 2_000
 _FOLD_RETRY_S = 1.0
-_PAGE_BYTES = 4 << 20  # a page of rows ends with the one that passes this, so that large values make no turn long
 
 
 class SqliteStorage:
@@ -144,58 +145,20 @@ class SqliteStorage:
         begin = max(first, after[0])
         # Behind `after`: beyond its place, or at its place with a greater key. Two buckets share a place once in 2^64 keys.
         where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, after[1], limit)
-        kept: dict[tuple[str, int, bytes], bytes] = {}
-        ends: list[tuple[int, bytes]] = []
-        # Hints first, the own copies last: those count where there are both. "" is no node's name.
-        for target in (*self.hint_counts(), ""):
-            page = self._ask(SCAN_HINTS, (target, *where)) if target else self._ask(SCAN, where)
-            placed = [(at, row[3:]) for row in page if (at := position(row)) is not None]
-            if len(page) == limit and placed:
-                (place, _, key), _ = placed[-1]
-                ends.append((place, key))
-            kept.update(((target, at[0], at[2]), found[0]) for at, found in placed if at[1] == bucket and intact(at, *found))
-        # Then what is newer than the tables.
-        committed = self._overlay.page(begin, last, after, limit)
-        if len(committed) == limit:
-            ends.append((committed[-1][0][0], committed[-1][0][2]))
-        kept.update((("", place, key), state) for (place, b, key), state in committed if b == bucket)
-        kept.update(((target, place, key), state) for (target, place, b, key), state in self._hints.items() if b == bucket)
-        kept.update((("", place, key), state) for (place, b, key), state in self._rows.items() if b == bucket)
-        own = {(place, key): state for (target, place, key), state in kept.items() if state and not target}
-        hinted = sorted((at, state) for at, state in kept.items() if state and at[0])  # of many for a key the last target's
-        found = {(place, key): state for (_, place, key), state in hinted} | own
-        end = min(ends) if ends else None
-        if end is not None and end <= after:
-            end = None  # a row out of its order: the reader must not go round in circles
-        inside = [at for at in sorted(found) if begin <= at[0] <= last and at > after and (end is None or at <= end)]
-        if len(inside) > limit:
-            inside, end = inside[:limit], inside[limit - 1]
-        return [(*at, found[at]) for at in inside], end
+        page = KeysPage(bucket, limit)
+        for target in self.hint_counts():
+            page.add_stored(target, self._ask(SCAN_HINTS, (target, *where)))
+        page.add_stored("", self._ask(SCAN, where))
+        page.add_committed(self._overlay.page(begin, last, after, limit))
+        page.add_written(self._rows, self._hints)
+        return page.cut(begin, last, after)
 
     def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         begin = max(first, after[0])
         where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, *after[1:], limit)
-        found: dict[RowKey, bytes | None] = {}
-        room = _PAGE_BYTES
-        looked = 0
-        for row in self._connection.each(ROWS, where):
-            looked += 1
-            room -= len(row[3]) if isinstance(row[3], bytes) else 0
-            if (at := position(row)) is not None:
-                found[at] = row[3] if intact(at, row[3], row[4]) else None
-            if room < 0:
-                break
-        end = next(reversed(found)) if found and (room < 0 or looked == limit) else None
-        if end is not None and end <= after:
-            end = None  # a row out of its order: the reader must not go round in circles
-        # What is newer than the table, up to where the page ends.
         newer = self._overlay.between(begin, last)
         newer.update({row: state for row, state in self._rows.items() if begin <= row[0] <= last})
-        found.update({row: state for row, state in newer.items() if row > after and (end is None or row <= end)})
-        page = [(*row, found[row]) for row in sorted(found) if found[row] != b""]
-        if len(page) > limit:
-            page, end = page[:limit], page[limit - 1][:3]
-        return page, end
+        return rows_page(self._connection.each(ROWS, where), newer, after, limit)
 
     # --- hints ------------------------------------------------------------------------------------------------------------
 
