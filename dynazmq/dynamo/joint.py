@@ -96,7 +96,7 @@ class Joint:
         op = self._ops.get(request_id)
         if op is None:
             return
-        for name in list(op.others):
+        for name in sorted(op.others):
             if self._hint(op, name):
                 self._one_less(op, name, request_id)
         self._ops.pop(request_id, None)
