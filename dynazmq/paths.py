@@ -205,9 +205,14 @@ class ClusterFile:
         write_atomically(directory / "cluster.json", json.dumps(raw, indent=2) + "\n")
 
 
+def is_missed(directory: Path) -> bool:
+    """Whether it was chosen as the one that is meant, so that something is wrong when there is none in it."""
+    return not os.environ.get("DYNAZMQ_DIR") and is_meant(directory) and directory == chosen()
+
+
 def none_in(directory: Path) -> str:
     """What to say where no cluster is, with what to type."""
-    if not os.environ.get("DYNAZMQ_DIR") and is_meant(directory) and directory == chosen():
+    if is_missed(directory):
         back = "or go back to the default one with: dynazmq cluster use --default"
         return f"the chosen cluster is gone: there is none in {directory}; start it anew with: dynazmq up, {back}"
     return f"no cluster in {directory}; start one with: dynazmq cluster up -n 5"

@@ -301,7 +301,11 @@ def examine(directory: Path, at: str) -> list[Finding]:
     try:
         cluster = ClusterFile.load(directory)
     except NoSuchCluster:
-        trouble.append(Finding(level=OK, check="cluster", text=f"no cluster in {directory}"))
+        if paths.is_missed(directory):
+            text, back = f"the chosen cluster is gone: there is none in {directory}", "dynazmq cluster use --default"
+            trouble.append(Finding(level=PROBLEM, check="cluster", text=text, fix=back))
+        else:
+            trouble.append(Finding(level=OK, check="cluster", text=f"no cluster in {directory}"))
     except ClusterError as error:
         trouble.append(Finding(level=PROBLEM, check="cluster", text=str(error)))
     names = list(cluster.members) if cluster else []

@@ -121,6 +121,17 @@ def test_a_chosen_cluster_that_is_gone_is_said_to_be_and_no_other_is_taken(comma
     assert "dynazmq cluster use --default" in said.err
 
 
+def test_the_doctor_says_that_the_chosen_cluster_is_gone(home: Path, capsys: Said) -> None:
+    used(capsys, "other-one")
+    (home / "other-one/cluster.json").unlink()
+
+    assert main(["doctor"]) == 10
+
+    said = capsys.readouterr().out
+    assert f"✗ the chosen cluster is gone: there is none in {home}/other-one" in said
+    assert "fix  dynazmq cluster use --default" in said
+
+
 def test_a_program_means_the_same_cluster(home: Path, capsys: Said) -> None:
     used(capsys, "other-one")
     (home / "other-one/cluster.json").unlink()
