@@ -42,7 +42,6 @@ from dynazmq.simulator.faults import (
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix, Workload
 
-_LIMIT_S = 120.0
 _DISTURBS_HINTS = {CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, RESTORE, DAMAGE}
 
 
@@ -245,8 +244,8 @@ def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, ad
     gentle = not plan.faults and not plan.core and not plan.victims and set(plan.acts) <= set(GENTLE)
     calm = gentle and _is_fair(weather)
     cluster.watch.nobody_away = gentle and not weather.loss and not weather.garbling and weather.spike_s <= 0.1
-    if not cluster.world.run_until(lambda: workload.over, _LIMIT_S):
-        checker.broken.append(f"I14: the clients did not come to an end in {_LIMIT_S:g} s")
+    if not cluster.world.run_until(lambda: workload.over, plan.load.longest_s):
+        checker.broken.append(f"I14: the clients did not come to an end in {plan.load.longest_s:g} s")
     nemesis.stop()
     admins.stop()
     cluster.network.conditions = Conditions(delay_s=weather.delay_s, jitter_s=weather.jitter_s)

@@ -42,6 +42,11 @@ class Load:
     put_levels: tuple[dict[str, Any], ...] = ({},)
     get_levels: tuple[dict[str, Any], ...] = ({},)
 
+    @property
+    def longest_s(self) -> float:
+        """What a client needs whose every request is a read and a write, and both time out: it may be cut off from the start."""
+        return self.requests * 2 * (self.timeout_s + self.think_s)
+
 
 class Workload:
     """All clients of a run. They begin at once; `over` when each has made its requests."""
