@@ -9,8 +9,8 @@ help: ## show this list
 	@echo 'Arguments for the tool behind a target: make test ARGS="-k ring -x"'
 
 .PHONY: test
-test: environment ## run the tests
-	$(PYTHON) -m pytest $(ARGS)
+test: environment ## run the tests, the simulator's campaigns included
+	$(PYTHON) -m pytest -m '' $(ARGS)
 
 .PHONY: lint
 lint: environment ## look for mistakes and style (ruff)

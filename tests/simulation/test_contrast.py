@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dynazmq.config import DEFAULT_BUCKET, LWW, SIBLINGS
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.contrast import Side, play
 from dynazmq.simulator.history import OK
 from dynazmq.simulator.simulation import run_seed
 from dynazmq.simulator.workload import Load, Workload
+
+pytestmark = pytest.mark.campaign
 
 SEEDS = range(1, 11)
 

@@ -10,6 +10,8 @@ from dynazmq.simulator.mutants import MUTANTS, SEEDS, hunt
 from dynazmq.simulator.mutants.mutant import Patches
 from dynazmq.simulator.simulation import Report, run_seed
 
+pytestmark = pytest.mark.campaign
+
 MUST_BE_KNOWN = {
     "last_write_wins_in_puts", "return_a_context_of_more_than_was_shown", "ignore_contexts", "speak_before_commit",
     "repair_nothing_on_reads", "drop_one_of_three_siblings", "give_dots_again_after_a_lost_disk",

@@ -40,6 +40,8 @@ from dynazmq.simulator.campaign import Campaign, play
 from dynazmq.simulator.faults import CLOCKS, LOSSY, PASSING
 from dynazmq.simulator.simulation import Plan, run_seed
 
+pytestmark = pytest.mark.campaign
+
 SEEDS = range(1, 55)
 MEMBERS = [seed for seed in range(401, 700) if Plan.drawn(seed).losses_max][:12]
 _AT_ONCE = 6
