@@ -68,13 +68,15 @@ class Intent(NamedTuple):
     writer: str
 
     @property
-    def rank(self) -> tuple[bool, int, str]:
+    def rank(self) -> tuple[bool, int, str, str, float, str]:
         """Of two decisions the one of higher rank holds: the later one, and at once the one whose writer's name is greater.
+
+        What was decided breaks the last tie: a node that has lost its disk may give a version for a second time.
 
         Gone is the last word of all. Whoever says it has given the member's data up, and a member that hears it ends: another
         admin's out or in, said at the same time, would have everybody wait for a node that will not come.
         """
-        return self.kind == GONE, self.version, self.writer
+        return self.kind == GONE, self.version, self.writer, self.kind, self.weight, self.replaces
 
     @classmethod
     def from_wire(cls, row: Any) -> Intent:

@@ -195,7 +195,7 @@ class Membership:
         known = self.policies.get(bucket)
         if not isinstance(bucket, str) or not told.sound or (known is None and len(self.policies) >= BUCKETS_MAX):
             self._runtime.counters["gossip_refused"] += 1
-        elif known is None or (told.version, told.writer) > (known.version, known.writer):
+        elif known is None or told.rank > known.rank:
             self.policies = {**self.policies, bucket: told}
             self._save()
 

@@ -67,7 +67,7 @@ class Member(NamedTuple):
 class Policy(NamedTuple):
     """How many replicas a bucket's keys have, how many must answer, and what becomes of concurrent writes.
 
-    (version, writer) orders two changes. As it travels and is stored; new fields are appended.
+    As it travels and is stored; new fields are appended.
     """
 
     n: int
@@ -76,6 +76,14 @@ class Policy(NamedTuple):
     version: int = 0
     writer: str = ""
     conflict: str = SIBLINGS
+
+    @property
+    def rank(self) -> tuple[int, str, int, int, int, str]:
+        """Of two changes the one of higher rank holds: the later one, at once the one whose writer's name is greater.
+
+        What it says breaks the last tie: a node that has lost its disk may give a version for a second time.
+        """
+        return self.version, self.writer, self.n, self.r, self.w, self.conflict
 
     @property
     def sound(self) -> bool:

@@ -402,5 +402,11 @@ def test_gone_is_the_last_word_whoever_speaks_later_or_at_once() -> None:
     assert all(gone.rank > Intent("n1", kind, 1.0, "", 9, "n3").rank for kind in (IN, OUT, LEFT))
 
 
+def test_one_writer_may_give_a_version_twice_when_its_disk_was_lost_and_all_keep_the_same_of_the_two() -> None:
+    first = Intent("n5", IN, 1.0, "n4", 1, "n1")
+    for other in (first._replace(kind=OUT), first._replace(weight=2.0), first._replace(replaces="")):
+        assert (first.rank > other.rank) != (other.rank > first.rank)
+
+
 def replace_writer(intent: Intent, writer: str) -> Intent:
     return intent._replace(writer=writer)

@@ -224,6 +224,14 @@ def test_two_policies_for_one_bucket_set_at_once_end_in_one() -> None:
     assert len({node.membership.policy("carts") for node in world.nodes.values()}) == 1
 
 
+def test_one_writer_whose_disk_was_lost_may_give_a_policy_version_twice_and_all_keep_the_same_of_the_two() -> None:
+    world = World(4)
+    tell(world.nodes["a"], buckets=[["carts", 3, 1, 3, 1, "d"]])
+    tell(world.nodes["c"], buckets=[["carts", 3, 3, 1, 1, "d"]])
+    world.run(20)
+    assert {node.membership.policy("carts") for node in world.nodes.values()} == {(3, 3, 1, 1, "d", "siblings")}
+
+
 def test_p2_a_node_that_restarts_knows_ring_members_and_policies_from_its_own_store() -> None:
     world = World(5)
     ring = Ring(7, ("a", "b", "c", "d") * 4)

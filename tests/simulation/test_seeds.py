@@ -22,6 +22,7 @@ and while members came and went:
     everybody waited for a node that one admin had removed by force, since another had told it to hand over at the same time
     a member that left kept a hint of its own put after it had said that nothing was left; or only another leaver had heard that
     a node that had lost its disk relied on the first ring of all, since one that had left had told it the real one
+    a node that had lost its disk gave the version of a decision for a second time, and nobody knew which of the two to keep
     two admins together left fewer members than a quorum needs
 """
 
@@ -133,6 +134,7 @@ def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
         714325,  # and one whose disk was set back by a loss of power: others have what shows up again
         714408,  # what a leaver had said was known to another leaver only; and a simulated admin ended it too soon
         721922,  # a wiped node relied on the founders' ring, since one that had left had told it the real one
+        751194,  # a node lost its disk, and decided something else under the same version as before
         740674,  # a client that was cut off from the start had too little time for its requests
         702612,  # two decisions that met late left too few members: somebody is asked to stay
         500622, 600449,  # a change that was declined twice, or in a turn that failed, is no message without sense
