@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,6 +54,11 @@ def is_meant(directory: Path) -> bool:
         return directory == cluster_dir()
     except ClusterError:
         return False
+
+
+def where(directory: Path) -> str:
+    """What names the directory in a command to type next, " --dir DIR"; nothing where the command line finds it by itself."""
+    return "" if is_meant(directory) else f" --dir {shlex.quote(str(directory))}"
 
 
 def chosen() -> Path | None:

@@ -14,7 +14,6 @@ import fcntl
 import gc
 import math
 import os
-import shlex
 import signal
 import sys
 import time
@@ -29,7 +28,7 @@ from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.errors import DynazmqError, Expelled, StorageError, UnusableDisk
 from dynazmq.logs import Log
-from dynazmq.paths import faults_path, is_meant, load_node_config, node_log
+from dynazmq.paths import faults_path, load_node_config, node_log, where
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
@@ -302,9 +301,7 @@ def _failed(text: str, code: int = 1) -> int:
 
 def _rebuild(config: NodeConfig) -> str:
     """The command that gives this node an empty disk; never another cluster's node of the same name."""
-    directory = _cluster_dir(config)
-    at = "" if is_meant(directory) else f" --dir {shlex.quote(str(directory))}"
-    return f"dynazmq node start {config.name} --rebuild{at}"
+    return f"dynazmq node start {config.name} --rebuild{where(_cluster_dir(config))}"
 
 
 def _cluster_dir(config: NodeConfig) -> Path:

@@ -9,14 +9,14 @@ from typing import Any
 from dynazmq.cli import NOT_RUNNING, OK, UNAVAILABLE
 from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
-from dynazmq.cli.terminal import DIM, emit, note, paint, say, where
+from dynazmq.cli.terminal import DIM, emit, note, paint, say
 from dynazmq.cli.words import brief, choose
 from dynazmq.cluster.asking import Asker
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView
 from dynazmq.dynamo.messages import Failure, Message, SetAntiEntropy, SetAntiEntropyReply
 from dynazmq.errors import ClusterUnreachable
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 _ANSWER_S = 2.0
 _LOOK_S = 0.6

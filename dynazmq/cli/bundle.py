@@ -28,10 +28,10 @@ from typing import Any
 from dynazmq import paths
 from dynazmq.cli import OK
 from dynazmq.cli.settings import redacted
-from dynazmq.cli.terminal import GREEN, emit, note, paint, say, where
+from dynazmq.cli.terminal import GREEN, emit, note, paint, say
 from dynazmq.cli.words import many, size
 from dynazmq.errors import DynazmqError, InvalidRequest
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 LOG_BYTES_MAX = 512 << 10
 LOGS_BYTES_MAX = 16 << 20

@@ -11,12 +11,13 @@ from typing import Any
 from dynazmq.cli import INTERRUPTED, OK, TIMED_OUT
 from dynazmq.cli.planned import lines, staged_document
 from dynazmq.cli.shown import waited
-from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say, where
+from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
 from dynazmq.cli.words import brief, many, short, size, span
 from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.members import Decided, Late, Met, Progress, Settled, Started, Step
 from dynazmq.cluster.plan import Plan
 from dynazmq.cluster.staging import Staged
+from dynazmq.paths import where
 
 _PHASES = {"filling": "keys are copied", "flipped": "the new owners are read", "rest": "at rest"}
 

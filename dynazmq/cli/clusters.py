@@ -8,11 +8,11 @@ from typing import Any
 
 from dynazmq import paths
 from dynazmq.cli import OK
-from dynazmq.cli.terminal import emit, note, say, where
+from dynazmq.cli.terminal import emit, note, say
 from dynazmq.cli.words import brief, many, seconds, size_bytes
 from dynazmq.cluster.leftovers import anybody_runs, surviving
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster, ValueTooLarge
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 
 def run_list(directory: Path, as_json: bool) -> int:

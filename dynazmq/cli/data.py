@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynazmq.cli import ABSENT, OK, SIBLINGS
-from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say, where
+from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import quorum, seconds
 from dynazmq.cluster.leftovers import anybody_runs
 from dynazmq.errors import ClusterUnreachable, InvalidRequest, NoSuchCluster, ValueTooLarge
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 if TYPE_CHECKING:
     from dynazmq import Bucket, Client, Context, PutResult, Result

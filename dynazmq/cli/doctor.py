@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import CHECK_FAILED, OK
-from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, paint, say, where
+from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, paint, say
 from dynazmq.cli.words import many
 from dynazmq.cluster import checkup
 from dynazmq.cluster.checkup import PROBLEM, WARNING, Finding
 from dynazmq.errors import ClusterError
+from dynazmq.paths import where
 
 _GLYPHS = {checkup.OK: ("✓", GREEN), WARNING: ("!", YELLOW), PROBLEM: ("✗", RED)}
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from dynazmq.cli import OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.faults import status_line
-from dynazmq.cli.terminal import confirm, emit, note, say, where
+from dynazmq.cli.terminal import confirm, emit, note, say
 from dynazmq.cli.words import many, size
 from dynazmq.cluster import faults, launch
+from dynazmq.paths import where
 
 
 def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:

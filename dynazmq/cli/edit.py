@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dynazmq.cli import FAILED, OK, SIBLINGS, code_of
 from dynazmq.cli.data import Access, key_of, outcome, printable, say_done, say_siblings
-from dynazmq.cli.terminal import emit, error, note, where
+from dynazmq.cli.terminal import emit, error, note
 from dynazmq.cli.words import many
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest, ValueTooLarge
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 if TYPE_CHECKING:
     from dynazmq import Context, PutResult, Result

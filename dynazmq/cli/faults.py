@@ -10,14 +10,14 @@ from typing import Any
 from dynazmq.cli import OK, TIMED_OUT
 from dynazmq.cli.asked import asked
 from dynazmq.cli.fault_words import fault_of
-from dynazmq.cli.terminal import DIM, YELLOW, emit, note, paint, say, where
+from dynazmq.cli.terminal import DIM, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import brief, seconds
 from dynazmq.cluster import faults
 from dynazmq.cluster.faults import Fault, describe, lasts, touches
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.faults import ISOLATE, PARTITION
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 APPLIED_S = 2.0
 """How long the nodes have to say that they apply it; it takes them 50 ms."""

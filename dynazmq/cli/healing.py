@@ -14,7 +14,7 @@ from dynazmq.cli import OK, TIMED_OUT
 from dynazmq.cli.asked import asked
 from dynazmq.cli.faults import await_nodes
 from dynazmq.cli.status import missing_for
-from dynazmq.cli.terminal import DIM, GREEN, emit, note, paint, say, where
+from dynazmq.cli.terminal import DIM, GREEN, emit, note, paint, say
 from dynazmq.cli.words import brief, seconds
 from dynazmq.cluster import control, faults, judgement
 from dynazmq.cluster.control import NoSupervisor
@@ -22,7 +22,7 @@ from dynazmq.cluster.faults import Fault, describe
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterError, InvalidRequest
-from dynazmq.paths import ClusterFile, faults_path
+from dynazmq.paths import ClusterFile, faults_path, where
 
 _POLL_S = 0.05
 

@@ -10,13 +10,14 @@ from typing import Any
 from dynazmq.cli import NOT_RUNNING, OK, TIMED_OUT, UNAVAILABLE
 from dynazmq.cli.clusters import running
 from dynazmq.cli.data import printable, texts
-from dynazmq.cli.terminal import DIM, emit, note, paint, say, where
+from dynazmq.cli.terminal import DIM, emit, note, paint, say
 from dynazmq.cli.words import brief, choose, many, span
 from dynazmq.cluster.judgement import SERVES, hints_by_target
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.dynamo.messages import HintsAsk, HintsTell
 from dynazmq.errors import ClusterUnreachable
+from dynazmq.paths import where
 
 _LOOK_S = 0.6
 _ANSWER_S = 2.0

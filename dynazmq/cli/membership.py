@@ -10,14 +10,14 @@ from dynazmq.cli import INTERRUPTED, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.planned import document, lines, staged_document, wish
-from dynazmq.cli.terminal import DIM, confirm, emit, note, paint, say, where
+from dynazmq.cli.terminal import DIM, confirm, emit, note, paint, say
 from dynazmq.cli.words import choose, many
 from dynazmq.cluster import control, staging
 from dynazmq.cluster.leftovers import anybody_runs
 from dynazmq.cluster.staging import Staged
 from dynazmq.cluster.state import alone
 from dynazmq.errors import ClusterError, InvalidRequest
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 _PATIENCE_S, _POLL_S = 5.0, 0.1
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dynazmq.cli import FAILED, NOT_RUNNING, OK
 from dynazmq.cli.asked import asked
-from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say, where
+from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say
 from dynazmq.cli.words import choose, size, span
 from dynazmq.cluster import control, launch
 from dynazmq.cluster.control import NoSupervisor
@@ -19,7 +19,7 @@ from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.rebuild import copies, set_aside
 from dynazmq.cluster.snapshot import NodeView
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
-from dynazmq.paths import ClusterFile, node_dir, node_log
+from dynazmq.paths import ClusterFile, node_dir, node_log, where
 
 POLL_S = 0.03
 SETTLE_S = 8.0

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dynazmq.cli import FAILED, OK
-from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say, where
+from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
 from dynazmq.cli.words import many
 from dynazmq.cluster import launch
 from dynazmq.faults import Fault
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 if TYPE_CHECKING:
     from dynazmq.cli.up import Start

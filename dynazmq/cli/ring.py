@@ -7,12 +7,13 @@ from typing import Any
 
 from dynazmq.cli import FAILED, NOT_RUNNING, OK
 from dynazmq.cli.status import PATIENCE_S
-from dynazmq.cli.terminal import BOLD, RED, columns, emit, note, paint, say, where
+from dynazmq.cli.terminal import BOLD, RED, columns, emit, note, paint, say
 from dynazmq.cli.words import many
 from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.observe import Observer
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.dynamo.ring import Ring, place
+from dynazmq.paths import where
 
 MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _REACHED = (*SERVES, "suspect")

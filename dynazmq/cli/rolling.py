@@ -14,10 +14,10 @@ from typing import Any
 from dynazmq.cli import FAILED, INTERRUPTED, OK, TIMED_OUT, UNAVAILABLE
 from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
-from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say, where
+from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
 from dynazmq.cli.words import many, span
 from dynazmq.cluster.rolling import DIED, FEW, LATE, VERSION, Back, Interrupted, Left, Stuck, Waiting, restart_each
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 _CODES = {LATE: TIMED_OUT, DIED: FAILED, VERSION: FAILED, FEW: UNAVAILABLE}
 

@@ -15,13 +15,13 @@ from dynazmq.cli import FAILED, INTERRUPTED, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.fault_words import Step, steps_of
 from dynazmq.cli.faults import await_nodes
-from dynazmq.cli.terminal import DIM, columns, emit, error, note, paint, say, where
+from dynazmq.cli.terminal import DIM, columns, emit, error, note, paint, say
 from dynazmq.cli.words import brief, span
 from dynazmq.cluster import control, faults
 from dynazmq.cluster.faults import Fault
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 _FRAME_S = 0.1
 _FILE_BYTES_MAX = 1 << 20

@@ -11,12 +11,13 @@ from typing import Any
 from dynazmq.cli import DEGRADED, NO_QUORUM, NOT_RUNNING, OK, TIMED_OUT
 from dynazmq.cli.faults import applied_by, documents
 from dynazmq.cli.shown import report
-from dynazmq.cli.terminal import colored, emit, note, say, where
+from dynazmq.cli.terminal import colored, emit, note, say
 from dynazmq.cli.words import seconds
 from dynazmq.cluster import judgement
 from dynazmq.cluster.observe import LOOK_TIMEOUT_S, PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import InvalidRequest
+from dynazmq.paths import where
 
 PATIENCE_S = 0.6
 """One look may wait this long: longer than a screen's that looks twice a second, since a person asks once and wants the truth."""

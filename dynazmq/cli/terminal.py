@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dynazmq.errors import ClusterError, InvalidRequest
@@ -108,12 +107,3 @@ def confirm(question: str, yes: bool) -> None:
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ClusterError("nothing was done")
-
-
-def where(directory: Path) -> str:
-    """What names the directory in a command to type next; nothing where the command line finds this cluster by itself."""
-    import shlex
-
-    from dynazmq.paths import is_meant
-
-    return "" if is_meant(directory) else f" --dir {shlex.quote(str(directory))}"

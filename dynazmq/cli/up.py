@@ -12,12 +12,12 @@ from pathlib import Path
 from dynazmq.cli import FAILED, INTERRUPTED, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.progress import Report
-from dynazmq.cli.terminal import note, where
+from dynazmq.cli.terminal import note
 from dynazmq.cluster import control, creation, launch, leftovers, processes
 from dynazmq.cluster.creation import Wishes
 from dynazmq.cluster.state import StateFile
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 
 
 @dataclass(slots=True, kw_only=True)

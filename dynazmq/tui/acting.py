@@ -15,7 +15,8 @@ from typing import Protocol
 from dynazmq.cluster.control import NoSupervisor, call
 from dynazmq.cluster.snapshot import NodeView
 from dynazmq.errors import ClusterError, DynazmqError
-from dynazmq.tui.keys import asks, command, where
+from dynazmq.paths import where
+from dynazmq.tui.keys import asks, command
 from dynazmq.tui.load import Load
 
 STOPPED_S = 20.0

@@ -16,11 +16,11 @@ from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.screen import ModalScreen, Screen
 
 from dynazmq.errors import ClusterError, NoSuchCluster
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, where
 from dynazmq.tui import NOT_RUNNING, screen, table
 from dynazmq.tui.acting import Acts, Controller, Supervisor
 from dynazmq.tui.details import Fetcher, Nothing, Source
-from dynazmq.tui.keys import ACTS, KEYS, where
+from dynazmq.tui.keys import ACTS, KEYS
 from dynazmq.tui.load import Load
 from dynazmq.tui.model import Model
 from dynazmq.tui.pages import Prompt, Sides

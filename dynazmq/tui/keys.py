@@ -6,11 +6,10 @@ Starting and stopping are different keys: one that toggles does the wrong thing 
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from dynazmq.paths import is_meant
+from dynazmq.paths import where
 
 
 class Key(NamedTuple):
@@ -81,8 +80,3 @@ def asks(key: str, confirm: str) -> bool:
 def command(verb: str, node: str, directory: Path) -> str:
     """The command line that does the same."""
     return f"dynazmq node {verb} {node}{where(directory)}"
-
-
-def where(directory: Path) -> str:
-    """What names the directory: " --dir DIR"; nothing where the command line would find this cluster by itself."""
-    return "" if is_meant(directory) else f" --dir {shlex.quote(str(directory))}"

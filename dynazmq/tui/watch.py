@@ -14,8 +14,8 @@ from typing import Protocol
 
 from dynazmq.cluster.snapshot import Snapshot
 from dynazmq.errors import ClusterError
+from dynazmq.paths import where
 from dynazmq.tui.history import History
-from dynazmq.tui.keys import where
 from dynazmq.tui.load import Load
 from dynazmq.tui.look import Progress
 from dynazmq.tui.model import Model
