@@ -25,6 +25,10 @@ STATE_BYTES_MAX = 12 << 20
 SIBLINGS_MAX = 256
 """A put that would make more siblings of a key than this is refused: resolve them first. Each makes all its requests slower."""
 
+RETRIED_MAX = 256
+"""Retried writes that a key's state keeps in mind (dynamo/versions.py): 4.5 KiB. It is reached only by a key of which hundreds of
+puts were retried while some node was away, since nothing is forgotten then; one more retry ends as unknown."""
+
 MERGED_BYTES_MAX = 15 << 20
 """Siblings that puts on several nodes have made may together be more than one put may. A replica merges them up to this, so that
 what it holds fits into a frame. Past it the two sides stay as they are until a client has resolved one of them."""

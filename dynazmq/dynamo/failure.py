@@ -97,6 +97,11 @@ class FailureDetector:
         peer = self.peers.get(name)
         return peer is None or peer.state != UP or peer.answered <= since
 
+    def steady(self, name: str, seconds: float) -> bool:
+        """Whether it has been reachable for so long without a break that was noticed here."""
+        peer = self.peers.get(name)
+        return peer is not None and peer.state == UP and self._runtime.now - peer.since >= seconds
+
     def settling(self) -> bool:
         """Just started: too early to call anybody unreachable."""
         return self._runtime.now - self._runtime.started < 1.0 and any(peer.state != UP for peer in self.peers.values())

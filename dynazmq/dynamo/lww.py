@@ -55,7 +55,7 @@ def at_least(seen: Context, stamp: int) -> Context:
     """The same dots, and the clock at this stamp or where it is if that is later."""
     if stamp <= clock(seen):
         return seen
-    return Context({**seen.vector, CLOCK: stamp}, seen.cloud)
+    return Context({**seen.vector, CLOCK: stamp}, seen.cloud, seen.retried)
 
 
 def stamp(known: Siblings, seen: Context, wall_ms: int) -> int:

@@ -1,28 +1,27 @@
 """Write ids that were overwritten at a replica not long ago (promise 6).
 
 A retried put asks for its id first (`Recall`): its first try may have been stored, read and overwritten before the retry arrives,
-and must not come back. Ids of live siblings are in the state itself, so only the overwritten ones need remembering. Where a try
-was done all the same, by a node that was frozen with the request in its queue or cut off from all who knew, its dot is an *echo*
-of a write that was overwritten under another: whoever remembers drops it, as one more dot that was overwritten, and with the next
-merges it is gone everywhere.
+and must not come back. Ids of live siblings are in the state itself, and so are those of writes that are known to have been
+retried (versions.py): what is to be remembered here are writes that were overwritten while nobody knew yet that a retry would
+come. The memory also tells that a sibling which comes from elsewhere is such a write under another dot; the state is then told,
+and is what remembers from there on.
 
-The memory is bounded in number and in age, and is lost with the process. So it says how far back it reaches: of what came before,
-"I do not know this id" means nothing.
+The memory is bounded in number, and is lost with the process. So it says how far back it reaches: of what came before, "I do not
+know this id" means nothing, and a retry of it ends as unknown.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.versions import Dot
 
 _REMEMBERED_MAX = 32_768
-_REMEMBERED_S = BUDGET_MS_MAX / 1000
+"""8 MB. No age ends it: a retry comes within a minute, but the other dot of a write comes when a partition has healed."""
 
 
 class Overwritten:
-    """Write ids that were overwritten here, with their dots: the newest 32,768 of the last minute."""
+    """Write ids that were overwritten here, with their dots: the newest 32,768."""
 
     __slots__ = ("_dots", "since")
 
@@ -33,7 +32,7 @@ class Overwritten:
     def add(self, write_id: bytes, dot: Dot, now: float) -> None:
         dots = self._dots
         dots[write_id] = (dot, now)
-        if len(dots) > _REMEMBERED_MAX or now - next(iter(dots.values()))[1] > _REMEMBERED_S:
+        if len(dots) > _REMEMBERED_MAX:
             _, (_, self.since) = dots.popitem(last=False)
 
     def __contains__(self, write_id: bytes) -> bool:

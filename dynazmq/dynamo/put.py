@@ -45,9 +45,26 @@ from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
-from dynazmq.dynamo.versions import BadContext, Dot, Siblings, encode, open_context, put, seal_context
+from dynazmq.dynamo.versions import (
+    BadContext,
+    Dot,
+    Sibling,
+    Siblings,
+    decode,
+    encode,
+    node_of,
+    open_context,
+    put,
+    seal_context,
+)
 
 WRITE_ID_BYTES = 16
+
+_RETRY_COMES_S = 1.1 * BUDGET_MS_MAX / 1000
+"""After its first try; with some room for clocks that differ."""
+
+_RETRY_EXPECTED_S = 0.25
+"""A client that has waited for a little longer asks elsewhere."""
 
 
 class Puts:
@@ -149,9 +166,8 @@ class Puts:
         message, name = op.message, self._runtime.name
         try:
             held, known = self._replica.known(op.at, message.bucket, message.key)
-            dot = self._replica.find(known, message.write_id)
-            if dot is not None:
-                self.complete(op, known, dot)
+            if self._replica.is_done(known, message.write_id):
+                self.complete(op, known, self._replica.find(known, message.write_id))
                 return
             stands_for = dict(op.copies.targets)[name]
             actor, floor = self._actor(op, known, stands_for)
@@ -164,10 +180,15 @@ class Puts:
                 state, discarded = latest(state)
                 gone += discarded
                 self._runtime.counters["lww_discarded"] += len(discarded)
+            op.context = op.context.add(new.actor, new.counter)
+            # Of this write, if whoever could not be asked may hold its first try; and of those that end here, see there.
+            again = [message.write_id] if op.retried else []
+            again += [sibling.write_id for sibling in gone if self._is_orphan(sibling)]
+            if again:
+                state, op.context = state.with_retried(*again), op.context.with_retried(again)
             if (refusal := _too_much(known, state, encoded := encode(state))) is not None:
                 self.refuse(op, INVALID, refusal)
                 return
-            op.context = op.context.add(new.actor, new.counter)
             self.replicate(op, encoded, stands_for, held)
             for sibling in gone:
                 self._replica.remember(sibling.write_id, sibling.dot)
@@ -177,15 +198,20 @@ class Puts:
         except StateTooLarge as error:
             self.refuse(op, INVALID, str(error))
 
-    def complete(self, op: PutOp, state: Siblings, dot: Dot) -> None:
+    def complete(self, op: PutOp, state: Siblings, dot: Dot | None) -> None:
         """The put is done already, under this dot: bring its copies to W. state: what is known of the key elsewhere.
 
-        A frame came twice (N9), or a retry has found its first try. Raises StoreFailed.
+        A frame came twice (N9), or a retry has found its first try; dot is None for one that is overwritten and of which the
+        state knows no more than that. Raises StoreFailed, StateTooLarge.
         """
         self._runtime.counters["retries_recognised"] += 1
         message = op.message
         stands_for = dict(op.copies.targets)[self._runtime.name]
-        op.context = at_least(op.context, clock(state.context)).add(*dot)
+        op.context = at_least(op.context, clock(state.context))
+        if dot is not None:
+            op.context = op.context.add(*dot)
+        if op.retried:  # it may have been tried more often than twice, and not all tries were found
+            state, op.context = state.with_retried(message.write_id), op.context.with_retried([message.write_id])
         self._replica.merge(stands_for, op.at, message.bucket, message.key, encode(state))
         # What this node holds now, merged, is what the others get: at least the first try, or what overwrote it.
         held = self._replica.read(op.at, message.bucket, message.key)
@@ -202,6 +228,19 @@ class Puts:
             identity.new_epoch(f"a client shows write {seen} of {actor}, which is not in this store")
             return (identity.stand_in_actor if stands_for else identity.actor), 0
         return actor, floor
+
+    def _is_orphan(self, overwritten: Sibling) -> bool:
+        """Whether the client of this write may have had no answer, and may have tried again where nobody knew of it.
+
+        Its coordinator is away, or has died since it was written, and that is not long ago: a retry comes within a minute.
+        """
+        age_s = (self._runtime.wall_ms - overwritten.wall_ms) / 1000
+        if age_s > _RETRY_COMES_S or not overwritten.write_id:
+            return False
+        coordinator = node_of(overwritten.actor)
+        if coordinator == self._runtime.name:
+            return not overwritten.actor.startswith(self._identity.actor)  # its stand-in's name continues its own
+        return not self._failure.steady(coordinator, min(age_s, self._runtime.now - self._runtime.started))
 
     # --- 2. replicate -----------------------------------------------------------------------------------------------------
 
@@ -300,12 +339,36 @@ class Puts:
                 op.done = True
             self._forget(op)
             return
+        if not op.done and now >= op.started + _RETRY_EXPECTED_S:
+            self._expect_retry(op)
         if not op.done or now >= op.started + self._hint_after:
             for node in list(op.quorum.outstanding):
                 if self._failure.silent(node, op.started) or (not op.done and self._latency.may_hedge()):
                     self._stand_in(op, op.stands_for[node] or node)
         again = self._hint_after if op.done else self._latency.hedge_s
         self._runtime.call_at(min(now + again, op.deadline), self._overdue, op)
+
+    def _expect_retry(self, op: PutOp) -> None:
+        """The client may be asking elsewhere by now, where nobody knows of this try: somebody here is silent, and may be there.
+
+        So this try says already that its write may have another dot, before anybody overwrites it. Slow peers are no reason: the
+        retry finds the write with them (recall.py), and under load each put would be stored twice.
+        """
+        message = op.message
+        if message.write_id in op.context.retried or not any(
+            self._failure.silent(node, op.started) for node in op.quorum.outstanding
+        ):
+            return
+        state = encode(decode(op.state).with_retried(message.write_id))
+        try:
+            self._replica.merge(op.stands_for[self._runtime.name], op.at, message.bucket, message.key, state)
+        except (StoreFailed, StateTooLarge):
+            return  # the next look comes soon
+        op.state, op.context = state, op.context.with_retried([message.write_id])
+        for node in op.quorum.answered:
+            if node != self._runtime.name:
+                write = Write(0, message.bucket, message.key, state, op.stands_for[node], BUDGET_MS_MAX)
+                self._runtime.send(node, write)
 
     def _stand_in(self, op: PutOp, primary: str) -> None:
         """Have somebody hold the version for a primary that does not answer: the next spare, or this node."""

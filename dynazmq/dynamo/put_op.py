@@ -39,3 +39,8 @@ class PutOp:
         self.others: set[str] = set()  # whose answer is awaited
         self.maybe = False  # whether an earlier try that this node passed on may have been done
         self.done = False
+
+    @property
+    def retried(self) -> bool:
+        """Whether this is not the first try of its write: another may have been done, by whomever."""
+        return self.maybe or self.message.age_ms > 0

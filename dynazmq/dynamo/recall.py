@@ -7,16 +7,25 @@ and overwritten before the retry comes: a second dot would bring the overwritten
     coordinator ──Recall──▶ the other reachable nodes of the first N
                 ◀─RecallReply── the write's dot, or "never here", or "my memory does not reach back that far"
 
-One that knows the dot settles it: the put is done already, and only its copies are completed to W. Otherwise all are heard, and
+One that knows it settles it: the put is done already, and only its copies are completed to W. Otherwise all are heard, and
 at least N − W + 1 of them (so many that no W of N acknowledged it), or all that can be reached, must be certain that it was never
 there: then it is written anew. Whoever does not answer is waited for only a little. When neither comes before the deadline the
 outcome stays unknown, and that is what the client is told.
+
+Who was not asked may hold the first try all the same, under a dot that nobody here has seen. So what a retry writes says in the
+key's state that it was retried (versions.py): when the two meet they are one write, be it live or overwritten by then.
+
+What stays weak: a first try that was acknowledged at once, the answer lost, on nodes that were then cut off from all others; and
+read and overwritten there. Nobody on that side knows of the retry on the other. They remember what they overwrote
+(overwritten.py), and so the two are told from each other when the network heals, unless all of them died meanwhile or have
+overwritten 32,768 other writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dynazmq.config import RETRIED_MAX
 from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
 from dynazmq.dynamo.put import Puts
@@ -75,7 +84,11 @@ class Recalls:
             self._puts.refuse(op, INVALID, str(error))
             return
         recall = RecallOp(op, next(self._runtime.request_ids), decode(state))
-        if dot is not None:
+        if len(recall.state.context.retried.difference([message.write_id])) >= RETRIED_MAX:
+            text = f"{RETRIED_MAX} writes of this key were retried while some node was away, the limit"
+            self._puts.fail(op.client, message, TIMEOUT, op.quorum.needed, 0, text)
+            return
+        if dot is not None or recall.state.knows(message.write_id):
             self._known(recall, dot)
             return
         self._ops[recall.request_id] = recall
@@ -98,8 +111,8 @@ class Recalls:
             return
         recall.outstanding.discard(sender)
         recall.state = sync(recall.state, decode(message.state))
-        if message.actor:
-            self._known(recall, (message.actor, message.counter))
+        if message.actor or recall.state.knows(recall.op.message.write_id):
+            self._known(recall, (message.actor, message.counter) if message.actor else None)
             return
         recall.never += message.sure
         self._settle(recall)
@@ -140,8 +153,8 @@ class Recalls:
         text = "what became of the first try could not be found out in time"
         self._puts.fail(op.client, op.message, TIMEOUT, op.quorum.needed, 0, text)
 
-    def _known(self, recall: RecallOp, dot: Dot) -> None:
-        """It is done already. Complete its copies and answer with its own dot."""
+    def _known(self, recall: RecallOp, dot: Dot | None) -> None:
+        """It is done already. Complete its copies and answer with its own dot, if that is known still."""
         self._ops.pop(recall.request_id, None)
         op = recall.op
         try:

@@ -4,7 +4,8 @@ A replica never decides: it merges what it is given (`versions.sync`), so messag
 N10). In a bucket where the last write wins it keeps the last of what is left; that has no order either (lww.py). Coordinators use
 the same functions on the node's own copy.
 
-It also remembers for a while the ids of writes that were overwritten here, and drops their echoes (overwritten.py).
+It also remembers for a while the ids of writes that were overwritten here, and knows one that comes under another dot for what it
+is (overwritten.py).
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class Replica:
     def merge(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes) -> bool:
         """Take a version into the own copy, or into the hint for the primary that this node stands in for.
 
-        False: it held an echo. Whoever sent it should be shown what this node has. Raises StoreFailed, StateTooLarge.
+        False: it held a write that was overwritten here under another dot. Whoever sent it should be shown what this node has.
+        Raises StoreFailed, StateTooLarge.
         """
         if stands_for:
             self._hints.keep(stands_for, at, bucket, key, state)
@@ -120,19 +122,19 @@ class Replica:
             one = self._resolved(bucket, incoming) if len(incoming.live) > 1 else incoming
             self._write_own(at, bucket, key, b"", state if one is incoming else encode(one))
             return True
-        before = decode_stored(known)
-        self._check_counter(incoming, before)
-        both = sync(before, incoming)
-        if len(both.live) != 1:
-            both = self._resolved(bucket, both, before, incoming)
-        after = self._without_echoes(bucket, before, both)
+        stored = decode_stored(known)
+        self._check_counter(incoming, stored)
+        before = self._recognising(stored, incoming)
+        after = sync(before, incoming)
+        if len(after.live) != 1:
+            after = self._resolved(bucket, after, before, incoming)
         merged = state if after is incoming else encode(after)
         if merged != known:
             if after is not incoming:
                 check_size(after, merged)
             self._remember_overwritten(before, after)
             self._write_own(at, bucket, key, known, merged)
-        return after is both
+        return before is stored
 
     def _resolved(self, bucket: str, merged: Siblings, *of: Siblings) -> Siblings:
         """What the bucket's policy leaves of concurrent writes that meet here: all of them, or the last one."""
@@ -144,20 +146,29 @@ class Replica:
             self.remember(sibling.write_id, sibling.dot)
         return one
 
-    def _without_echoes(self, bucket: str, before: Siblings, after: Siblings) -> Siblings:
-        """Leave out what came under another dot to a node where it had been overwritten already."""
+    def _recognising(self, mine: Siblings, incoming: Siblings) -> Siblings:
+        """This node's state, which has learned from `incoming` that a write that it remembers as overwritten has another dot.
+
+        So that write was retried. From here on the state itself says so, and takes it to whoever holds the other dot.
+        """
         overwritten = self.overwritten
-        for sibling in after.live:
+        for sibling in incoming.live:
             if sibling.write_id in overwritten:
                 break
         else:
-            return after  # the usual case
-        had = {sibling.write_id for sibling in before.live}  # it is back here: what overwrote it was lost
-        live = tuple([s for s in after.live if s.write_id in had or s.write_id not in overwritten])
-        if len(live) == len(after.live) or self._membership.is_lww(bucket):
-            return after  # with lww, a try that nobody recognised is a later write: without it nothing might be left
-        self._runtime.counters["echoes_dropped"] += len(after.live) - len(live)
-        return Siblings(live, after.context)
+            return mine  # the usual case
+        had = {sibling.write_id for sibling in mine.live}  # it is back here: what overwrote it was lost
+        again = [
+            sibling.write_id
+            for sibling in incoming.live
+            if sibling.write_id in overwritten
+            and sibling.write_id not in had
+            and not mine.context.covers(sibling.actor, sibling.counter)  # else it is a state of some time ago
+        ]
+        if not again:
+            return mine
+        self._runtime.counters["echoes_dropped"] += len(again)
+        return mine.with_retried(*again)
 
     def without_overwritten(self, at: int, bucket: str, key: bytes, seen: Siblings) -> Siblings:
         """What others hold, for who reads through this node: without writes of which it knows that they were overwritten.
@@ -167,7 +178,7 @@ class Replica:
         if not any(sibling.write_id in self.overwritten for sibling in seen.live):
             return seen
         own = decode(self.read(at, bucket, key))  # as it is by now: what overwrote them is in it
-        return self._without_echoes(bucket, own, sync(seen, own))
+        return sync(seen, self._recognising(own, seen))
 
     def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, held: bytes) -> None:
         """Keep a state that was computed from everything that this node holds: `held`, as `read` has just given it."""
@@ -252,14 +263,21 @@ class Replica:
             self._runtime.aborts.append((self.overwritten.forget, write_id))
 
     def find(self, state: Siblings, write_id: bytes) -> Dot | None:
-        """The dot of a write that is in this state, or that was overwritten here not long ago."""
+        """The dot of a write that is live in this state, or that was overwritten here not long ago."""
         for sibling in state.live:
             if sibling.write_id == write_id:
                 return sibling.dot
         return self.overwritten.find(write_id)
 
+    def is_done(self, state: Siblings, write_id: bytes) -> bool:
+        """Whether this write is in this node's state, or is known to have been overwritten, under whatever dot."""
+        return state.knows(write_id) or write_id in self.overwritten
+
     def recall(self, at: int, bucket: str, key: bytes, write_id: bytes, age_ms: int) -> tuple[bool, Dot | None, bytes]:
-        """(is the answer certain, the write's dot if it is known here, the key's state)."""
+        """(is the answer certain, the write's dot if it is known here, the key's state).
+
+        Of a write that was retried before and is overwritten the state may be all that tells (`Siblings.knows`).
+        """
         state = self.read(at, bucket, key)
         dot = self.find(decode(state), write_id)
         first_try = self._runtime.now - age_ms / 1000 - _UNDER_WAY_S
@@ -304,7 +322,7 @@ class Replica:
             self._runtime.send(sender, WriteReply([request_id]))
 
     def _correct(self, sender: Address, at: int, bucket: str, key: bytes) -> None:
-        """Repair what a primary holds that has sent us an echo."""
+        """Repair what a primary holds that has sent us a write that is overwritten."""
         primaries = self._routes.copies(self._routes.partition_of(at), self._membership.policy(bucket).n).primaries
         if sender in primaries:
             self._runtime.send(sender, Write(0, bucket, key, self.read_own(at, bucket, key), "", BUDGET_MS_MAX))

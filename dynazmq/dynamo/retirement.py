@@ -4,8 +4,9 @@ A delete writes a tombstone, which must stay as long as an older version of its 
 version would be taken for news, and the deleted value be back (promise 4). The paper does not say when it may go. Many stores let
 it go by its age and ask the operator to have repaired everything until then. Here it goes when it is known that nothing older is
 left. The same is true of a clock entry whose actor is gone for good, a lost disk's epoch or a removed node: it must stay as long
-as a version with one of its dots may turn up. So both are one act, *retirement*: all copies of a state are replaced by less at
-once, a tombstone by nothing, a long context by one of the actors that still are.
+as a version with one of its dots may turn up; and of the memory of a retried write (versions.py), as long as another try of it
+may. So all are one act, *retirement*: all copies of a state are replaced by less at once, a tombstone by nothing, a long context
+by one of the actors that still are, and what was retried by what nobody need know any more.
 
 The first primary of a key proposes; every member of the cluster is asked, twice:
 
@@ -49,7 +50,7 @@ from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
 from dynazmq.dynamo.trees import Trees
-from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT, Siblings, decode, encode, without_actors
+from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT, Siblings, decode, encode, without_actors, without_retried
 
 _ROWS_PER_ROUND = 256
 _ROUND_BYTES = 512 << 10
@@ -317,7 +318,8 @@ class Retirement:
 
 
 def _worth_it(state: Siblings) -> bool:
-    return bool(state.context) and (not state.values or len(state.context.vector) > CLOCK_ENTRIES_KEPT)
+    context = state.context
+    return bool(context) and (not state.values or len(context.vector) > CLOCK_ENTRIES_KEPT or bool(context.retried))
 
 
 def _remains(state: bytes, actors: set[str]) -> bytes | None:
@@ -325,7 +327,7 @@ def _remains(state: bytes, actors: set[str]) -> bytes | None:
     known = decode(state)
     if not known.values:
         return b""
-    less = encode(without_actors(known, actors | {CLOCK}))
+    less = encode(without_retried(without_actors(known, actors | {CLOCK})))
     return less if less != state else None
 
 

@@ -6,20 +6,30 @@ siblings that were never concurrent. Dots mend it (Preguiça, Baquero, Almeida, 
 event, named by a *dot* (actor, counter), and a version knows its own dot beside the history that it replaces.
 
     Siblings    what a replica stores for a key: the live versions, each with its dot, and the context
-    Context     a set of dots: a vector (actor → all up to this counter) and a cloud (single dots beyond the vector)
+    Context     a set of dots: a vector (actor → all up to this counter) and a cloud (single dots beyond the vector);
+                and the ids of writes that were retried
 
 Laws, kept by every function here and tested as such:
   1. The dot of each live sibling is in the context. A dot in the context without its sibling has been overwritten.
   2. A dot names one write for ever: counters of an actor rise by one for each write of the key, and an actor is a node *and the
      life of its data directory*, so that a lost disk cannot give a number twice (riak_kv #679).
   3. `sync` is commutative, associative and idempotent: replicas that saw the same writes in any order are equal, to the byte.
-     (But for the retry below: see there.)
+     (But for a write with two dots that has been overwritten under one of them: see below.)
   4. A put removes exactly what its context covers (promise 3), a put without one removes nothing.
 
-Two siblings may be the same write: a put that was retried at another coordinator. They carry the same write id, and `sync` keeps
-the one with the smaller dot (promise 6). If somebody has overwritten that one alone, it depends on the order of meetings whether
-the other still shows beside what overwrote it (recall.py makes this rare). Replicas that then meet are equal all the same: once
-their contexts are, `sync` keeps what both have. What nobody has overwritten always stays.
+**A retried write may have two dots.** Its first try was stored by a coordinator that its second could not ask. Both siblings
+carry the same write id, and where they meet one stays, that with the smaller dot. But a dot says nothing of the other: who has
+read and overwritten the write under the one covers the other nowhere, and when the node that holds that one is back, the write
+would be back (promise 4). So a retry puts its write id into the context, where it is stored, sent, merged and shown to clients
+like the dots beside it. It says of a write that no single dot tells what became of it:
+
+    live and in `retried`        there may be more copies of it under other dots
+    not live and in `retried`    overwritten, under whatever dot: a sibling with this write id goes wherever the two meet
+
+Writes that are never retried pay nothing. What a retry costs, 18 bytes in a state, goes when no copy of the other try can be left
+anywhere (retirement.py). What is left is a first try that was acknowledged and then overwritten *before* anybody could know that
+it was also retried: those who overwrote it remember that for as long as recall.py says, and it depends on the order of meetings
+whether the other try shows once more. Replicas that meet are equal all the same. What nobody has overwritten always stays.
 
 Everything here is a value: nothing is changed in place.
 """
@@ -73,14 +83,23 @@ class Sibling(NamedTuple):
         return self.actor, self.counter
 
 
+NONE: frozenset[bytes] = frozenset()
+
+
 class Context:
-    """A set of dots. `vector`: actor → every counter up to this one. `cloud`: dots beyond the vector, one by one."""
+    """A set of dots. `vector`: actor → every counter up to this one. `cloud`: dots beyond the vector, one by one.
 
-    __slots__ = ("cloud", "vector")
+    `retried`: ids of writes among these that may have another dot as well.
+    """
 
-    def __init__(self, vector: dict[str, int] | None = None, cloud: frozenset[Dot] = frozenset()) -> None:
+    __slots__ = ("cloud", "retried", "vector")
+
+    def __init__(
+        self, vector: dict[str, int] | None = None, cloud: frozenset[Dot] = frozenset(), retried: frozenset[bytes] = NONE
+    ) -> None:
         self.vector: dict[str, int] = vector if vector is not None else {}
         self.cloud = cloud
+        self.retried = retried
 
     def covers(self, actor: str, counter: int) -> bool:
         return counter <= self.vector.get(actor, 0) or (actor, counter) in self.cloud
@@ -92,29 +111,37 @@ class Context:
 
     def join(self, other: Context) -> Context:
         """The union of both sets."""
-        if not other.cloud and not self.cloud and other.vector == self.vector:
+        if not other.cloud and not self.cloud and other.vector == self.vector and other.retried == self.retried:
             return self
         vector = dict(self.vector)
         for actor, counter in other.vector.items():
             if counter > vector.get(actor, 0):
                 vector[actor] = counter
-        return Context(*_compact(vector, self.cloud | other.cloud))
+        return Context(*_compact(vector, self.cloud | other.cloud), self.retried | other.retried)
 
     def add(self, actor: str, counter: int) -> Context:
         """This set and one dot more."""
         if not self.cloud and counter == self.vector.get(actor, 0) + 1:  # the usual case
-            return Context({**self.vector, actor: counter})
-        return Context(*_compact(dict(self.vector), self.cloud | {(actor, counter)}))
+            return Context({**self.vector, actor: counter}, retried=self.retried)
+        return Context(*_compact(dict(self.vector), self.cloud | {(actor, counter)}), self.retried)
+
+    def with_retried(self, write_ids: Iterable[bytes]) -> Context:
+        """The same dots, of which these writes may have others as well."""
+        retried = self.retried.union(write_ids)
+        return self if retried == self.retried else Context(self.vector, self.cloud, retried)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Context) and self.vector == other.vector and self.cloud == other.cloud
+        if not isinstance(other, Context):
+            return NotImplemented
+        return self.vector == other.vector and self.cloud == other.cloud and self.retried == other.retried
 
     def __bool__(self) -> bool:
-        return bool(self.vector or self.cloud)
+        return bool(self.vector or self.cloud or self.retried)
 
     def __repr__(self) -> str:
         beyond = "".join(f" +{actor}:{counter}" for actor, counter in sorted(self.cloud))
-        return "{" + ", ".join(f"{actor}:{counter}" for actor, counter in sorted(self.vector.items())) + beyond + "}"
+        again = "".join(f" again {write_id.hex()[:8]}" for write_id in sorted(self.retried))
+        return "{" + ", ".join(f"{actor}:{counter}" for actor, counter in sorted(self.vector.items())) + beyond + again + "}"
 
 
 def _compact(vector: dict[str, int], cloud: frozenset[Dot]) -> tuple[dict[str, int], frozenset[Dot]]:
@@ -142,6 +169,20 @@ class Siblings(NamedTuple):
         """What a reader sees: tombstones left out."""
         return [sibling.value for sibling in self.live if sibling.value is not None]
 
+    @property
+    def overwritten(self) -> frozenset[bytes]:
+        """Of the writes that were retried, those of which no try is live any more, nor may be again."""
+        retried = self.context.retried
+        return retried.difference([sibling.write_id for sibling in self.live]) if retried else NONE
+
+    def with_retried(self, *write_ids: bytes) -> Siblings:
+        """The same state, which knows of these writes that they may have other dots as well."""
+        return Siblings(self.live, self.context.with_retried(write_ids))
+
+    def knows(self, write_id: bytes) -> bool:
+        """Whether it is certain from this state alone that the write is done: it is live, or known to be overwritten."""
+        return write_id in self.context.retried or any(sibling.write_id == write_id for sibling in self.live)
+
 
 EMPTY = Siblings((), Context())
 
@@ -156,13 +197,16 @@ def sync(a: Siblings, b: Siblings) -> Siblings:
     in_b = {sibling.dot for sibling in b.live}
     kept = [s for s in a.live if s.dot in in_b or not b.context.covers(s.actor, s.counter)]
     kept += [s for s in b.live if s.dot not in in_a and not a.context.covers(s.actor, s.counter)]
+    if a.context.retried or b.context.retried:
+        gone = a.overwritten | b.overwritten
+        kept = [sibling for sibling in kept if sibling.write_id not in gone]
     return Siblings(_one_per_write(kept), a.context.join(b.context))
 
 
 def _supersedes(b: Siblings, a: Siblings) -> bool:
     """Whether b has seen all that a has and has lost nothing that a lost: then b is what becomes of both. The usual case."""
     mine, theirs = b.context, a.context
-    if mine.cloud or theirs.cloud:
+    if mine.cloud or theirs.cloud or mine.retried or theirs.retried:
         return False
     vector = mine.vector
     for actor, counter in theirs.vector.items():
@@ -195,6 +239,8 @@ def put(
 ) -> tuple[Siblings, Sibling, tuple[Sibling, ...]]:
     """One write at its coordinator (the paper's §4.4 "update"): the new state, the new sibling, and those that it overwrote.
 
+    What the caller has seen of a write that was retried, it has seen under whatever dot it is here.
+
     The counter is above all that the state *or the caller* has seen: a store that was set back must not give a dot twice. And it
     is above `floor`, up to which dots of this actor may have been forgotten with their keys (retirement.py). What an actor does
     not know of its own dots of a key was overwritten and is forgotten: so the vector may cover it.
@@ -203,9 +249,10 @@ def put(
     counter = max(context.last(actor), floor) + 1
     vector = {**context.vector, actor: counter}
     new = Sibling(actor, counter, value, write_id, wall_ms)
-    kept = [s for s in state.live if not seen.covers(s.actor, s.counter)]
-    gone = tuple(s for s in state.live if seen.covers(s.actor, s.counter)) if len(kept) < len(state.live) else ()
-    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), Context(*_compact(vector, context.cloud))), new, gone
+    kept = [s for s in state.live if not seen.covers(s.actor, s.counter) and s.write_id not in seen.retried]
+    gone = tuple(s for s in state.live if s not in kept) if len(kept) < len(state.live) else ()
+    after = Context(*_compact(vector, context.cloud), context.retried)
+    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), after), new, gone
 
 
 # --- forgetting (retirement.py) -------------------------------------------------------------------------------------------
@@ -215,12 +262,16 @@ CLOCK_ENTRIES_KEPT = 8
 
 
 def may_retire(raw: bytes) -> bool:
-    """A glance at an encoded state: False if it surely holds a value and few clock entries. 0.15 µs, where decoding takes 4."""
+    """A glance at an encoded state: False if it surely holds a value, few clock entries and no retried write.
+
+    0.15 µs, where decoding takes 4.
+    """
     # A tombstone's nil is 28 bytes before the end at most, behind it a write id of 16 bytes and a time. 0x90: nothing is live.
-    return b"\xc0" in raw[-28:] or raw[1:2] > _KEPT or raw[-1:] == b"\x90"
+    return b"\xc0" in raw[-28:] or raw[1:2] > _KEPT or raw[-1:] == b"\x90" or raw[:1] == _WITH_RETRIED
 
 
 _KEPT = bytes([0x90 + CLOCK_ENTRIES_KEPT])  # the head of an array of so many
+_WITH_RETRIED = b"\x94"  # of the array that a state is, when it has a fourth element
 
 
 def without_actors(state: Siblings, alive: set[str]) -> Siblings:
@@ -228,7 +279,13 @@ def without_actors(state: Siblings, alive: set[str]) -> Siblings:
     needed = alive | {sibling.actor for sibling in state.live}
     context = state.context
     vector = {actor: counter for actor, counter in context.vector.items() if actor in needed}
-    return Siblings(state.live, Context(vector, frozenset([dot for dot in sorted(context.cloud) if dot[0] in needed])))
+    cloud = frozenset([dot for dot in sorted(context.cloud) if dot[0] in needed])
+    return Siblings(state.live, Context(vector, cloud, context.retried))
+
+
+def without_retried(state: Siblings) -> Siblings:
+    """The state without the memory of retries: each of its writes is known to have no dot but those in the context."""
+    return Siblings(state.live, Context(state.context.vector, state.context.cloud))
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------------
@@ -244,13 +301,16 @@ def encode(state: Siblings) -> bytes:
     """The bytes that are stored and sent; b"" for a key that was never written."""
     if not state.context:
         return b""
-    raw: bytes = _pack((*_context_rows(state.context), state.live))
+    vector, cloud, *more = _context_rows(state.context)
+    raw: bytes = _pack((vector, cloud, state.live, *more))
     return raw
 
 
-def _context_rows(context: Context) -> tuple[list[tuple[str, int]], list[Dot]]:
-    vector = context.vector
-    return (sorted(vector.items()) if len(vector) > 1 else list(vector.items())), (sorted(context.cloud) if context.cloud else [])
+def _context_rows(context: Context) -> tuple[Any, ...]:
+    """Vector, cloud and, where there are any, the ids of retried writes: nobody else pays for them."""
+    vector = sorted(context.vector.items()) if len(context.vector) > 1 else list(context.vector.items())
+    cloud = sorted(context.cloud) if context.cloud else []
+    return (vector, cloud, sorted(context.retried)) if context.retried else (vector, cloud)
 
 
 def decode(raw: bytes) -> Siblings:
@@ -258,8 +318,8 @@ def decode(raw: bytes) -> Siblings:
     if not raw:
         return EMPTY
     try:
-        vector_rows, cloud_rows, live_rows = msgpack.unpackb(raw, **_LIMITS)
-        context = _context_of(vector_rows, cloud_rows)
+        vector_rows, cloud_rows, live_rows, *more = msgpack.unpackb(raw, **_LIMITS)
+        context = _context_of(vector_rows, cloud_rows, *more)
         if live_rows.__class__ is not list or not context or (len(live_rows) > 1 and not _ascending(live_rows)):
             raise MalformedVersion("not in the one form that a state has")
         vector = context.vector
@@ -289,8 +349,8 @@ def decode_stored(raw: bytes) -> Siblings:
     """The same of a row of this node's own: it was checked when it came, and its storage keeps a checksum."""
     if not raw:
         return EMPTY
-    vector, cloud, live = msgpack.unpackb(raw, use_list=False)
-    return Siblings(tuple(map(_sibling, live)), Context(dict(vector), frozenset(cloud)))
+    vector, cloud, live, *more = msgpack.unpackb(raw, use_list=False)
+    return Siblings(tuple(map(_sibling, live)), Context(dict(vector), frozenset(cloud), frozenset(*more)))
 
 
 def _ascending(rows: list[Any]) -> bool:
@@ -298,7 +358,7 @@ def _ascending(rows: list[Any]) -> bool:
     return all(left[:2] < right[:2] for left, right in pairwise(rows))
 
 
-def _context_of(vector_rows: Any, cloud_rows: Any) -> Context:
+def _context_of(vector_rows: Any, cloud_rows: Any, *retried_rows: Any) -> Context:
     if vector_rows.__class__ is not list or cloud_rows.__class__ is not list:
         raise MalformedVersion("a context is two arrays")
     vector: dict[str, int] = {}
@@ -308,15 +368,24 @@ def _context_of(vector_rows: Any, cloud_rows: Any) -> Context:
             raise MalformedVersion("a vector entry of the wrong form, or out of order")
         vector[actor] = counter
         before = actor
+    retried = _retried_of(*retried_rows) if retried_rows else NONE
     if not cloud_rows:
-        return Context(vector)
+        return Context(vector, retried=retried)
     for actor, counter in cloud_rows:
         if actor.__class__ is not str or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
             raise MalformedVersion("a dot of the wrong form")
     cloud = frozenset([(actor, counter) for actor, counter in cloud_rows])
     if not _ascending(cloud_rows) or _compact(dict(vector), cloud)[1] != cloud:
         raise MalformedVersion("dots out of order, or that the vector covers or continues to")
-    return Context(vector, cloud)
+    return Context(vector, cloud, retried)
+
+
+def _retried_of(rows: Any) -> frozenset[bytes]:
+    if rows.__class__ is not list or not rows or any(row.__class__ is not bytes or not row for row in rows):
+        raise MalformedVersion("the ids of retried writes are bytes, and there are some")
+    if not all(left < right for left, right in pairwise(rows)):
+        raise MalformedVersion("ids of retried writes out of order")
+    return frozenset(rows)
 
 
 # --- the client's token ---------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@
     I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
     I15 honesty           an acknowledged write is on as many disks as the acknowledgement says
 
-What can be judged only in the end is checker.py's. A write that has two dots (architecture.md, "Versions") is let off I3 and I5:
-it is counted as an echo there.
+What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
+which of the two a copy has seen covered cannot be told by what nobody knew then. It is not let off I5: once overwritten it is
+gone, under whatever dot.
 """
 
 from __future__ import annotations
@@ -250,9 +251,7 @@ class Watch:
 
     def revived(self, write: Op, by: Op, what: str) -> None:
         """A write shows beside one that covers it."""
-        if self.history.rewritten(write.write_id):
-            self.figures["echoes"] += 1
-            return
+        self.figures["echoes"] += self.history.rewritten(write.write_id)
         self.figures["resurrected"] += 1
         self._broken(f"{what}: {write} is there beside {by}, which covers it")
 

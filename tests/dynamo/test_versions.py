@@ -33,6 +33,7 @@ from dynazmq.dynamo.versions import (
     seal_context,
     sync,
     without_actors,
+    without_retried,
 )
 
 ACTORS = ("a~1", "b~1", "c~1")
@@ -199,6 +200,52 @@ def test_c5_when_one_try_was_overwritten_replicas_agree_once_they_have_met_in_wh
             p, q = sync(sync(one[0], one[1]), one[2]), sync(sync(other[0], other[1]), other[2])
             assert b"newer" in p.values, "what nobody overwrote always stays"
             assert sync(p, q) == sync(q, p) == sync(sync(p, q), p)
+
+
+def test_a_retried_write_that_was_overwritten_takes_its_other_try_with_it_in_whatever_order_they_meet() -> None:
+    first, retry = write(EMPTY, NOTHING, "a~1", b"v", b"id"), write(EMPTY, NOTHING, "b~1", b"v", b"id").with_retried(b"id")
+    newer = write(retry, retry.context, "c~1", b"newer", b"other")
+    assert newer.overwritten == {b"id"}
+    for order in permutations((first, retry, newer)):
+        one, two, three = order
+        for met in (sync(sync(one, two), three), sync(one, sync(two, three))):
+            assert met.values == [b"newer"]
+            assert encode(met) == encode(sync(first, newer))
+
+
+def test_two_retries_of_one_write_are_one_value_and_neither_takes_the_other_away() -> None:
+    tries = [write(EMPTY, NOTHING, actor, b"v", b"id").with_retried(b"id") for actor in ACTORS]
+    merged = {encode(sync(sync(a, b), c)) for a, b, c in permutations(tries)}
+    assert len(merged) == 1
+    assert decode(merged.pop()).values == [b"v"]
+
+
+def test_who_has_seen_a_retried_write_overwrites_it_under_whatever_dot_it_is_here() -> None:
+    """Its context was read elsewhere; this coordinator has the other try alone."""
+    first, retry = write(EMPTY, NOTHING, "a~1", b"v", b"id"), write(EMPTY, NOTHING, "b~1", b"v", b"id").with_retried(b"id")
+    assert write(first, retry.context, "a~1", b"newer", b"other").values == [b"newer"]
+    token = seal_context(retry.context, "carts", b"alice", SECRET)
+    assert open_context(token, "carts", b"alice", SECRET) == retry.context
+    assert write(first, NOTHING, "a~1", b"beside", b"other").values == [b"v", b"beside"]
+
+
+def test_the_memory_of_retries_costs_nothing_where_there_is_none_and_can_be_seen_at_a_glance() -> None:
+    never = write(EMPTY, NOTHING, "a~1", b"v", b"i" * 16)
+    retried = never.with_retried(b"i" * 16)
+    assert len(msgpack.unpackb(encode(never))) == 3
+    assert len(encode(retried)) - len(encode(never)) == 19, "an array of one id"
+    assert may_retire(encode(retried))
+    assert not may_retire(encode(never))
+    assert without_retried(retried) == never
+
+
+@pytest.mark.parametrize("ids", [[], [b""], [b"b", b"a"], [b"a", b"a"], ["a"], [1], b"a", None, [[b"a"]]])
+def test_ids_of_retried_writes_of_another_form_are_no_state(ids: Any) -> None:
+    vector, cloud, live = msgpack.unpackb(encode(write(EMPTY, NOTHING, "a~1", b"v", b"a")))
+    with pytest.raises(MalformedVersion):
+        decode(msgpack.packb([vector, cloud, live, ids]))
+    with pytest.raises(MalformedVersion):
+        decode(msgpack.packb([vector, cloud, live, [b"a"], [b"b"]]))
 
 
 def test_c6_a_delete_with_context_removes_what_it_saw_and_a_concurrent_put_survives() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dynazmq.dynamo import overwritten, recall
 from dynazmq.dynamo.messages import Write
 from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put
 from dynazmq.errors import Unavailable, WriteTimeout
@@ -294,3 +295,114 @@ def hold(node: NodeHandle, state: Siblings) -> None:
     node.process.node.receive(peer, Write(0, "default", b"k", encode(state), "", 1000))
     node.process._commit()
     node.process.node.drain()
+
+
+# --- the first try was out of the retry's reach: it comes back when everything else is long over ----------------------------
+
+
+def tried_twice(seed: int, **options: object) -> tuple[Cluster, NodeHandle]:
+    """A put whose first try is on one disk alone, of a node that died with it, and whose retry has another dot."""
+    cluster = settled(seed, anti_entropy_ms=200, **options)
+    first = cluster.primaries("k")[0]
+    first.crash("after the commit")
+    cluster.client("alice").put("k", "old")
+    assert first.process.state != "up"
+    return cluster, first
+
+
+@pytest.mark.parametrize("what", ["new", None])
+@pytest.mark.parametrize("meanwhile", ["all die", "an hour passes", "many other writes are overwritten"])
+def test_what_a_retry_wrote_and_somebody_overwrote_does_not_come_back_with_its_first_try(
+    what: str | None, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 4. What is remembered of it is as durable as the write itself: in no process's memory alone."""
+    monkeypatch.setattr(overwritten, "_REMEMBERED_MAX", 20)
+    cluster, first = tried_twice(31)
+    bob = cluster.client("bob")
+    bob.put("k", what, bob.get("k").context)
+    if meanwhile == "all die":
+        for node in cluster.nodes:
+            node.crash()
+        for node in cluster.nodes:
+            node.restart()
+    elif meanwhile == "an hour passes":
+        cluster.run(3600.0 / 20)  # three minutes: thrice as long as any request lives
+    else:
+        for i in range(200):
+            bob.put(f"other {i % 5}", f"{i}", bob.get(f"other {i % 5}").context)
+    first.restart()
+    cluster.settle()
+    cluster.run(2.0)
+    wanted = [] if what is None else [what]
+    assert bob.get("k", r="all").values == wanted
+    assert [node.holds("k") for node in cluster.primaries("k")] == [wanted] * 3
+
+
+def test_what_was_overwritten_under_its_first_dot_does_not_come_back_with_what_its_retry_wrote() -> None:
+    """The other way round: each side of a split has a try, and the delete is on that of the first, which was slow to answer."""
+    cluster = settled(32, anti_entropy_ms=200)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    first, second, _ = cluster.primaries("k")
+    cluster.partition([first], [node for node in cluster.nodes if node is not first])
+    alice.put("k", "old")
+    assert second.holds("k") == first.holds("k") == ["old"]
+    bob.delete("k", bob.get("k", at=first.name, r="one").context, at=first.name, w="one")
+    for node in cluster.nodes:
+        node.crash()
+    for node in cluster.nodes:
+        node.restart()
+    cluster.settle()
+    cluster.run(2.0)
+    assert bob.get("k", r="all").values == []
+
+
+def test_what_its_dead_coordinator_alone_held_and_somebody_overwrote_there_does_not_come_back_with_its_retry() -> None:
+    """Seed 12 of a campaign with crashes: the coordinator had died before it could know that its client would ask elsewhere."""
+    cluster, first = tried_twice(33, w=1, r=1)
+    others = [node for node in cluster.nodes if node is not first]
+    for node in others:
+        node.crash()
+    first.restart()
+    cluster.run(2.0)
+    bob = cluster.client("bob")
+    bob.put("k", "new", bob.get("k", at=first.name).context, at=first.name)
+    for node in others:
+        node.restart()
+    cluster.settle()
+    cluster.run(2.0)
+    assert bob.get("k", r="all").values == ["new"]
+
+
+def test_a_write_that_is_never_retried_has_no_byte_of_the_memory_of_retries() -> None:
+    cluster = settled(34)
+    alice = cluster.client("alice")
+    for i in range(10):
+        alice.put("k", f"v{i}", alice.get("k").context)
+    alice.delete("k", alice.get("k").context)
+    alice.put("k", "last")
+    cluster.settle()
+    assert all(not node.state("k").context.retried for node in cluster.primaries("k"))
+
+
+def test_the_memory_of_retries_goes_when_no_other_try_can_be_left_and_not_while_a_member_is_away() -> None:
+    cluster, first = tried_twice(35, grace_ms=4_500)
+    bob = cluster.client("bob")
+    bob.put("k", "new", bob.get("k").context)
+    cluster.run(30.0)
+    held = [node.state("k").context.retried for node in cluster.nodes if node.process.state == "up" and node.holds("k")]
+    assert held
+    assert all(len(retried) == 1 for retried in held), "the first try is on the disk of a node that is away"
+    first.restart()
+    cluster.settle()
+    cluster.wait(lambda: not any(node.state("k").context.retried for node in cluster.primaries("k")), "it is forgotten", 40.0)
+    assert [node.holds("k") for node in cluster.primaries("k")] == [["new"]] * 3
+
+
+def test_a_key_with_very_many_retried_writes_takes_no_more_retries_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "RETRIED_MAX", 1)
+    cluster, _ = tried_twice(36)
+    alice = cluster.client("alice")
+    second = cluster.primaries("k")[1]
+    lose_answers(cluster, second)
+    with pytest.raises(WriteTimeout, match="1 writes of this key were retried"):
+        alice.put("k", "more", timeout=1.0)

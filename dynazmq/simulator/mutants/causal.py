@@ -12,9 +12,10 @@ from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import Quorum
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.versions import Context, Sibling, Siblings
+from dynazmq.simulator.faults import CRASH_ALL, ISOLATE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load
+from dynazmq.simulator.workload import Load, Mix
 
 
 def change_sync(patch: Patches, keep: Callable[[Siblings], tuple[Sibling, ...]]) -> None:
@@ -33,8 +34,24 @@ def change_sync(patch: Patches, keep: Callable[[Siblings], tuple[Sibling, ...]])
 def write_every_retry_anew(patch: Patches) -> None:
     """A retried put becomes a sibling of its own first try."""
     patch.set(Forwards, "_coordinate", lambda self, op: self._puts.write(op))
-    patch.set(Replica, "find", lambda *_: None)
+    patch.set(Replica, "is_done", lambda *_: False)
+    patch.set(PutOp, "retried", False)
     patch.set(versions, "_one_per_write", lambda siblings: tuple(sorted(siblings, key=versions._by_dot)))
+
+
+_RETRIES: dict[str, Any] = {
+    "faults": (ISOLATE, CRASH_ALL), "conditions": Conditions(loss=0.2), "every_s": 0.3, "lasting_s": 1.0, "stable_s": 0.3,
+    "load": Load(clients=4, keys=1, requests=80, think_s=0.01, mix=Mix(get=1.0, put_known=1.0, delete=4.0)),
+}  # fmt: skip
+"""Many answers are lost, whoever has not answered is soon cut off, and all who could remember it soon die."""
+
+
+@mutant("I4", "I5", **_RETRIES)
+def forget_that_a_write_was_retried(patch: Patches) -> None:
+    """What is known of two tries of one put is in the memory of processes alone."""
+    patch.set(PutOp, "retried", False)
+    patch.set(Puts, "_expect_retry", lambda *_: None)
+    patch.set(Puts, "_is_orphan", lambda *_: False)
 
 
 @mutant("I1", "I3")
