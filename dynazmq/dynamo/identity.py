@@ -3,7 +3,7 @@
     incarnation   one life of the process: rises with each start, and when a rumour about this node must be refuted (§4.8)
     epoch         drawn at random for each life of the process, and anew within it: see below
     session       see `stand_in_actor`
-    floor         counters begin above it: up to there this epoch may have given them to keys that are forgotten
+    floor         counters begin above it: up to there any epoch of this life may have given them to keys that are forgotten
 
 An actor's counters are per key and kept in the key's own row. So whoever may have lost a row may not count on under the same
 name: it would give a dot twice, and one of the two writes would silently vanish (riak_kv #679).
@@ -55,8 +55,9 @@ class Identity:
         self._name_actors()
 
     def new_epoch(self, reason: str) -> None:
+        """The floor stays: if this commit fails the epoch before goes on, and all that it has given is below the floor."""
         self.epoch = self._draw()
-        self.session = self.floor = 0
+        self.session = 0
         self._save()
         self._runtime.counters["epochs_renewed"] += 1
         self._runtime.note(f"new epoch {self.epoch}: {reason}")

@@ -171,6 +171,28 @@ def test_a_context_from_before_makes_nobody_believe_that_its_disk_was_set_back()
     assert [node.epoch for node in cluster.nodes] == epochs
 
 
+def test_nor_does_it_cover_anything_after_a_new_epoch_whose_commit_failed() -> None:
+    """The node goes on under its old name, which has given the counters of the forgotten key already."""
+    cluster = a_cluster(10)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    first = cluster.primaries("k")[0]
+    for i in range(4):
+        alice.put("k", f"v{i}", alice.get("k").context, at=first.name)
+    old = bob.get("k").context
+    alice.delete("k", old)
+    forgotten(cluster, "k")
+    before = first.epoch
+    first.process.node.anti_entropy.paused = first.process.disk.fail_commits = True
+    first.process.node.identity.new_epoch("a damaged row was found")
+    cluster.wait(lambda: first.counters["commits_failed"] > 0, "the turn's commit has failed")
+    first.process.disk.fail_commits = False
+    assert first.epoch == before
+    alice.put("k", "alice's", at=first.name)
+    bob.put("k", "bob's", old)
+    assert sorted(bob.get("k", r="all").values) == ["alice's", "bob's"], "bob has never seen what alice put"
+    assert cluster.history.broken == []
+
+
 def test_nor_does_it_after_a_restart() -> None:
     cluster = a_cluster(9)
     alice, bob = cluster.client("alice"), cluster.client("bob")
