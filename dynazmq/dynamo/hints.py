@@ -18,6 +18,7 @@ from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell
+from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Siblings, decode, encode, sync
 
@@ -58,10 +59,11 @@ class Delivery:
 class Hints:
     """Hints that this node holds for others. `pending` maps target → count."""
 
-    def __init__(self, runtime: Runtime, identity: Identity, failure: FailureDetector) -> None:
+    def __init__(self, runtime: Runtime, identity: Identity, failure: FailureDetector, overwritten: Overwritten) -> None:
         self._runtime = runtime
         self._identity = identity
         self._failure = failure
+        self._overwritten = overwritten
         self._interval = runtime.config.timing.handoff_interval_ms / 1000
         self._batch = runtime.config.timing.handoff_batch
         self._next_look = runtime.now + self._interval
@@ -82,18 +84,19 @@ class Hints:
     # --- keeping ----------------------------------------------------------------------------------------------------------
 
     def keep(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
-        """Merge a version into the hint for (target, key)."""
+        """Merge a version into the hint for (target, key). Raises StoreFailed, StateTooLarge, MalformedVersion."""
         store = self._runtime.store
         known = self._read(target, place, bucket, key)
         if known == state:
             return
-        merged = state
+        before, incoming = decode(known), decode(state)
+        after = sync(self._overwritten.recognise(before, incoming), incoming)
+        merged = state if after is incoming else encode(after)
+        if merged == known:
+            return
         if known:
-            both = sync(decode(known), decode(state))
-            merged = encode(both)
-            if merged == known:
-                return
-            check_size(both, merged)
+            check_size(after, merged)
+            self._overwritten.learn(before, after)
         if not known:
             self.pending[target] = self.pending.get(target, 0) + 1
             self.since.setdefault(target, self._runtime.now)

@@ -79,6 +79,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.recall import Recalls
 from dynazmq.dynamo.replica import BadMessage, Replica
@@ -113,10 +114,12 @@ class Node:
         self.membership = Membership(runtime, self.identity, self.failure)
         self.routes = Routes(runtime, self.membership, self.failure)
         self.latency = Latency(config.timing, now)
-        self.hints = Hints(runtime, self.identity, self.failure)
-        retirable = Retirable()
+        overwritten, retirable = Overwritten(runtime), Retirable()
+        self.hints = Hints(runtime, self.identity, self.failure, overwritten)
         self.trees = Trees(runtime, self.membership, retirable)
-        self.replica = Replica(runtime, self.identity, self.membership, self.routes, self.hints, self.trees, retirable)
+        self.replica = Replica(
+            runtime, self.identity, self.membership, self.routes, self.hints, self.trees, retirable, overwritten
+        )
         self.anti_entropy = AntiEntropy(runtime, self.membership, self.failure, self.trees, self.replica)
         self.answers = Answers(runtime, self.membership, self.trees, self.replica, self.anti_entropy)
         self.gets = Gets(runtime, self.membership, self.failure, self.routes, self.replica, self.latency)

@@ -14,38 +14,85 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from dynazmq.dynamo.versions import Dot
+from dynazmq.dynamo.runtime import Runtime
+from dynazmq.dynamo.versions import Dot, Siblings
 
 _REMEMBERED_MAX = 32_768
 """8 MB. No age ends it: a retry comes within a minute, but the other dot of a write comes when a partition has healed."""
 
 
 class Overwritten:
-    """Write ids that were overwritten here, with their dots: the newest 32,768."""
+    """Write ids that were overwritten here, in the own copies or in hints, with their dots: the newest 32,768."""
 
-    __slots__ = ("_dots", "since")
-
-    def __init__(self, now: float) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._dots: OrderedDict[bytes, tuple[Dot, float]] = OrderedDict()
-        self.since = now  # everything overwritten after this moment is remembered
+        self.since = runtime.now  # everything overwritten after this moment is remembered
 
-    def add(self, write_id: bytes, dot: Dot, now: float) -> None:
+    # --- remembering ------------------------------------------------------------------------------------------------------
+
+    def add(self, write_id: bytes, dot: Dot) -> None:
+        """This write was overwritten in this turn."""
+        if not write_id:
+            return
         dots = self._dots
-        dots[write_id] = (dot, now)
+        dots[write_id] = (dot, self._runtime.now)
         if len(dots) > _REMEMBERED_MAX:
             _, (_, self.since) = dots.popitem(last=False)
+        self._runtime.aborts.append((self._forget, write_id))
+
+    def learn(self, before: Siblings, after: Siblings) -> None:
+        """What was live in one state of a key and is not in the next."""
+        if len(before.live) == len(after.live) == 1:  # the usual case
+            (old,), (new,) = before.live, after.live
+            if old.write_id != new.write_id:
+                self.add(old.write_id, old.dot)
+            return
+        kept = {sibling.write_id for sibling in after.live}  # under whatever dot
+        for sibling in before.live:
+            if sibling.write_id not in kept:
+                self.add(sibling.write_id, sibling.dot)
+
+    def _forget(self, write_id: bytes) -> None:
+        """What overwrote it was not stored after all."""
+        self._dots.pop(write_id, None)
+
+    def clear(self) -> None:
+        """A row was lost, and with it what had overwritten some of these."""
+        self._dots.clear()
+        self.since = self._runtime.now
+
+    # --- asking -----------------------------------------------------------------------------------------------------------
 
     def __contains__(self, write_id: bytes) -> bool:
         return write_id in self._dots
 
-    def forget(self, write_id: bytes) -> None:
-        """What overwrote it was not stored after all."""
-        self._dots.pop(write_id, None)
-
-    def clear(self, now: float) -> None:
-        self._dots.clear()
-        self.since = now
-
     def find(self, write_id: bytes) -> Dot | None:
         found = self._dots.get(write_id)
         return found[0] if found is not None else None
+
+    def recognise(self, mine: Siblings, incoming: Siblings) -> Siblings:
+        """This node's state, which has learned from `incoming` that a write that it remembers as overwritten has another dot.
+
+        So that write was retried. From here on the state itself says so, and takes it to whoever holds the other dot.
+        """
+        dots = self._dots
+        for sibling in incoming.live:
+            if sibling.write_id in dots:
+                break
+        else:
+            return mine  # the usual case
+        had = {sibling.write_id for sibling in mine.live}  # it is back here: what overwrote it was lost
+        again = [
+            sibling.write_id
+            for sibling in incoming.live
+            if sibling.write_id in dots
+            and sibling.write_id not in had
+            # Under the dot that is remembered, or another that is covered here, it is no other try but a state of some time ago.
+            and dots[sibling.write_id][0] != sibling.dot
+            and not mine.context.covers(sibling.actor, sibling.counter)
+        ]
+        if not again:
+            return mine
+        self._runtime.counters["echoes_dropped"] += len(again)
+        return mine.with_retried(*again)

@@ -191,7 +191,7 @@ class Puts:
                 return
             self.replicate(op, encoded, stands_for, held)
             for sibling in gone:
-                self._replica.remember(sibling.write_id, sibling.dot)
+                self._replica.overwritten.add(sibling.write_id, sibling.dot)
         except StoreFailed as error:
             self._runtime.counters["store_failures"] += 1
             self.refuse(op, STORAGE, str(error))

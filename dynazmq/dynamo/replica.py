@@ -71,6 +71,7 @@ class Replica:
         hints: Hints,
         trees: Trees,
         retirable: Retirable,
+        overwritten: Overwritten,
     ) -> None:
         self._runtime = runtime
         self._trees = trees
@@ -80,7 +81,7 @@ class Replica:
         self._routes = routes
         self._hints = hints
         self.keys = runtime.store.key_count()
-        self.overwritten = Overwritten(runtime.now)
+        self.overwritten = overwritten
 
     # --- the node's own copy, also for its coordinators -------------------------------------------------------------------
 
@@ -115,16 +116,9 @@ class Replica:
         known = self.read_own(at, bucket, key)
         if known == state:
             return True
-        incoming = decode(state)
-        if not known:
-            self._check_counter(incoming, None)
-            self.keys += 1
-            one = self._resolved(bucket, incoming) if len(incoming.live) > 1 else incoming
-            self._write_own(at, bucket, key, b"", state if one is incoming else encode(one))
-            return True
-        stored = decode_stored(known)
+        incoming, stored = decode(state), decode_stored(known)
         self._check_counter(incoming, stored)
-        before = self._recognising(stored, incoming)
+        before = self.overwritten.recognise(stored, incoming)
         after = sync(before, incoming)
         if len(after.live) != 1:
             after = self._resolved(bucket, after, before, incoming)
@@ -132,7 +126,8 @@ class Replica:
         if merged != known:
             if after is not incoming:
                 check_size(after, merged)
-            self._remember_overwritten(before, after)
+            self.keys += not known
+            self.overwritten.learn(stored, after)
             self._write_own(at, bucket, key, known, merged)
         return before is stored
 
@@ -143,32 +138,8 @@ class Replica:
         one, discarded = latest(merged, *of)
         self._runtime.counters["lww_discarded"] += len(discarded)
         for sibling in discarded:
-            self.remember(sibling.write_id, sibling.dot)
+            self.overwritten.add(sibling.write_id, sibling.dot)
         return one
-
-    def _recognising(self, mine: Siblings, incoming: Siblings) -> Siblings:
-        """This node's state, which has learned from `incoming` that a write that it remembers as overwritten has another dot.
-
-        So that write was retried. From here on the state itself says so, and takes it to whoever holds the other dot.
-        """
-        overwritten = self.overwritten
-        for sibling in incoming.live:
-            if sibling.write_id in overwritten:
-                break
-        else:
-            return mine  # the usual case
-        had = {sibling.write_id for sibling in mine.live}  # it is back here: what overwrote it was lost
-        again = [
-            sibling.write_id
-            for sibling in incoming.live
-            if sibling.write_id in overwritten
-            and sibling.write_id not in had
-            and not mine.context.covers(sibling.actor, sibling.counter)  # else it is a state of some time ago
-        ]
-        if not again:
-            return mine
-        self._runtime.counters["echoes_dropped"] += len(again)
-        return mine.with_retried(*again)
 
     def without_overwritten(self, at: int, bucket: str, key: bytes, seen: Siblings) -> Siblings:
         """What others hold, for who reads through this node: without writes of which it knows that they were overwritten.
@@ -178,7 +149,7 @@ class Replica:
         if not any(sibling.write_id in self.overwritten for sibling in seen.live):
             return seen
         own = decode(self.read(at, bucket, key))  # as it is by now: what overwrote them is in it
-        return sync(seen, self._recognising(own, seen))
+        return sync(seen, self.overwritten.recognise(own, seen))
 
     def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, held: bytes) -> None:
         """Keep a state that was computed from everything that this node holds: `held`, as `read` has just given it."""
@@ -233,34 +204,18 @@ class Replica:
             # may have been overwritten by what is lost with it.
             self._runtime.store.write(at, bucket, key, b"")
             self._trees.forget(at)
-            self.overwritten.clear(self._runtime.now)
+            self.overwritten.clear()
             self.keys -= 1
             return b""
 
-    def _check_counter(self, incoming: Siblings, known: Siblings | None) -> None:
+    def _check_counter(self, incoming: Siblings, known: Siblings) -> None:
         """A dot of ours that we do not know: this store was set back, and its counters are not to be trusted."""
         actor = self._identity.actor
         issued = incoming.context.last(actor)
-        if issued > max(known.context.last(actor) if known is not None else 0, self._identity.floor):
+        if issued > max(known.context.last(actor), self._identity.floor):
             self._identity.new_epoch(f"a peer shows write {issued} of {actor}, which is not in this store")
 
     # --- write ids --------------------------------------------------------------------------------------------------------
-
-    def _remember_overwritten(self, before: Siblings, after: Siblings) -> None:
-        if len(before.live) == len(after.live) == 1:  # the usual case
-            (old,), (new,) = before.live, after.live
-            if old.write_id != new.write_id:
-                self.remember(old.write_id, old.dot)
-            return
-        kept = {sibling.write_id for sibling in after.live}  # under whatever dot
-        for sibling in before.live:
-            if sibling.write_id not in kept:
-                self.remember(sibling.write_id, sibling.dot)
-
-    def remember(self, write_id: bytes, dot: Dot) -> None:
-        if write_id:
-            self.overwritten.add(write_id, dot, self._runtime.now)
-            self._runtime.aborts.append((self.overwritten.forget, write_id))
 
     def find(self, state: Siblings, write_id: bytes) -> Dot | None:
         """The dot of a write that is live in this state, or that was overwritten here not long ago."""

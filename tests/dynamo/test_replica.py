@@ -167,9 +167,12 @@ def test_a_node_is_certain_only_of_the_time_in_which_it_remembered() -> None:
 
 
 def test_memory_is_bounded_and_says_how_far_back_it_reaches() -> None:
-    memory = Overwritten(0.0)
+    runtime = LoneNode().node.runtime
+    runtime.now = 0.0
+    memory = Overwritten(runtime)
     for i in range(40_000):
-        memory.add(b"%d" % i, ("a", i + 1), i / 1000)
+        runtime.now = i / 1000
+        memory.add(b"%d" % i, ("a", i + 1))
     assert memory.find(b"0") is None
     assert memory.find(b"39999") == ("a", 40_000)
     assert memory.since == pytest.approx((40_000 - 32_768 - 1) / 1000)
@@ -189,6 +192,31 @@ def test_a_second_dot_of_a_write_that_was_overwritten_here_is_dropped_and_its_se
     assert (correction.request_id, correction.state) == (0, encode(lone.stored(key)))
     assert of(WriteReply, said), "it is stored as far as it will ever be"
     assert lone.node.runtime.counters["echoes_dropped"] == 1
+
+
+def test_a_hint_is_not_taken_for_the_second_dot_of_a_write_that_was_overwritten_in_one_like_it() -> None:
+    """Seed 30160: a fallback held both, and knew of them in its own copies alone."""
+    lone = LoneNode()
+    key = lone.key(3)
+    target, second, *_ = lone.walk(key)
+    first = beside(EMPTY, "b", b"old", b"old".ljust(16))
+    for state in (first, over(first, "b", b"new", b"new".ljust(16)), beside(EMPTY, "x", b"old", b"old".ljust(16))):
+        lone.hear(second, Write(1, "default", key, encode(state), target, 1000))
+    ((_, reply),) = of(ReadReply, lone.hear(second, Read(2, "default", key, 1000)))
+    assert decode(reply.state).values == [b"new"]
+    assert lone.node.hints.pending == {target: 1}
+
+
+def test_a_state_of_some_time_ago_that_is_kept_for_another_is_no_second_dot() -> None:
+    lone = LoneNode()
+    key = lone.key(3)
+    target, other, *_ = lone.walk(key)
+    first = beside(EMPTY, "b", b"old", b"old".ljust(16))
+    for state in (first, over(first, "b", b"new", b"new".ljust(16))):
+        lone.hear(other, Write(1, "default", key, encode(state), target, 1000))
+    lone.hear(target, Write(2, "default", key, encode(first), other, 1000))
+    assert lone.node.runtime.counters["echoes_dropped"] == 0
+    assert lone.disk.hint_states()[other, place("default", key), "default", key] == encode(first)
 
 
 def test_two_dots_of_a_write_that_lives_are_one_sibling_and_no_echo() -> None:
