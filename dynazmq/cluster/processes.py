@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,10 @@ class Identity:
 
     pid: int
     started: str
+
+
+CommandLines = Callable[[], Iterator[tuple[int, list[str]]]]
+"""(pid, arguments) of processes."""
 
 
 # --- who is there ---------------------------------------------------------------------------------------------------------
