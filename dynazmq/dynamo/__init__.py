@@ -18,6 +18,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
                      how all nodes come to know them         gossip.py
     §4.8.3           who is reachable                        failure.py
     §4.9             how members come and go, step by step   change.py
+                     who is removed by force, and by whom    expulsion.py
                      writes to old and new owners            joint.py
                      keys come to a new owner; leave an old  transfer.py   handover.py
                      names under which dots are issued       identity.py

@@ -11,7 +11,8 @@ from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.anti_entropy import AntiEntropy
-from dynazmq.dynamo.change import GONE, WANTED, Intent, gaining, intent_rows, refusal
+from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, WANTED, Intent, gaining, intent_rows, refusal
+from dynazmq.dynamo.expulsion import objection, vote
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.hints import Hints
@@ -113,15 +114,29 @@ class Admin:
             Intent.from_wire([name, kind, weight, replaces, 1, self._runtime.name])
             if name not in (*membership.members, *membership.ring.members, *membership.intents):
                 raise Declined(f"{name} is not a member, and has not made itself known")
-            if kind != GONE and name in membership.intents and membership.intents[name].kind == GONE:
-                raise Declined(f"{name} was removed by force, and that is for ever: it needs another name")
+            self._check_expelled(name, kind)
             wanted.append((name, kind, weight, replaces))
         would_be = membership.intents | {each[0]: Intent(*each, 1, "") for each in wanted}
         if why_not := refusal(membership.ring, would_be, membership.quorum()):
             raise Declined(why_not)
+        if any(kind == EXPEL for _, kind, *_ in wanted):
+            there = [name for name in membership.ring.members if self._failure.reachable(name)]
+            if why_not := objection(membership.ring, would_be, there):
+                raise Declined(why_not)
         membership.decide(wanted)
         self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
         self._runtime.send(sender, ChangeMembersReply(message.request_id, membership.ring.version))
+
+    def _check_expelled(self, name: str, kind: str) -> None:
+        """Who is removed by force may be pardoned until the ring is read without it; by no other word can that be taken back."""
+        membership, ring = self._membership, self._membership.ring
+        known = membership.intents.get(name)
+        if known is None or known.kind not in BY_FORCE or kind in BY_FORCE:
+            return
+        if known.kind == GONE and (name not in ring.owners or not (ring.at_rest or ring.filling)):
+            raise Declined(f"{name} was removed by force, and the ring is without it now: it needs another name")
+        if kind != IN:
+            raise Declined(f"{name} is being removed by force; take that back first")
 
     def _not_decided(self, asked: tuple[Address, int]) -> None:
         sender, request_id = asked
@@ -204,13 +219,26 @@ class Admin:
         }
 
     def _change(self) -> dict[str, Any]:
-        """waiting_for: members that do not know of the change yet, or have not confirmed that they have all that they gain."""
+        """waiting_for: members that do not know of the change yet, or have not confirmed that they have all that they gain; or of
+        whom a majority must agree to an expulsion, and has not yet (expelling).
+        """
         membership, ring = self._membership, self._membership.ring
         moving = not ring.at_rest or membership.goal() != ring.owners
         waiting = membership.awaited() if moving else []
         if not waiting and ring.filling:
             waiting = membership.unfilled(gaining(ring, membership.replica_counts()))
-        return {"under_way": moving, "waiting_for": waiting, "target": sorted(set(membership.goal())) if moving else []}
+        expelling = None
+        if (voted := vote(ring, membership.intents)) is not None:
+            agree = [name for name in voted.voters if membership.knows(name)]
+            waiting = sorted({*waiting, *voted.voters}.difference(agree)) if voted.possible else waiting
+            expelling = {"members": list(voted.expelled), "needed": voted.needed, "agree": agree, "possible": voted.possible}
+        return {
+            "under_way": moving,
+            "waiting_for": waiting,
+            "target": sorted(set(membership.goal())) if moving else [],
+            "gone": [name for name in ring.members if membership.is_gone(name)],
+            "expelling": expelling,
+        }
 
     def _transfer(self) -> dict[str, Any]:
         transfer = self._transferring

@@ -1,10 +1,10 @@
 """§4.8.1 §4.9 §6.2 How members come and go: what admins want, and the steps in which the ring follows.
 
-An admin's word about a member is an *intent*: in (with a weight, perhaps in the place of another), out, or gone, which is out
+An admin's word about a member is an *intent*: in (with a weight, perhaps in the place of another), out, or expel, which is out
 without being asked for its data, because it will not come back. Intents are gossiped and merge name by name, the later one wins:
-so two admins at two nodes, or at two sides of a split, both have their way, or one of them for a name that both spoke of. Gone is
-the last word on a name. A member that is out and on which nothing is left makes its own intent *left*. It and one that is gone
-are forgotten.
+so two admins at two nodes, or at two sides of a split, both have their way, or one of them for a name that both spoke of. When a
+majority agrees to expel a member it is *gone* (expulsion.py), and nobody waits for it. A member that is out and on which nothing
+is left makes its own intent *left*. It and one that is gone are forgotten.
 
 The ring follows in three steps, each a new version:
 
@@ -14,8 +14,9 @@ The ring follows in three steps, each a new version:
     at rest    the new owners; the old ones hand over what is left        then (handover.py)
 
 **Without a master.** Any node makes the next step as soon as it sees that it may, and all that see it make the same: the step
-is a pure function of the ring, the intents and the buckets' policies. It may be made when *every* member has said (in its gossip
-record) that it knows these very ones. So no two nodes are ever more than one step apart, and neighbouring steps fit together:
+is a pure function of the ring, the intents and the buckets' policies. It may be made when *every* member that is not gone has
+said (in its gossip record) that it knows these very ones. So no two nodes are ever more than one step apart, and neighbouring
+steps fit together:
 
     rest, filling      both read the old owners; a write to the old alone is found by whoever fills the new, since the filling is
                        confirmed only after everybody writes to both
@@ -25,8 +26,8 @@ record) that it knows these very ones. So no two nodes are ever more than one st
 Two steps that were made at once from different intents are two rings of one version: the greater digest wins everywhere, the
 other was known to one side only and so nothing was built on it.
 
-**The price**: a member that cannot be reached holds up a change, as long as nobody says that it is gone. A cluster that changes
-its members while it is split would have to choose which of two halves' writes to keep.
+**The price**: a member that cannot be reached holds up a change, until it is expelled. A cluster that changes its members while
+it is split would have to choose which of two halves' writes to keep.
 """
 
 from __future__ import annotations
@@ -43,9 +44,12 @@ from dynazmq.config import MEMBERS_MAX
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.ring import NAME_BYTES_MAX, VERSION_MAX, Ring
 
-IN, OUT, GONE, LEFT = "in", "out", "gone", "left"
-WANTED = (IN, OUT, GONE)
-"""What an admin may want. LEFT is the word of a member that was out: nothing is left on it."""
+IN, OUT, EXPEL, GONE, LEFT = "in", "out", "expel", "gone", "left"
+WANTED = (IN, OUT, EXPEL, GONE)
+"""What an admin may want; gone at once is for who cannot ask a majority. LEFT is the word of a member that was out: nothing is
+left on it."""
+
+BY_FORCE = (EXPEL, GONE)
 
 FOR_EVER = (GONE, LEFT)
 WEIGHT_MAX = 100.0
@@ -58,6 +62,7 @@ class Intent(NamedTuple):
     """What was last decided of one member. As it travels and is stored.
 
     weight: its share of the ring in relation to others' shares. replaces: whose place it takes; its partitions go to this one.
+    pardons: how often an expulsion of it was taken back. agreed: a majority has agreed that it is gone.
     """
 
     name: str
@@ -66,31 +71,37 @@ class Intent(NamedTuple):
     replaces: str
     version: int
     writer: str
+    pardons: int = 0
+    agreed: bool = False
 
     @property
-    def rank(self) -> tuple[bool, int, str, str, float, str]:
+    def rank(self) -> tuple[int, bool, bool, bool, int, str, str, float, str]:
         """Of two decisions the one of higher rank holds: the later one, and at once the one whose writer's name is greater.
 
         What was decided breaks the last tie: a node that has lost its disk may give a version for a second time.
 
-        Gone is the last word of all. Whoever says it has given the member's data up, and a member that hears it ends: another
-        admin's out or in, said at the same time, would have everybody wait for a node that will not come.
+        An expulsion holds against all that does not expressly take it back. Whoever says it has given the member's data up:
+        another admin's out or in, said at the same time, would have everybody wait for a node that will not come.
         """
-        return self.kind == GONE, self.version, self.writer, self.kind, self.weight, self.replaces
+        by_force, gone = self.kind in BY_FORCE, self.kind == GONE
+        return self.pardons, by_force, gone, self.agreed, self.version, self.writer, self.kind, self.weight, self.replaces
 
     @classmethod
     def from_wire(cls, row: Any) -> Intent:
         """Raises ValueError for anything but an intent; fields after the last are a newer release's."""
-        name, kind, weight, replaces, version, writer, *_ = row
+        name, kind, weight, replaces, version, writer, *later = row
+        pardons, agreed, *_ = later or (0, False)  # two more than in messages of earlier releases
         if not _is_name(name) or not (replaces == "" or _is_name(replaces)) or not _is_name(writer):
             raise ValueError(f"an intent names members by 1 to {NAME_BYTES_MAX} bytes")
         if kind not in (*WANTED, LEFT):
-            raise ValueError(f"an intent is {IN}, {OUT} or {GONE}")
+            raise ValueError(f"an intent is {', '.join(WANTED)} or {LEFT}")
         if type(weight) is not float or not 0 < weight <= WEIGHT_MAX or not math.isfinite(weight):
             raise ValueError(f"a weight is above 0 and at most {WEIGHT_MAX:g}")
         if type(version) is not int or not 0 < version <= VERSION_MAX:
             raise ValueError("a version is a positive integer")
-        return cls(name, kind, weight, replaces, version, writer)
+        if type(pardons) is not int or not 0 <= pardons <= VERSION_MAX or type(agreed) is not bool:
+            raise ValueError("pardons are counted, and agreed to or not")
+        return cls(name, kind, weight, replaces, version, writer, pardons, agreed)
 
 
 Intents = Mapping[str, Intent]
@@ -112,10 +123,12 @@ def goal(ring: Ring, intents: Intents, n: int, quorum: int = 1) -> tuple[str, ..
     """The owners that the intents want, moving as little as possible from the owners that are.
 
     They are not followed where they would leave fewer members than a quorum needs: two admins who did not know of each other may
-    have wanted that, each within reason. Then nothing moves until somebody decides otherwise.
+    have wanted that, each within reason. Then nothing moves until somebody decides otherwise. Who is to be expelled stays an
+    owner until that has taken effect.
     """
     wanted = {name: 1.0 for name in ring.owners if name not in intents}
     wanted.update({name: intent.weight for name, intent in intents.items() if intent.kind == IN})
+    wanted.update({name: intents[name].weight for name in ring.owners if name in intents and intents[name].kind == EXPEL})
     if not max(quorum, 1) <= len(wanted) <= ring.partitions:
         return ring.owners
     arriving = [intent for _, intent in sorted(intents.items()) if intent.name in wanted]

@@ -25,6 +25,7 @@ from dynazmq.dynamo.runtime import Address, Runtime
 _TOLD_AT_ONCE = 16
 _SETTLE_S = 1.0
 _ASK_AGAIN_S = 0.05
+_ESTRANGED_SHARE = 0.2  # of exchanges: so seldom is one greeted who should not live any more
 _TELL_PAUSE_S = 0.02  # a disk that stores nothing makes the same news again and again
 
 
@@ -70,6 +71,9 @@ class Gossip:
             self._greet(random.choice(near))
         if away and (not near or random.random() < len(away) / (len(near) + 1)):
             self._greet(random.choice(away))
+        estranged = self._membership.estranged()
+        if estranged and random.random() < _ESTRANGED_SHARE:
+            self._greet(random.choice(estranged))
 
     def _greet(self, peer: str) -> None:
         """A digest, and who sends it: to a peer that does not know this node, the answer's address."""
@@ -133,9 +137,12 @@ class Gossip:
         membership = self._membership
         for row in message.members:
             membership.learn_member(row)
-        for row in message.buckets:
-            membership.learn_policy(row)
-        membership.learn_intents(message.intents)
+        if membership.is_gone(sender):
+            membership.hear_expelled(str(sender), message.intents)
+        else:
+            for row in message.buckets:
+                membership.learn_policy(row)
+            membership.learn_intents(message.intents)
         if membership.is_gone(sender):
             # It may have made a step that nobody waits for any more: its ring must not win over the others'.
             if message.ring:

@@ -21,8 +21,22 @@ from collections.abc import Iterable
 from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, LWW, MEMBERS_MAX, SIBLINGS
-from dynazmq.dynamo.change import FOR_EVER, GONE, IN, LEFT, NAMES_MAX, OUT, Intent, concerned, goal, intents_digest, next_ring
+from dynazmq.dynamo.change import (
+    BY_FORCE,
+    FOR_EVER,
+    GONE,
+    IN,
+    LEFT,
+    NAMES_MAX,
+    OUT,
+    Intent,
+    concerned,
+    goal,
+    intents_digest,
+    next_ring,
+)
 from dynazmq.dynamo.claim import claim
+from dynazmq.dynamo.expulsion import outweighs, taking_effect, withdrawn
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import INCARNATION_MAX, Identity
 from dynazmq.dynamo.records import ALIVE, DIGEST_BYTES, Kept, Member, Policy, policies_digest
@@ -51,6 +65,10 @@ class Membership:
         self._stored = False  # whether it is on the disk
         self._goal: tuple[bytes, tuple[str, ...]] | None = None  # for what is known
         self._strangers: dict[str, str] = {}  # name → endpoint of some that are no members: they are told so
+        self._gone: frozenset[str] = frozenset()  # who was expelled: what they ask and say of keys is not heard
+        self.outcast = False
+        """Whether this node is one of them. It serves nobody then, and may be pardoned yet."""
+        self._overruled = False  # whether another side of a split, which outweighs this one, has expelled this node
         self.news = True
         """Something has changed that others should hear of at once; gossip takes it back."""
         if not self._reload():
@@ -101,9 +119,8 @@ class Membership:
 
     @property
     def expelled(self) -> bool:
-        """Whether this node was removed by force: nobody will speak to it again."""
-        mine = self.intents.get(self._runtime.name)
-        return mine is not None and mine.kind == GONE
+        """Whether that is final: the ring does without it, and it may end."""
+        return self._overruled or (self.outcast and self._runtime.name not in self.ring.members)
 
     def is_gone(self, name: Address) -> bool:
         """Whether a sender was removed for ever."""
@@ -133,9 +150,10 @@ class Membership:
     # --- what peers say ---------------------------------------------------------------------------------------------------
 
     def hear(self, name: str, incarnation: int) -> bool:
-        """A frame of a peer's life has come: whether it is the peer's newest life, or a new one. False: from an earlier one."""
+        """A frame of a peer's life has come: whether it is the peer's newest life, or a new one. False: from an earlier one, or
+        from one that was expelled."""
         member = self.members.get(name)
-        if member is None or incarnation > INCARNATION_MAX:  # nobody could refute that one
+        if member is None or name in self._gone or incarnation > INCARNATION_MAX:  # nobody could refute that one
             return False
         if incarnation > member.incarnation:
             self.members[name] = member._replace(incarnation=incarnation, heartbeat=0)
@@ -203,6 +221,17 @@ class Membership:
         """Raises ValueError, and then has learned none."""
         self._decided([Intent.from_wire(row) for row in rows])
 
+    def hear_expelled(self, sender: str, rows: list[Any]) -> None:
+        """What one that is gone says was decided is not learned; but its side may have expelled this node. Raises ValueError."""
+        theirs = {intent.name: intent for intent in map(Intent.from_wire, rows)}
+        if not self._overruled and outweighs(theirs, self.intents, sender, self._runtime.name):
+            self._overruled = True
+            self._runtime.note(f"{sender} was expelled here, and this node there, by who outweighs us: it ends", "WARN")
+
+    def estranged(self) -> list[str]:
+        """Who was expelled without a majority, and may not know it: the two sides have to meet. Sorted."""
+        return sorted(name for name in self._strangers if name in self._gone and not self.intents[name].agreed)
+
     def settle(self) -> None:
         """Peers were asked for a newer ring, or there are none: this one it is. A ring of version 0 is nobody's."""
         if self.ring.version and not self.settled and not self._outdated:
@@ -221,18 +250,27 @@ class Membership:
 
     def decide(self, wanted: Iterable[tuple[str, str, float, str]]) -> None:
         """Change intents here, (name, kind, weight, replaces) each; gossip carries them on and the ring follows."""
-        self._decided([Intent(*each, self._version_after(each[0]), self._runtime.name) for each in wanted])
+        self._decided([self._intent(*each) for each in wanted])
 
-    def _version_after(self, name: str) -> int:
-        return self.intents[name].version + 1 if name in self.intents else 1
+    def _intent(self, name: str, kind: str, weight: float, replaces: str) -> Intent:
+        known = self.intents.get(name)
+        if known is None:
+            return Intent(name, kind, weight, replaces, 1, self._runtime.name)
+        if kind in BY_FORCE:
+            weight = known.weight  # which it has until it is gone, and again if it is pardoned
+        if known.kind == kind and known[2:4] == (weight, replaces):
+            return known  # decided already
+        pardoned = kind == IN and known.kind in BY_FORCE
+        return Intent(name, kind, weight, replaces, known.version + 1, self._runtime.name, known.pardons + pardoned)
 
-    def _decided(self, intents: list[Intent]) -> None:
+    def _decided(self, intents: Iterable[Intent]) -> None:
         newer = {i.name: i for i in intents if i.name not in self.intents or i.rank > self.intents[i.name].rank}
         if not newer or len(self.intents | newer) > NAMES_MAX:
             return
         self.intents = self.intents | newer
         for intent in newer.values():
             self._runtime.note(f"{intent.name} shall be {intent.kind}, says {intent.writer}")
+        self._note_gone()
         self._forget_removed()
         self._watch()
         self._save()
@@ -261,8 +299,15 @@ class Membership:
     # --- the ring follows (change.py) -------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Make the ring's next step if everybody concerned is known to be where this node is, itself included."""
-        if not self.settled or not self._stored or self.awaited():
+        """Make the ring's next step if everybody concerned is known to be where this node is, itself included.
+
+        An expulsion that has been agreed to takes effect first, and is then waited for to be known as well.
+        """
+        if not self.settled or not self._stored:
+            return
+        self._decided(taking_effect(self.ring, self.intents, self.knows))
+        self._decided(withdrawn(self.ring, self.intents, self.knows))
+        if not self._stored or self.outcast or self.awaited():
             return
         digest = self.ring.digest()
         ring = next_ring(self.ring, self.goal(), self.replica_counts(), lambda name: self.members[name].filled == digest)
@@ -278,9 +323,11 @@ class Membership:
 
     def awaited(self) -> list[str]:
         """Members that do not know this ring and these intents yet, as far as is known here."""
-        knowledge, me = self.knowledge(), self._runtime.name
-        others = [name for name in concerned(self.ring, self.intents) if name != me]
-        return [name for name in others if name not in self.members or self.members[name].knows != knowledge]
+        return [name for name in concerned(self.ring, self.intents) if not self.knows(name)]
+
+    def knows(self, name: str) -> bool:
+        """Whether a member knows this ring and these intents, as far as is known here."""
+        return name == self._runtime.name or (name in self.members and self.members[name].knows == self.knowledge())
 
     def unfilled(self, names: Iterable[str]) -> list[str]:
         """Those of them that have not confirmed for this ring."""
@@ -298,10 +345,16 @@ class Membership:
         self._save()
         self.news = True
 
+    def _note_gone(self) -> None:
+        self._gone = frozenset([name for name, intent in self.intents.items() if intent.kind == GONE])
+        self.outcast = self._runtime.name in self._gone
+
     def _forget_removed(self) -> None:
         for name in list(self.members):
             if name != self._runtime.name and self._is_forgotten(name):
-                del self.members[name]
+                endpoint = self.members.pop(name).endpoint
+                if len(self._strangers) < MEMBERS_MAX:
+                    self._strangers[name] = endpoint
 
     def _is_forgotten(self, name: str) -> bool:
         """It was removed, the ring does without it, and it has said that nothing is left on it or need not be asked."""
@@ -309,7 +362,8 @@ class Membership:
         return intent is not None and intent.kind in FOR_EVER and name not in self.ring.members
 
     def _watch(self) -> None:
-        self._failure.watch([name for name in sorted(self.members) if name != self._runtime.name])
+        """Judge all others but those that were expelled: nobody asks them for anything."""
+        self._failure.watch([name for name in sorted(self.members) if name != self._runtime.name and name not in self._gone])
 
     # --- what is kept across restarts -------------------------------------------------------------------------------------
     # P2: a cluster whose nodes all died forms again from what each of them stored, without a seed.
@@ -342,6 +396,7 @@ class Membership:
                 self.members[name] = self.members[name]._replace(endpoint=endpoint, heartbeat=0)
         self.ring, self.policies, self.intents = kept.ring, kept.policies, kept.intents
         self.settled = self.settled or kept.settled
+        self._note_gone()
         self._forget_removed()
         return True
 

@@ -232,8 +232,10 @@ class Node:
         if handler is None:
             self.runtime.counters["messages_refused"] += 1
             return
-        if (self.stopping or not self.membership.settled) and message.__class__ in _REQUESTS:
-            self._fail(sender, message, NOT_YET, f"{self.runtime.name} is {'stopping' if self.stopping else 'learning the ring'}")
+        membership = self.membership
+        if (self.stopping or not membership.settled or membership.outcast) and message.__class__ in _REQUESTS:
+            why = "stopping" if self.stopping else "expelled from the cluster" if membership.outcast else "learning the ring"
+            self._fail(sender, message, NOT_YET, f"{self.runtime.name} is {why}")
             return
         try:
             handler(sender, message)

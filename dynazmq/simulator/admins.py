@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from dynazmq.dynamo.change import GONE, IN, OUT
+from dynazmq.dynamo.change import EXPEL, IN, OUT
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decision, Decisions, Intents
 from dynazmq.simulator.ends import Ends
@@ -32,12 +32,12 @@ from dynazmq.simulator.process import CRASH_POINTS
 from dynazmq.simulator.shapes import both_ways
 
 JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK = "join", "leave", "reweigh", "swap", "take back"
-AT_ONCE, APART, REPLACE, EXPEL = "two at once", "apart", "replace", "expel"
+AT_ONCE, APART, REPLACE, EXPULSION = "two at once", "apart", "replace", "expel"
 
 GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE)
 """Nobody is away for these: what clients see is excused by nothing."""
 
-LOSING = (REPLACE, EXPEL)
+LOSING = (REPLACE, EXPULSION)
 """A node's copies are gone."""
 
 ACTS = (*GENTLE, APART, *LOSING)
@@ -204,7 +204,7 @@ class Admins:
             return False
 
         def decide() -> None:
-            self.decisions.decide("admin-1", [[self._new(), IN, 1.0, victim], [victim, GONE, 1.0, ""]])
+            self.decisions.decide("admin-1", [[self._new(), IN, 1.0, victim], [victim, EXPEL, 1.0, ""]])
 
         self._later(self._pause(2.0), decide)
         return True
@@ -213,7 +213,7 @@ class Admins:
         victim = self._dies(perhaps=self._random.random() < 0.5)
         if not victim:
             return False
-        self._later(self._pause(1.0), lambda: self.decisions.decide("admin-1", [[victim, GONE, 1.0, ""]]))
+        self._later(self._pause(1.0), lambda: self.decisions.decide("admin-1", [[victim, EXPEL, 1.0, ""]]))
         return True
 
     def _dies(self, *, perhaps: bool = False) -> str:
@@ -269,7 +269,7 @@ class Admins:
         self._world.record("decided", at, decision.intents)
         self._cluster.watch.told = at
         for name, kind, *_ in decision.intents:
-            if kind == GONE and name in self._cluster.names:
+            if kind == EXPEL and name in self._cluster.names:
                 self._gone(name)
         if self._victims and self._random.random() < 0.7:
             self._later(self._random.choice(_IN_THE_MIDDLE_S) * self._random.random(), partial(self._trouble, at))
@@ -332,5 +332,5 @@ class Admins:
 
 _DO: dict[str, Callable[[Admins], bool]] = {
     **{act: partial(Admins._one, act=act) for act in (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK)},
-    AT_ONCE: Admins._at_once, APART: Admins._apart, REPLACE: Admins._replace, EXPEL: Admins._expel,
+    AT_ONCE: Admins._at_once, APART: Admins._apart, REPLACE: Admins._replace, EXPULSION: Admins._expel,
 }  # fmt: skip

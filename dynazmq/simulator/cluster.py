@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
-from dynazmq.dynamo.change import GONE, IN, OUT
+from dynazmq.dynamo.change import EXPEL, GONE, IN, OUT
 from dynazmq.dynamo.membership import rank
 from dynazmq.dynamo.ring import Ring, place
 from dynazmq.simulator.client import SCHEME, Client
@@ -133,13 +133,14 @@ class Cluster:
         asked = [self._nodes[at]] if at else [each for each in self.members if each.process.alive]
         known = [each.process.node.membership for each in asked]
         self.wait(lambda: any(name in each.members or name in each.intents for each in known), f"{name} is known")
-        gone = [[replaces, GONE, 1.0, ""]] if replaces else []
+        gone = [[replaces, EXPEL, 1.0, ""]] if replaces else []
         self.change([[name, IN, weight, replaces], *gone], at)
         return node
 
-    def remove(self, name: str, *, force: bool = False, at: str = "") -> None:
-        """Decide that a node shall be no member. force: it will not be asked for its data."""
-        self.change([[name, GONE if force else OUT, 1.0, ""]], at)
+    def remove(self, *names: str, force: bool = False, without_quorum: bool = False, at: str = "") -> None:
+        """Decide that nodes shall be no members. force: they will not be asked for their data."""
+        kind = GONE if without_quorum else EXPEL if force else OUT
+        self.change([[name, kind, 1.0, ""] for name in names], at)
 
     def change(self, intents: list[list[Any]], at: str = "") -> None:
         self.client("admin", beside=at).change_members(intents, at)

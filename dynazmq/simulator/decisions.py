@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dynazmq.dynamo.change import FOR_EVER, GONE, IN, Intent
+from dynazmq.dynamo.change import BY_FORCE, FOR_EVER, IN, Intent
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.process import CLIENT
@@ -33,11 +33,11 @@ class Decision:
 
 
 class Taken(NamedTuple):
-    """A decision that a node has taken. versions: name → of the intent that it has made of it."""
+    """A decision that a node has taken. ranks: name → of the intent that it has made of it, or its beginning."""
 
     decision: Decision
     at: str
-    versions: dict[str, int]
+    ranks: dict[str, tuple[Any, ...]]
 
 
 class Decisions:
@@ -99,7 +99,7 @@ class Decisions:
             error = call.request.error
             if error is None:
                 self.pending.remove(decision)
-                self.taken.append(Taken(decision, at, self._versions(decision, at)))
+                self.taken.append(Taken(decision, at, self._ranks(decision, at)))
                 self._when_taken(decision, at)
                 return
             if decision.refusals > _REFUSALS_MAX // 2:
@@ -116,19 +116,17 @@ class Decisions:
         else:
             call.then = done
 
-    def _versions(self, decision: Decision, at: str) -> dict[str, int]:
+    def _ranks(self, decision: Decision, at: str) -> dict[str, tuple[Any, ...]]:
         """It may have died since it said so."""
         node = self._cluster.node(at) if at in self._cluster.names else None
         known = node.process.node.membership.intents if node is not None and node.process.alive else {}
-        return {name: known[name].version if name in known else 1 for name, *_ in decision.intents}
+        first = {name: (0, kind in BY_FORCE, False, False, 1) for name, kind, *_ in decision.intents}
+        return {name: known[name].rank if name in known else rank for name, rank in first.items()}
 
     def lost(self) -> list[Taken]:
         """What was taken, and no living node knows of; no later word on the same member, either."""
-        last = {name: (intent.kind == GONE, intent.version) for name, intent in self.intents().items()}
-        return [
-            taken for taken in self.taken
-            if any(last.get(name, (False, 0)) < (False, version) for name, version in taken.versions.items())
-        ]  # fmt: skip
+        last = {name: intent.rank for name, intent in self.intents().items()}
+        return [taken for taken in self.taken if any(last.get(name, (-1,)) < rank for name, rank in taken.ranks.items())]
 
     def _knows(self, at: str, decision: Decision) -> bool:
         """Whether those who are to join have made themselves known there: they are waited for, and not asked for in vain."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from dynazmq.dynamo.change import GONE, IN, OUT
+from dynazmq.dynamo.change import BY_FORCE, EXPEL, IN, OUT
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decisions
 
@@ -62,7 +62,7 @@ class Ends:
         self._ask_to_stay()
         for name in sorted({*dead, *(set(decisions.wanted()) - set(cluster.names))}):
             if name in decisions.wanted():
-                decisions.decide("admin-1", [[name, GONE, 1.0, ""]])
+                decisions.decide("admin-1", [[name, EXPEL, 1.0, ""]])
         self._all_taken("the dead are removed")
         for name in [name for name in cluster.names if self._is_gone(name)]:
             cluster.end(name)
@@ -96,7 +96,7 @@ class Ends:
 
     def _is_gone(self, name: str) -> bool:
         intent = self._decisions.intents().get(name)
-        return intent is not None and intent.kind == GONE
+        return intent is not None and intent.kind in BY_FORCE
 
     def _over(self) -> bool:
         for node in self.left():

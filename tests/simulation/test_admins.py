@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.simulator.admins import ACTS, APART, AT_ONCE, EXPEL, JOIN, LEAVE, REPLACE, REWEIGH, SWAP, TAKE_BACK, Admins
+from dynazmq.simulator.admins import ACTS, APART, AT_ONCE, EXPULSION, JOIN, LEAVE, REPLACE, REWEIGH, SWAP, TAKE_BACK, Admins
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 
 
@@ -47,7 +47,7 @@ def test_never_fewer_members_than_are_needed() -> None:
     assert len(cluster.names) == 3
 
 
-@pytest.mark.parametrize("act", [REPLACE, EXPEL])
+@pytest.mark.parametrize("act", [REPLACE, EXPULSION])
 def test_who_is_lost_for_good_is_removed_and_counts_as_a_lost_disk(act: str) -> None:
     cluster, admins = acting(3, act, losses_max=1, seconds=20.0)
     assert admins.injected[act] == 1
@@ -56,7 +56,7 @@ def test_who_is_lost_for_good_is_removed_and_counts_as_a_lost_disk(act: str) -> 
 
 
 def test_without_losses_nobody_dies_for_good() -> None:
-    cluster, admins = acting(4, REPLACE, EXPEL)
+    cluster, admins = acting(4, REPLACE, EXPULSION)
     assert not admins.injected
     assert cluster.names == ["n1", "n2", "n3", "n4", "n5"]
 
@@ -64,12 +64,12 @@ def test_without_losses_nobody_dies_for_good() -> None:
 def test_another_disk_may_be_lost_only_when_the_copies_of_the_first_were_made_anew() -> None:
     cluster = Cluster(5, anti_entropy_ms=150, partitions=24)
     cluster.client().put("k", "v")
-    admins = Admins(cluster, (EXPEL,), 2, 0.01, losses_max=2)
-    cluster.world.run_until(lambda: admins.injected[EXPEL] == 1, 5.0)
+    admins = Admins(cluster, (EXPULSION,), 2, 0.01, losses_max=2)
+    cluster.world.run_until(lambda: admins.injected[EXPULSION] == 1, 5.0)
     cluster.run(0.2)
-    assert admins.injected[EXPEL] == 1
-    cluster.world.run_until(lambda: admins.injected[EXPEL] == 2, 30.0)
-    assert admins.injected[EXPEL] == 2
+    assert admins.injected[EXPULSION] == 1
+    cluster.world.run_until(lambda: admins.injected[EXPULSION] == 2, 30.0)
+    assert admins.injected[EXPULSION] == 2
     cluster.run(5.0)
     admins.see_through()
     assert len(cluster.names) == 3
