@@ -27,6 +27,7 @@ Weight = Annotated[float | None, option(help="Its share in relation to the other
 Replace = Annotated[
     str | None, option("--replace", help="Take the place of OLD, which is gone.", metavar="OLD", autocompletion=complete_nodes)
 ]
+WithoutQuorum = Annotated[bool, typer.Option("--without-quorum", help="Although no majority can agree: most are lost for good.")]
 Now = Annotated[bool, typer.Option("--now", help="Also plan and commit, with all that is staged.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until it is done.")]
 
@@ -44,16 +45,19 @@ def add(
     weight: Weight = None,
     replaces: Replace = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OLD although it is up.")] = False,
+    without_quorum: WithoutQuorum = False,
     now: Now = False,
     directory: Dir = None,
     wait: Wait = True,
     timeout: Timeout = "10m",
     as_json: Json = False,
+    yes: Yes = False,
 ) -> Work:  # fmt: skip
-    """Stage a new member.
+    """Stage a new member, or let one stay.
 
     Nothing happens before `cluster commit`; `cluster plan` shows what would. --replace OLD: the new one takes over the
-    partitions of a node that is gone for good; OLD is removed, and what it held is copied from its peers.
+    partitions of a node that is gone for good; OLD is removed by force, and what it held is copied from its peers. The NAME
+    of a member whose removal was decided: it is taken back, as long as the ring is not read without it.
 
     \b
     Example:  dynazmq cluster add && dynazmq cluster plan
@@ -64,7 +68,10 @@ def add(
     def work() -> int:
         from dynazmq.cli.membership import add
 
-        code = add(at(directory), name, weight=weight, replaces=replaces, force=force, as_json=as_json, quiet=now)
+        code = add(
+            at(directory), name, weight=weight, replaces=replaces, force=force, without_quorum=without_quorum, yes=yes,
+            as_json=as_json, quiet=now,
+        )  # fmt: skip
         return _commit(directory, wait, timeout, as_json) if now else code
 
     return work
@@ -75,6 +82,7 @@ def remove(
     nodes: Nodes = None,
     at_random: Random = False,
     force: Annotated[bool, typer.Option("--force", help="Give it up: it is gone for good.")] = False,
+    without_quorum: WithoutQuorum = False,
     now: Now = False,
     directory: Dir = None,
     wait: Wait = True,
@@ -86,16 +94,22 @@ def remove(
 
     It hands over all that it holds, and then ends: nothing is lost, and it must be up for that. --force is for a node that
     does not come back: nobody waits for it, its copies are made anew from those of its peers, and what only it held is lost.
+    More than half of all members must agree to that, so that two halves of a split cannot expel each other. Where so many are
+    not left, --without-quorum goes on with those that are. `cluster add NAME` takes a removal back while it is under way.
 
     \b
     Example:  dynazmq cluster remove n2 && dynazmq cluster plan
               dynazmq cluster remove n3 --force --now
+              dynazmq cluster remove n3,n4,n5 --force --without-quorum --now
     """
 
     def work() -> int:
         from dynazmq.cli.membership import remove
 
-        code = remove(at(directory), nodes or [], at_random=at_random, force=force, yes=yes, as_json=as_json, quiet=now)
+        code = remove(
+            at(directory), nodes or [], at_random=at_random, force=force, without_quorum=without_quorum, yes=yes,
+            as_json=as_json, quiet=now,
+        )  # fmt: skip
         return _commit(directory, wait, timeout, as_json) if now else code
 
     return work

@@ -29,14 +29,24 @@ def add(
     weight: float | None,
     replaces: str | None,
     force: bool,
+    without_quorum: bool = False,
+    yes: bool = False,
     as_json: bool,
     quiet: bool = False,
 ) -> int:
-    """Stage one more member. Raises InvalidRequest."""
+    """Stage one more member, or that one stays whose removal was decided. Raises InvalidRequest."""
     cluster = ClusterFile.load(directory)
+    if without_quorum and not replaces:
+        raise InvalidRequest("--without-quorum is about the member that is replaced: it goes with --replace")
     with alone(directory):
         staged = Staged.load(directory)
-        name = staging.stage_add(staged, cluster, directory, name, weight=weight, replaces=replaces, sure=force)
+        removing = _removing(directory, cluster) if name in cluster.members else []
+        name = staging.stage_add(
+            staged, cluster, directory, name, weight=weight, replaces=replaces, sure=force, without_quorum=without_quorum,
+            removing=removing,
+        )  # fmt: skip
+        if without_quorum and replaces:
+            _confirm_alone([replaces], yes)
         if replaces and not force and (how := _runs(directory, cluster, replaces)):
             raise InvalidRequest(
                 f"{replaces} {how}: --replace is for a node that is gone for good. To let it hand over its data: dynazmq cluster "
@@ -48,23 +58,57 @@ def add(
 
 
 def remove(
-    directory: Path, patterns: Sequence[str], *, at_random: bool, force: bool, yes: bool, as_json: bool, quiet: bool = False
+    directory: Path,
+    patterns: Sequence[str],
+    *,
+    at_random: bool,
+    force: bool,
+    without_quorum: bool = False,
+    yes: bool,
+    as_json: bool,
+    quiet: bool = False,
 ) -> int:
     """Stage that members leave: all of those named, or none. Raises InvalidRequest."""
     cluster = ClusterFile.load(directory)
+    if without_quorum and not force:
+        raise InvalidRequest("--without-quorum is about who is removed by force: it goes with --force")
     names = choose(patterns, list(cluster.members), all_=False, at_random=at_random)
     with alone(directory):
         staged = Staged.load(directory)
         for name in names:
             how = ""
-            staging.stage_remove(staged, cluster, name, force=force, sure=False)
+            staging.stage_remove(staged, cluster, name, force=force, sure=False, without_quorum=without_quorum)
             if force and (how := _runs(directory, cluster, name)):
                 staged.changes.pop()
                 confirm(f"{name} {how}, and without --force it would hand over its data first. Give up what only it holds?", yes)
-                staging.stage_remove(staged, cluster, name, force=True, sure=True)
+                staging.stage_remove(staged, cluster, name, force=True, sure=True, without_quorum=without_quorum)
+        if without_quorum:
+            _confirm_alone(names, yes)
         staged.save(directory)
     asked(directory, names)
     return _staged(directory, staged, as_json, quiet, len(names))
+
+
+def _confirm_alone(names: Sequence[str], yes: bool) -> None:
+    who = f"{' '.join(names)} {'is' if len(names) == 1 else 'are'}"
+    confirm(
+        f"{who} expelled without the consent of a majority of the members. If any of them lives and goes on there will be two "
+        "clusters, and one of them, with what was written to it, is given up when they meet. Are they lost for good?",
+        yes,
+    )
+
+
+def _removing(directory: Path, cluster: ClusterFile) -> list[str]:
+    """Members of whom it was decided that they shall be none any more."""
+    if not anybody_runs(directory, cluster.members):
+        return []
+    from dynazmq.cluster.members import ask
+    from dynazmq.cluster.observe import PATIENT_S, Observer
+    from dynazmq.dynamo.change import IN
+
+    with Observer(directory) as observer:
+        known = ask(observer, observer.look(PATIENT_S, facts_timeout=PATIENT_S))
+    return [name for name, intent in known.intents.items() if intent.kind != IN and name in known.ring.members]
 
 
 def _staged(directory: Path, staged: Staged, as_json: bool, quiet: bool, new: int = 1) -> int:

@@ -18,7 +18,9 @@ def wish(change: Change) -> str:
     text = f"{change.action} {change.name}"
     text += f" --weight {change.weight:g}" if change.weight else ""
     text += f" --replace {change.replaces}" if change.replaces else ""
-    return text + (" --force" if change.force else "")
+    text += " --force" if change.force else ""
+    text += " --without-quorum" if change.without_quorum else ""
+    return text + (", which stays a member after all" if change.stays else "")
 
 
 def lines(plan: Plan, staged: Staged) -> list[str]:
@@ -75,6 +77,9 @@ def _warnings(plan: Plan, members: int) -> list[str]:
         found.append(f"of each key there will be {members} {'copy' if members == 1 else 'copies'} and not {plan.n}")
     if plan.gone:
         found.append(f"{' '.join(plan.gone)} is given up: what no other node holds is lost; the rest is copied from its peers")
+    if plan.without_quorum:
+        alone = " ".join(plan.without_quorum)
+        found.append(f"{alone}: expelled without the consent of a majority. If any lives and goes on there will be two clusters")
     for name in plan.holds_up:
         found.append(f"{name} does not answer: the change waits for it, or until it is given up (remove {name} --force)")
     return [paint(f"  !  {text}", YELLOW) for text in found]
@@ -111,4 +116,6 @@ def staged_document(change: Change) -> dict[str, Any]:
         "weight": change.weight or None,
         "replaces": change.replaces or None,
         "force": change.force,
+        "without_quorum": change.without_quorum,
+        "stays": change.stays,
     }

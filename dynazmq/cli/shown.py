@@ -89,10 +89,28 @@ def _change(snapshot: Snapshot) -> list[str]:
         if snapshot.waiting_for:
             states = {node.name: node.state for node in snapshot.nodes}
             lines.append(f"  it waits for {waited({name: states.get(name, 'unknown') for name in snapshot.waiting_for})}")
+    if snapshot.given_up:
+        one = len(snapshot.given_up) == 1
+        lines.append(f"{brief(snapshot.given_up)} {'is' if one else 'are'} given up: nobody waits for {'it' if one else 'them'}")
+    lines += _expelling(snapshot)
     if given := strays(snapshot):
         holders = brief([node.name for node in snapshot.nodes if node.answers and node.transfer.strays])
         lines.append(f"{many(given, 'partition')} to be handed over by {holders}")
     return lines
+
+
+def _expelling(snapshot: Snapshot) -> list[str]:
+    """Who is to be removed by force, and how many must agree to it yet."""
+    expelling = snapshot.expelling
+    if expelling is None:
+        return []
+    who = f"{brief(expelling.members)} {'is' if len(expelling.members) == 1 else 'are'} to be expelled"
+    if not expelling.possible:
+        return [f"{who}, which would leave no majority: nothing comes of it until some of them are asked to stay"]
+    agree = f"{len(expelling.agree)} of the {many(expelling.needed, 'member')} agree that must"
+    states = {node.name: node.state for node in snapshot.nodes}
+    away = {name: states.get(name, "unknown") for name in snapshot.waiting_for}
+    return [f"{who}: {agree}" + (f", it waits for {waited(away)}" if away else "")]
 
 
 def waited(waiting_for: dict[str, str]) -> str:
@@ -226,7 +244,10 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         return lines
     if not any(node.pid for node in snapshot.nodes):
         return [*lines, f"next  dynazmq up{at}"]
-    down = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
+    expelling = snapshot.expelling.members if snapshot.expelling is not None else []
+    given_up = {*snapshot.given_up, *expelling}
+    gone = [node.name for node in snapshot.nodes if node.state in ("down", "stopped") and node.restart_in_s is None]
+    down = [name for name in gone if name not in given_up]
     away = [name for name in down if name not in refused]  # its reason ends with what to do
     paused = [node.name for node in snapshot.nodes if node.state == "paused"]
     silent = [node.name for node in snapshot.nodes if node.state == "suspect" and not node.answers and node.protocol is None]
@@ -239,6 +260,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(f"next  dynazmq node resume {','.join(paused)}{at}")
     for name in [name for name in away if name in snapshot.waiting_for]:
         lines.append(f"or    dynazmq cluster remove {name} --force --now{at}    if it is gone for good")
+    for name in expelling:
+        lines.append(f"or    dynazmq cluster add {name} --now{at}    if it shall stay after all")
     if joining := [node.name for node in snapshot.nodes if node.state == "joining" and not ring_moves(snapshot)]:
         lines.append(
             f"{brief(joining)} {'waits' if len(joining) == 1 else 'wait'} to be let in    next  dynazmq cluster commit{at}"

@@ -87,7 +87,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
 
 def _change(snapshot: Snapshot) -> dict[str, Any] | None:
     """How far a change of the members is; None when there is none."""
-    if not judgement.changing(snapshot) and not judgement.strays(snapshot):
+    if not judgement.changing(snapshot) and not judgement.strays(snapshot) and snapshot.expelling is None:
         return None
     moved = [node.transfer for node in snapshot.nodes if node.answers]
     return {
@@ -99,6 +99,8 @@ def _change(snapshot: Snapshot) -> dict[str, Any] | None:
         "keys": sum(each.keys for each in moved),
         "bytes": sum(each.bytes for each in moved),
         "strays": judgement.strays(snapshot),
+        "given_up": snapshot.given_up,
+        "expelling": asdict(snapshot.expelling) if snapshot.expelling is not None else None,
     }
 
 

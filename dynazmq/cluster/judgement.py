@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot, Transfer
+from dynazmq.cluster.snapshot import Event, Expelling, NodeView, Snapshot, Transfer
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 
@@ -156,6 +156,8 @@ def judge(
         phase=told[0].phase if told else "rest",
         target=[str(name) for name in (told[0].section("change").get("target") or ())] if told else [],
         waiting_for=_waiting_for(told),
+        expelling=_expelling(told),
+        given_up=sorted({str(name) for answer in told for name in answer.section("change").get("gone") or ()}),
         faults=list(faults),
         events=facts.events,
     )
@@ -178,7 +180,8 @@ def converged(snapshot: Snapshot) -> bool:
 
 def changing(snapshot: Snapshot) -> bool:
     """Members come or go, or wait to."""
-    return ring_moves(snapshot) or any(node.answers and node.standing != "member" for node in snapshot.nodes)
+    expelling = snapshot.expelling is not None and snapshot.expelling.possible
+    return expelling or ring_moves(snapshot) or any(node.answers and node.standing != "member" for node in snapshot.nodes)
 
 
 def ring_moves(snapshot: Snapshot) -> bool:
@@ -260,6 +263,20 @@ def _waiting_for(told: Sequence[Answer]) -> list[str]:
     """Whom most of them wait for: what one has not heard yet that the others know is a matter of a second."""
     named = Counter(str(name) for answer in told for name in answer.section("change").get("waiting_for") or ())
     return sorted(name for name, count in named.items() if 2 * count >= len(told))
+
+
+def _expelling(told: Sequence[Answer]) -> Expelling | None:
+    """As the one sees it who has heard of most that agree."""
+    found = [said for answer in told if isinstance(said := answer.section("change").get("expelling"), dict)]
+    if not found:
+        return None
+    said = max(found, key=lambda each: len(each.get("agree") or ()))
+    return Expelling(
+        members=[str(name) for name in said.get("members") or ()],
+        needed=int(said.get("needed", 0)),
+        agree=[str(name) for name in said.get("agree") or ()],
+        possible=bool(said.get("possible", True)),
+    )
 
 
 def _view(

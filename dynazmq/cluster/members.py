@@ -22,6 +22,7 @@ from dynazmq.cluster.plan import Known, Plan, make_plan, undecided
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.cluster.staging import Staged
 from dynazmq.dynamo.change import IN, Intent, goal, intents_digest
+from dynazmq.dynamo.expulsion import vote
 from dynazmq.dynamo.merkle import FANOUT, NODES
 from dynazmq.dynamo.messages import (
     INVALID,
@@ -245,6 +246,8 @@ def _missing(observer: Observer, snapshot: Snapshot, tally: _Tally) -> str:
     if gone := sorted(hints_by_target(snapshot).keys() - {node.name for node in snapshot.nodes}):
         return f"hints for {' '.join(gone)} are given to those who own their keys now"
     known = ask(observer, snapshot)
+    if (voted := vote(known.ring, known.intents)) is not None:
+        return f"{' '.join(voted.expelled)} not expelled yet: {voted.needed} of {len(known.ring.members)} members must agree"
     if not tally.is_goal(known):
         return "the ring does not follow yet"
     removed = [name for name, intent in known.intents.items() if intent.kind != IN and name in observer.cluster.members]

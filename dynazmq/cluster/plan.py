@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dynazmq.cluster.staging import Staged
-from dynazmq.dynamo.change import GONE, IN, LEFT, Intent, concerned, goal, refusal
+from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, LEFT, Intent, concerned, goal, refusal
 from dynazmq.dynamo.claim import moves, violations
+from dynazmq.dynamo.expulsion import objection
 from dynazmq.dynamo.ring import Ring
 
 
@@ -54,6 +55,9 @@ class Plan:
     holds_up: tuple[str, ...]
     """Members that do not answer, and without whom the ring makes no step."""
     gone: tuple[str, ...]
+    """Members that are expelled."""
+    without_quorum: tuple[str, ...] = ()
+    """Those of them that are expelled without anybody's consent."""
 
     @property
     def moves(self) -> tuple[tuple[int, str | None, str], ...]:
@@ -88,13 +92,17 @@ def make_plan(known: Known, staged: Staged) -> Plan:
     why = refusal(ring, intents, known.quorum)
     if why and known.bucket:
         why += f" (bucket {known.bucket!r})"
+    if not why and any(kind == EXPEL for _, kind, *_ in told) and (why := objection(ring, intents, known.up)):
+        why += "; if the others are lost for good: --without-quorum"
     if not known.anti_entropy:
         why = "anti-entropy is off, and without it nobody knows what there is to copy; start with --anti-entropy on"
+    # As it will be when the expulsions have taken effect.
+    intents = {name: intent._replace(kind=GONE) if intent.kind == EXPEL else intent for name, intent in intents.items()}
     after = ring.owners if why else goal(ring, intents, known.n)
     gains = _gains(ring.owners, after, known.n)
     keys = _keys_per_copy(known) * sum(map(len, gains.values()))
     gone = tuple(sorted((name for name, intent in intents.items() if intent.kind == GONE and name in ring.members), key=_natural))
-    awaited = set(concerned(ring, intents)) - known.up - {name for name, kind, *_ in told if kind == IN}
+    awaited = set(concerned(ring, intents)) - known.up - {change.name for change in staged.added}
     return Plan(
         ring=ring,
         n=known.n,
@@ -106,6 +114,7 @@ def make_plan(known: Known, staged: Staged) -> Plan:
         refusal=why,
         holds_up=tuple(sorted(awaited, key=_natural)),
         gone=gone,
+        without_quorum=tuple(staged.without_quorum),
     )
 
 
@@ -129,7 +138,7 @@ def undecided(staged: Staged, known: Known) -> Staged:
 def _decided(intent: Intent | None, kind: str, replaces: str) -> bool:
     if intent is None or (kind == IN and intent.replaces != replaces):
         return False
-    return intent.kind == kind or (intent.kind == LEFT and kind != IN)
+    return intent.kind == kind or (intent.kind == LEFT and kind != IN) or (intent.kind == GONE and kind in BY_FORCE)
 
 
 def _gains(before: Sequence[str], after: Sequence[str], n: int) -> dict[str, tuple[int, ...]]:

@@ -24,6 +24,16 @@ class Transfer:
 
 
 @dataclass(slots=True, kw_only=True)
+class Expelling:
+    """Members that are to be removed by force, to which a majority has to agree first (dynamo/expulsion.py)."""
+
+    members: list[str]
+    needed: int  # members that must agree
+    agree: list[str]  # who is known to
+    possible: bool  # False: of these expulsions together none can take effect
+
+
+@dataclass(slots=True, kw_only=True)
 class NodeView:
     """One node. Figures that only the node itself knows are None while it does not answer."""
 
@@ -98,6 +108,8 @@ class Snapshot:
     phase: str = "rest"  # of the newest ring: rest | filling | flipped (dynamo/change.py)
     target: list[str] = field(default_factory=list)  # who is to own something; [] when nobody said
     waiting_for: list[str] = field(default_factory=list)  # whose word the next step of the ring is waiting for
+    expelling: Expelling | None = None
+    given_up: list[str] = field(default_factory=list)  # members of the ring that were removed by force: nobody waits for them
     converged: bool = False
     degraded_s: float | None = None  # how long something has been wrong; None: nothing is
     faults: list[Fault] = field(default_factory=list)  # that are switched on

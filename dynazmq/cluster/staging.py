@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,9 +28,10 @@ ADD, REMOVE = "add", "remove"
 class Change:
     """One wish.
 
-    action: add | remove. replaces: of an added one, whose partitions it takes over; that one is gone. force: the removed one is
-    gone, too: nobody waits for it, and what only it holds is lost. sure: that was meant although it was up. weight 0: as the
-    replaced one's, else 1.
+    action: add | remove. replaces: of an added one, whose partitions it takes over; that one is expelled. force: the removed one
+    is, too: nobody waits for it, and what only it holds is lost. sure: that was meant although it was up. weight 0: as the
+    replaced one's, else 1. without_quorum: that expulsion needs nobody's consent. stays: the added one is a member, and its
+    removal, which was decided, is taken back.
     """
 
     action: str
@@ -38,6 +40,8 @@ class Change:
     replaces: str = ""
     force: bool = False
     sure: bool = False
+    without_quorum: bool = False
+    stays: bool = False
 
 
 @dataclass(slots=True)
@@ -73,7 +77,8 @@ class Staged:
 
     @property
     def added(self) -> list[Change]:
-        return [change for change in self.changes if change.action == ADD]
+        """Who comes: they need a process, and are waited for to be known."""
+        return [change for change in self.changes if change.action == ADD and not change.stays]
 
     @property
     def gone_for_sure(self) -> set[str]:
@@ -82,18 +87,25 @@ class Staged:
 
     @property
     def removed(self) -> dict[str, bool]:
-        """Name → whether it is gone: those removed, and those replaced."""
+        """Name → whether it is expelled: those removed, and those replaced."""
         found = {change.name: change.force for change in self.changes if change.action == REMOVE}
         return found | {change.replaces: True for change in self.changes if change.replaces}
 
+    @property
+    def without_quorum(self) -> list[str]:
+        """Who is expelled without anybody's consent."""
+        return [change.replaces or change.name for change in self.changes if change.without_quorum]
+
     def intents(self, weight_of: dict[str, float]) -> list[tuple[str, str, float, str]]:
-        """What the nodes are told: (name, in | out | gone, weight, name that it replaces). weight_of: the members'."""
+        """What the nodes are told: (name, in | out | expel | gone, weight, name that it replaces). weight_of: the members'."""
         told = []
         for change in self.changes:
-            weight = change.weight or weight_of.get(change.replaces, 1.0)
+            weight = change.weight or weight_of.get(change.name if change.stays else change.replaces, 1.0)
             if change.action == ADD:
                 told.append((change.name, "in", weight, change.replaces))
-        told += [(name, "gone" if force else "out", 1.0, "") for name, force in self.removed.items()]
+        alone = self.without_quorum
+        for name, force in self.removed.items():
+            told.append((name, ("gone" if name in alone else "expel") if force else "out", weight_of.get(name, 1.0), ""))
         return told
 
 
@@ -102,7 +114,7 @@ def clear(directory: Path) -> None:
 
 
 # --- staging one more -----------------------------------------------------------------------------------------------------
-# Each changes `staged` or raises InvalidRequest. sure: a member that is given up may be up.
+# Each changes `staged` or raises InvalidRequest. sure: a member that is given up may be up. without_quorum: as in Change.
 
 
 def stage_add(
@@ -114,8 +126,10 @@ def stage_add(
     weight: float | None,
     replaces: str | None,
     sure: bool,
+    without_quorum: bool = False,
+    removing: Collection[str] = (),
 ) -> str:
-    """The name that it got."""
+    """The name that it got. removing: members that are to be none any more, as was decided: they may be asked to stay."""
     used = {*cluster.former} - cluster.members.keys()
     on_disk = roster.names_on_disk(directory)
     taken = {*cluster.members, *used, *on_disk, *(change.name for change in staged.changes)}
@@ -125,6 +139,12 @@ def stage_add(
         raise InvalidRequest(f"--weight is above 0 and at most {WEIGHT_MAX:g}, not {weight:g}")
     if any(change.name == name for change in staged.changes):
         raise InvalidRequest(f"{name} is staged already; start anew with: dynazmq cluster clear")
+    if name in cluster.members and name in removing:
+        if replaces is not None:
+            raise InvalidRequest(f"{name} is a member, and is asked to stay: it takes nobody's place")
+        staged.changes.append(Change(action=ADD, name=name, weight=weight or 0.0, stays=True))
+        staged.planned = ""
+        return name
     if name in cluster.members:
         raise InvalidRequest(f"{name} is a member already; there are {' '.join(cluster.members)}")
     if name in used:
@@ -133,14 +153,20 @@ def stage_add(
         raise InvalidRequest(f"{paths.node_dir(directory, name)} holds data; a free name is {roster.free_name(taken)}")
     if replaces is not None:
         _check_leaver(staged, cluster, replaces, "--replace")
-    staged.changes.append(Change(action=ADD, name=name, weight=weight or 0.0, replaces=replaces or "", sure=sure))
+    staged.changes.append(
+        Change(
+            action=ADD, name=name, weight=weight or 0.0, replaces=replaces or "", sure=sure, without_quorum=without_quorum
+        )
+    )  # fmt: skip
     staged.planned = ""
     return name
 
 
-def stage_remove(staged: Staged, cluster: ClusterFile, name: str, *, force: bool, sure: bool) -> None:
+def stage_remove(
+    staged: Staged, cluster: ClusterFile, name: str, *, force: bool, sure: bool, without_quorum: bool = False
+) -> None:
     _check_leaver(staged, cluster, name, "remove")
-    staged.changes.append(Change(action=REMOVE, name=name, force=force, sure=sure))
+    staged.changes.append(Change(action=REMOVE, name=name, force=force, sure=sure, without_quorum=without_quorum))
     staged.planned = ""
 
 

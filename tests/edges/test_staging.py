@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_what_is_staged_is_read_back_whole_and_is_nobody_elses_to_read(directory
     assert again.removed == {"n1": False, "n2": True}
     assert again.gone_for_sure == {"n2"}
     assert again.intents({"n2": 3.0}) == [
-        ("n4", "in", 2.0, ""), ("n5", "in", 3.0, "n2"), ("n1", "out", 1.0, ""), ("n2", "gone", 1.0, "")
+        ("n4", "in", 2.0, ""), ("n5", "in", 3.0, "n2"), ("n1", "out", 1.0, ""), ("n2", "expel", 3.0, "")
     ]  # fmt: skip
     Staged().save(directory)
     assert not (directory / "staged.json").exists()
@@ -111,6 +112,30 @@ def test_what_contradicts_what_is_staged_is_refused(directory: Path) -> None:
     assert [change.name for change in staged.changes] == ["new"]
 
 
+def test_a_member_whose_removal_was_decided_may_be_asked_to_stay_with_the_weight_that_it_has(directory: Path) -> None:
+    staged = Staged()
+    assert staged_add(directory, "n2", staged, removing=["n2"]) == "n2"
+    assert staged.added == [], "it needs no process"
+    assert staged.intents({"n2": 2.0}) == [("n2", "in", 2.0, "")]
+    staged.save(directory)
+    assert Staged.load(directory) == staged
+    with pytest.raises(InvalidRequest, match="n2 is staged already"):
+        staged_add(directory, "n2", staged, removing=["n2"])
+    with pytest.raises(InvalidRequest, match="n1 is a member, and is asked to stay: it takes nobody's place"):
+        staged_add(directory, "n1", staged, removing=["n1"], replaces="n3")
+    with pytest.raises(InvalidRequest, match="n1 is a member already"):
+        staged_add(directory, "n1", staged, removing=["n3"])
+
+
+def test_who_is_expelled_without_a_quorum_is_told_to_be_gone_at_once(directory: Path) -> None:
+    staged, cluster = Staged(), ClusterFile.load(directory)
+    staging.stage_remove(staged, cluster, "n1", force=True, sure=False, without_quorum=True)
+    staged_add(directory, "n4", staged, replaces="n2", without_quorum=True)
+    staging.stage_remove(staged, cluster, "n3", force=True, sure=False)
+    assert staged.without_quorum == ["n1", "n2"]
+    assert {name: kind for name, kind, *_ in staged.intents({})} == {"n4": "in", "n1": "gone", "n2": "gone", "n3": "expel"}
+
+
 # --- plans -----------------------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +164,21 @@ def test_what_is_replaced_hands_its_partitions_to_the_new_one_alone() -> None:
     assert plan.gains.keys() == {"n6"}
     assert plan.gone == ("n3",)
     assert plan.holds_up == (), "nobody waits for one that is gone"
+
+
+def test_an_expulsion_to_which_no_majority_can_agree_is_refused_with_the_numbers_and_what_can_be_said_instead() -> None:
+    some, more = Staged([Change(action="remove", name="n3", force=True)]), Staged()
+    more.changes += [Change(action="remove", name=name, force=True) for name in ("n3", "n4", "n5")]
+    assert make_plan(known(up=frozenset(("n1", "n2", "n4"))), some).refusal == ""
+    assert make_plan(known(up=frozenset(("n1", "n2"))), some).refusal == (
+        "more than half of 5 members (3) must agree to expel n3, and 2 can be reached: n1 n2; if the others are lost for good: "
+        "--without-quorum"
+    )
+    assert make_plan(known(), more).refusal.startswith("expelling n3 n4 n5 would leave 2 of 5 members, and more than half (3)")
+    alone = Staged([replace(change, without_quorum=True) for change in more.changes])
+    plan = make_plan(known(up=frozenset(("n1", "n2"))), alone)
+    assert (plan.refusal, plan.without_quorum, plan.holds_up) == ("", ("n3", "n4", "n5"), ())
+    assert set(plan.after) == {"n1", "n2"}
 
 
 def test_a_member_that_does_not_answer_holds_up_every_change_but_its_own_removal_by_force() -> None:

@@ -74,7 +74,12 @@ def test_a_plan_as_json_has_each_partition() -> None:
     staged = Staged([Change(action="add", name="n6", weight=2.0)])
     shown = make_plan(known(), staged)
     said = json.loads(json.dumps(planned.document(shown, staged)))
-    assert said["staged"] == [{"action": "add", "name": "n6", "weight": 2.0, "replaces": None, "force": False}]
+    assert said["staged"] == [
+        {
+            "action": "add", "name": "n6", "weight": 2.0, "replaces": None, "force": False, "without_quorum": False,
+            "stays": False,
+        }
+    ]  # fmt: skip
     assert said["members"] == {"before": [*NAMES], "after": [*NAMES, "n6"]}
     assert [(each["partition"], each["from"], each["to"]) for each in said["moves"]] == list(shown.moves)
     assert said["owned"]["n6"] == [0, 35]
@@ -179,7 +184,7 @@ def test_a_change_under_way_is_no_trouble_and_says_how_far_it_is() -> None:
     assert said["ring"]["phase"] == "filling"
     assert said["change"] == {
         "phase": "filling", "target": [*NAMES], "waiting_for": ["n5"], "partitions": 72, "partitions_left": 18, "keys": 22_500,
-        "bytes": 5_000_000, "strays": 0,
+        "bytes": 5_000_000, "strays": 0, "given_up": [], "expelling": None,
     }  # fmt: skip
     assert [node["state"] for node in said["nodes"]] == ["up"] * 4 + ["joining"]
 
@@ -193,6 +198,38 @@ def test_who_holds_up_a_change_is_named_with_what_can_be_done() -> None:
         "or    dynazmq cluster remove n3 --force --now    if it is gone for good",
     ]
     assert "DEGRADED" in seen.lines[0]
+
+
+def test_an_expulsion_to_which_a_majority_has_not_agreed_yet_says_who_is_missing_and_how_to_take_it_back() -> None:
+    seen = changing("rest", waiting_for=("n2",))
+    seen.gone("n3", 18.0)
+    for name in ("n1", "n4", "n5"):
+        agree = ["n1", "n4"] if name == "n4" else [name]
+        expelling = {"members": ["n3"], "needed": 3, "agree": agree, "possible": True}
+        seen.said[name]["change"] = {"waiting_for": ["n2"], "target": [], "expelling": expelling}
+    assert "n3 is to be expelled: 2 of the 3 members agree that must, it waits for n2" in seen.lines
+    assert not any("node start n3" in line for line in seen.lines), "it is given up"
+    assert "or    dynazmq cluster add n3 --now    if it shall stay after all" in seen.lines
+    assert document(seen.snapshot)["change"]["expelling"]["needed"] == 3
+    assert not seen.snapshot.converged
+
+
+def test_expulsions_that_contradict_each_other_are_said_to_come_to_nothing() -> None:
+    seen = Seen()
+    for said in seen.said.values():
+        expelling = {"members": ["n1", "n2", "n3"], "needed": 3, "agree": ["n4"], "possible": False}
+        said["change"] = {"waiting_for": [], "target": [], "expelling": expelling}
+    (line,) = [line for line in seen.lines if "to be expelled" in line]
+    assert line.startswith("n1 n2 n3 are to be expelled, which would leave no majority: nothing comes of it until some")
+
+
+def test_who_is_given_up_is_not_waited_for_and_nobody_is_told_to_start_it() -> None:
+    seen = changing(waiting_for=("n5",))
+    seen.gone("n3", 18.0)
+    for said in seen.said.values():
+        said["change"] |= {"gone": ["n3"]}  # type: ignore[operator]
+    assert "n3 is given up: nobody waits for it" in seen.lines
+    assert not any("node start" in line for line in seen.lines)
 
 
 def test_one_that_waits_to_be_let_in_is_not_degraded_and_the_next_command_is_named() -> None:
@@ -283,3 +320,15 @@ def test_the_file_of_a_purged_cluster_goes_with_it(directory: Path, capsys: pyte
     assert main(["cluster", "add"]) == 0
     assert main(["down", "--purge", "--yes"]) == 0
     assert not directory.exists()
+
+
+def test_without_quorum_must_be_meant(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cluster", "remove", "n3", "--without-quorum"]) == 2
+    assert "it goes with --force" in capsys.readouterr().err
+    assert main(["cluster", "add", "--without-quorum"]) == 2
+    assert "it goes with --replace" in capsys.readouterr().err
+    assert main(["cluster", "remove", "n3", "--force", "--without-quorum"]) == 2
+    assert "Are they lost for good? Nobody can be asked here: say --yes" in capsys.readouterr().err
+    assert Staged.load(directory).changes == []
+    assert main(["cluster", "remove", "n3", "--force", "--without-quorum", "--yes"]) == 0
+    assert "staged  remove n3 --force --without-quorum" in capsys.readouterr().out
