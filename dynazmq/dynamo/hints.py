@@ -78,7 +78,7 @@ class Hints:
 
     def reload(self) -> None:
         """Count anew what is stored: at the start, and after a failed commit."""
-        self.pending = {target: n for target, n in sorted(self._runtime.store.hint_counts().items()) if n}
+        self.pending = {target: total.count for target, total in self._runtime.store.hint_totals().items()}
         self.since = {target: self.since.get(target, self._runtime.now) for target in self.pending}
 
     # --- keeping ----------------------------------------------------------------------------------------------------------

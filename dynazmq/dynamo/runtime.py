@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -43,6 +44,14 @@ OwnRow = tuple[int, str, bytes, bytes | None]
 """(place, bucket, key, state); None for a state that is damaged."""
 
 
+@dataclass(frozen=True, slots=True)
+class HintTotal:
+    """What is kept for one target. bytes: of keys and states together."""
+
+    count: int
+    bytes: int
+
+
 class Store(Protocol):
     """What the core asks of storage. Writes are seen by later reads at once and are durable after the driver's commit.
 
@@ -65,8 +74,11 @@ class Store(Protocol):
     def hints(self, target: str, after: Row, limit: int) -> list[OwnRow]:
         """The hints for a target behind `after`, in order; the state of a damaged one is None."""
 
-    def hint_counts(self) -> dict[str, int]:
-        """target → number of hints."""
+    def hint_total(self, target: str) -> HintTotal:
+        """How much is kept for a target, this turn's writes included. It is known and not counted: ask as often as you like."""
+
+    def hint_totals(self) -> dict[str, HintTotal]:
+        """The same of each target for which anything is kept, in the order of their names."""
 
     def scan(
         self, bucket: str, first: int, last: int, after: tuple[int, bytes], limit: int

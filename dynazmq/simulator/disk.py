@@ -13,7 +13,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from dynazmq.dynamo.runtime import OwnRow, StoreFailed
+from dynazmq.dynamo.runtime import HintTotal, OwnRow, StoreFailed
 from dynazmq.dynamo.versions import decode
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.memory import MemoryStorage
@@ -66,9 +66,9 @@ class Disk(MemoryStorage):
         self._check_readable()
         return super().hints(target, after, limit)
 
-    def hint_counts(self) -> dict[str, int]:
+    def hint_totals(self) -> dict[str, HintTotal]:
         self._check_readable()
-        return super().hint_counts()
+        return super().hint_totals()
 
     def rows(self, first: int, last: int, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         self._check_readable()
@@ -174,6 +174,7 @@ class Disk(MemoryStorage):
                     else:
                         stored[at] = state
         self._undo.clear()  # what is left has outlived it
+        self._count_hints()
         return count
 
     def damage_hints_of(self, place: int, bucket: str, key: bytes) -> bool:
@@ -181,6 +182,11 @@ class Disk(MemoryStorage):
         found = {hint for hint in self._hints if hint[1:] == (place, bucket, key)}
         self._damaged_hints |= found
         return bool(found)
+
+    def lose_hints(self) -> None:
+        """For stories: what is kept here for others is gone."""
+        self._hints.clear()
+        self._count_hints()
 
     def wipe(self) -> None:
         super().wipe()
@@ -194,3 +200,4 @@ class Disk(MemoryStorage):
         """An operator puts back an old copy (S10)."""
         self.wipe()
         self._rows, self._hints, self._meta = (dict(part) for part in backup)  # type: ignore[assignment]
+        self._count_hints()

@@ -7,10 +7,10 @@ a bit that the checksum will find; `fail_commits` is a full disk.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 
-from dynazmq.dynamo.runtime import DamagedRow, OwnRow, StoreFailed
+from dynazmq.dynamo.runtime import DamagedRow, HintTotal, OwnRow, StoreFailed
 from dynazmq.storage.base import RowKey
+from dynazmq.storage.totals import HintTotals, hint_bytes
 
 _HintKey = tuple[str, int, str, bytes]
 
@@ -27,6 +27,7 @@ class MemoryStorage:
         self._new_meta: dict[str, bytes] = {}
         self._damaged: set[RowKey] = set()
         self._damaged_hints: set[_HintKey] = set()
+        self._hint_totals = HintTotals()
         self.fail_commits = False
         self.full = ""
         self.commits = 0
@@ -82,10 +83,13 @@ class MemoryStorage:
         return self._hints.get(at, b"")
 
     def write_hint(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
-        self._new_hints[target, place, bucket, key] = state
+        at = (target, place, bucket, key)
+        known = self._new_hints[at] if at in self._new_hints else self._hints.get(at, b"")
+        self._hint_totals.change(target, hint_bytes(key, known), hint_bytes(key, state))
+        self._new_hints[at] = state
 
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
-        self._new_hints[target, place, bucket, key] = b""
+        self.write_hint(target, place, bucket, key, b"")
 
     def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         all_hints = self._all_hints()
@@ -94,8 +98,15 @@ class MemoryStorage:
         damaged = self._damaged_hints - self._new_hints.keys()
         return [(*at, None if (target, *at) in damaged else all_hints[(target, *at)]) for at in keys]
 
-    def hint_counts(self) -> dict[str, int]:
-        return dict(Counter(target for target, *_ in self._all_hints()))
+    def hint_total(self, target: str) -> HintTotal:
+        return self._hint_totals.of(target)
+
+    def hint_totals(self) -> dict[str, HintTotal]:
+        return self._hint_totals.all()
+
+    def _count_hints(self) -> None:
+        """Anew, after what befell the disk."""
+        self._hint_totals = HintTotals((at[0], 1, hint_bytes(at[3], state)) for at, state in self._hints.items())
 
     def _all_hints(self) -> dict[_HintKey, bytes]:
         return {at: state for at, state in {**self._hints, **self._new_hints}.items() if state}
@@ -127,12 +138,14 @@ class MemoryStorage:
                 if not state:
                     del stored[at]  # type: ignore[arg-type]
         self._meta.update(self._new_meta)
+        self._hint_totals.committed()
         self.rollback()
         self.commits += 1
         return written
 
     def rollback(self) -> None:
         self._new_rows, self._new_hints, self._new_meta = {}, {}, {}
+        self._hint_totals.rollback()
 
     def close(self) -> None:
         """Nothing to release: the object is the disk."""
@@ -147,6 +160,7 @@ class MemoryStorage:
         """The disk is lost."""
         self.rollback()
         self._rows, self._hints, self._meta, self._damaged, self._damaged_hints = {}, {}, {}, set(), set()
+        self._count_hints()
 
     def damage(self, place: int, bucket: str, key: bytes) -> bool:
         """A bit of this row flips, if there is one; its checksum will not match."""
@@ -163,4 +177,5 @@ class MemoryStorage:
         """A backup: an independent copy of what is committed."""
         copy = MemoryStorage()
         copy._rows, copy._hints, copy._meta = dict(self._rows), dict(self._hints), dict(self._meta)
+        copy._count_hints()
         return copy

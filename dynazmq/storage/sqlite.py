@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, OwnRow, StoreFailed
+from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, HintTotal, OwnRow, StoreFailed
 from dynazmq.errors import UnusableDisk
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.checkpoint import Checkpointer
@@ -36,7 +36,9 @@ from dynazmq.storage.overlay import Bounds, Overlay
 from dynazmq.storage.pages import KeysPage, rows_page
 from dynazmq.storage.recent import Recent
 from dynazmq.storage.tables import (
+    COUNT_HINTS,
     EXISTS,
+    HINT_BYTES,
     HINTS,
     READ,
     READ_ALL_META,
@@ -55,6 +57,7 @@ from dynazmq.storage.tables import (
     put_hints,
     put_rows,
 )
+from dynazmq.storage.totals import HintTotals, hint_bytes
 
 _NUDGE_ROWS = 2_000
 _FOLD_RETRY_S = 1.0
@@ -76,6 +79,8 @@ class SqliteStorage:
         self._rows: dict[RowKey, bytes] = {}
         self._hints: dict[HintKey, bytes] = {}
         self._meta: dict[str, bytes] = {}
+        self._hint_totals = HintTotals()
+        self._hint_bytes: dict[HintKey, int] = {}  # what those that this turn has read count for
         self._overlay = Overlay(self._bounds)
         self._journal = Journal()
         self._recent = Recent()
@@ -146,7 +151,7 @@ class SqliteStorage:
         # Behind `after`: beyond its place, or at its place with a greater key. Two buckets share a place once in 2^64 keys.
         where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, after[1], limit)
         page = KeysPage(bucket, limit)
-        for target in self.hint_counts():
+        for target in self._hint_totals.all():
             page.add_stored(target, self._ask(SCAN_HINTS, (target, *where)))
         page.add_stored("", self._ask(SCAN, where))
         page.add_committed(self._overlay.page(begin, last, after, limit))
@@ -163,22 +168,39 @@ class SqliteStorage:
     # --- hints ------------------------------------------------------------------------------------------------------------
 
     def read_hint(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
-        new = self._hints.get((target, place, bucket, key))
+        at = (target, place, bucket, key)
+        new = self._hints.get(at)
         if new is not None:
             return new
         found = self._ask(READ_HINT, (target, place - SIGNED, bucket, key))
         if not found:
+            self._hint_bytes[at] = 0
             return b""
-        if not intact((place, bucket, key), *found[0]):
+        if not intact(at[1:], *found[0]):
             raise DamagedRow(f"hint for {target}: {bucket}/{key!r}")
         state: bytes = found[0][0]
+        self._hint_bytes[at] = hint_bytes(key, state)
         return state
 
     def write_hint(self, target: str, place: int, bucket: str, key: bytes, state: bytes) -> None:
-        self._hints[target, place, bucket, key] = state
+        at = (target, place, bucket, key)
+        self._hint_totals.change(target, self._counted(at), hint_bytes(key, state))
+        self._hints[at] = state
 
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
-        self._hints[target, place, bucket, key] = b""
+        self.write_hint(target, place, bucket, key, b"")
+
+    def _counted(self, at: HintKey) -> int:
+        """What a hint counts for in the totals; mostly it was read in this turn, or there is none for its target."""
+        if (new := self._hints.get(at)) is not None:
+            return hint_bytes(at[3], new)
+        if (known := self._hint_bytes.get(at)) is not None:
+            return known
+        target, place, bucket, key = at
+        if not self._hint_totals.of(target).count:
+            return 0
+        found = self._ask(HINT_BYTES, (target, place - SIGNED, bucket, key))
+        return int(found[0][0]) if found else 0
 
     def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
         new = {at[1:]: state for at, state in self._hints.items() if at[0] == target and at[1:] > after}
@@ -191,12 +213,11 @@ class SqliteStorage:
         found.update(new)
         return [(*at, found[at]) for at in sorted(found) if found[at] != b""][:limit]
 
-    def hint_counts(self) -> dict[str, int]:
-        counts: dict[str, int] = dict(self._ask("SELECT target, count(*) FROM hints GROUP BY target", ()))
-        for (target, place, bucket, key), state in self._hints.items():
-            known = bool(self._ask(READ_HINT, (target, place - SIGNED, bucket, key)))
-            counts[target] = counts.get(target, 0) + bool(state) - known
-        return {target: count for target, count in sorted(counts.items()) if count}
+    def hint_total(self, target: str) -> HintTotal:
+        return self._hint_totals.of(target)
+
+    def hint_totals(self) -> dict[str, HintTotal]:
+        return self._hint_totals.all()
 
     def harden(self) -> None:
         self._harden = self._sync == "normal"
@@ -281,10 +302,12 @@ class SqliteStorage:
             overlay.add(rows, self._journal.written(entry), self._journal.turn, time.monotonic())
             self._stored_keys = None
         self._journal.release(overlay.released())
+        self._hint_totals.committed()
         self.rollback()
 
     def _rest(self) -> None:
         """A turn without writes: end its reads. If there were no writes for a while, fold a little."""
+        self._hint_bytes.clear()
         if self._connection.in_transaction:
             self._connection.abandon()
         overlay, bounds = self._overlay, self._bounds
@@ -323,6 +346,8 @@ class SqliteStorage:
         self._harden = False
         self._rows.clear()
         self._hints.clear()
+        self._hint_bytes.clear()
+        self._hint_totals.rollback()
         self._meta.clear()
         self._connection.abandon()
 
@@ -358,7 +383,9 @@ class SqliteStorage:
         for row, state in self._overlay.unfolded().items():
             at = (row[0] - SIGNED, *row[1:])
             self._stored_keys += bool(state) - bool(self._execute(EXISTS, at).fetchone())
-        self._execute("SELECT count(*) FROM hints").fetchone()
+        counted = self._execute(COUNT_HINTS).fetchall()
+        # Damage may give a target another type: hints for nobody, whom no delivery and no scan would find either.
+        self._hint_totals = HintTotals(each for each in counted if each[0].__class__ is str)
 
     def _fold_all(self) -> None:
         """Bring everything that is committed into `data` and empty the journal."""

@@ -32,6 +32,11 @@ HINTS = """SELECT place, bucket, key, state, checksum FROM hints
 SCAN_HINTS = """SELECT place, bucket, key, state, checksum FROM hints
                 WHERE target = ? AND place BETWEEN ? AND ? AND (place > ? OR key > ?) ORDER BY place, bucket, key LIMIT ?"""
 
+# Damage may make a state NULL. The length of a long one is read from its record's header: its overflow pages are not.
+_HINT_BYTES = "length(key) + ifnull(length(state), 0)"
+COUNT_HINTS = f"SELECT target, count(*), sum({_HINT_BYTES}) FROM hints GROUP BY target"
+HINT_BYTES = f"SELECT {_HINT_BYTES} FROM hints WHERE target = ? AND place = ? AND bucket = ? AND key = ?"
+
 READ_META = "SELECT name, value, checksum FROM meta WHERE name = ?"
 READ_ALL_META = "SELECT name, value, checksum FROM meta"
 WRITE_META = "INSERT OR REPLACE INTO meta (name, value, checksum) VALUES (?, ?, ?)"

@@ -173,7 +173,7 @@ def test_a_hint_for_a_member_that_was_removed_is_refused_and_one_for_a_stranger_
     assert lone.node.runtime.counters["messages_refused"] == 0
     lone.hear("b", Write(6, "default", b"k", bytes_of(("b", b"v")), "stranger", 1000))
     assert lone.node.runtime.counters["messages_refused"] == 1
-    assert lone.disk.hint_counts() == {}
+    assert lone.disk.hint_totals() == {}
 
 
 def test_a_leaver_on_which_nothing_is_left_says_so() -> None:

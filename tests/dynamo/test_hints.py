@@ -48,9 +48,9 @@ def test_a_hint_goes_home_and_is_deleted_when_it_is_durable_there() -> None:
     lone, target = keeping()
     ((to, handoff),) = come_back(lone, target)
     assert (to, decode(handoff.state).values) == (target, [b"v"])
-    assert lone.disk.hint_counts() == {target: 1}, "not before"
+    assert lone.disk.hint_total(target).count == 1, "not before"
     lone.hear(target, HandoffReply(handoff.request_id))
-    assert (lone.disk.hint_counts(), lone.node.hints.pending) == ({}, {})
+    assert (lone.disk.hint_totals(), lone.node.hints.pending) == ({}, {})
 
 
 def test_many_writes_to_a_key_are_one_hint() -> None:
@@ -70,7 +70,7 @@ def test_a_write_that_came_while_the_hint_was_under_way_is_not_forgotten_with_it
     ((_, again),) = of(Handoff, said)
     assert decode(again.state).values == [b"newer"]
     lone.hear(target, HandoffReply(again.request_id))
-    assert lone.disk.hint_counts() == {}
+    assert lone.disk.hint_totals() == {}
 
 
 def test_one_batch_is_under_way_at_a_time_and_its_acknowledgements_pace_the_next() -> None:

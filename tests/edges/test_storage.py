@@ -7,13 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynazmq.dynamo.runtime import DamagedRow, OwnRow, StoreFailed
+from dynazmq.dynamo.runtime import DamagedRow, HintTotal, OwnRow, StoreFailed
 from dynazmq.errors import StorageError
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.memory import MemoryStorage
@@ -50,6 +51,13 @@ def own_rows(store: MemoryStorage | SqliteStorage, first: int, last: int, limit:
     return found
 
 
+def counted(store: MemoryStorage | SqliteStorage, targets: Iterable[str]) -> dict[str, HintTotal]:
+    """The totals as they are when every hint is looked at."""
+    kept = {target: store.hints(target, (-1, "", b""), 1000) for target in targets}
+    sizes = {target: [len(key) + len(state or b"") for _, _, key, state in rows] for target, rows in kept.items()}
+    return {target: HintTotal(len(each), sum(each)) for target, each in sizes.items() if each}
+
+
 def everything(store: MemoryStorage | SqliteStorage) -> object:
     """All that a reader can see, through every way of reading."""
     buckets, keys = ("default", "carts", "ünï"), (b"a", b"b", b"\x00\xff")
@@ -63,7 +71,9 @@ def everything(store: MemoryStorage | SqliteStorage) -> object:
     own = [own_rows(store, 0, LAST_PLACE, limit) for limit in (1, 2, 1000)]
     assert own[0] == own[1] == own[2]
     own += [own_rows(store, 1, 1 << 63, 2)]
-    return rows, hints, paged, scans, own, meta, store.key_count(), store.hint_counts()
+    assert store.hint_totals() == counted(store, ("n1", "n2"))
+    assert [store.hint_total(target) for target in store.hint_totals()] == list(store.hint_totals().values())
+    return rows, hints, paged, scans, own, meta, store.key_count()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,6 +87,7 @@ def test_sqlite_shows_what_the_model_shows_after_any_steps(
         for name, *arguments in steps:
             for store in (memory, sqlite):
                 getattr(store, str(name))(*arguments)
+            assert memory.hint_totals() == sqlite.hint_totals() == counted(memory, ("n1", "n2"))
         assert everything(sqlite) == everything(memory)
         memory.crash()
         sqlite.close()
@@ -149,6 +160,34 @@ def test_a_flipped_bit_is_noticed_and_never_returned(tmp_path: Path) -> None:
     with pytest.raises(DamagedRow):
         store.read_hint("n2", 7, "b", b"k")
     assert store.hints("n2", (0, "", b""), 10) == [(7, "b", b"k", None)]
+    store.close()
+
+
+def test_totals_of_hints_follow_what_is_found_and_are_counted_anew_when_the_store_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    store = SqliteStorage(path, "normal")
+    for number in range(100):
+        store.write_hint("n2", number << 50, "b", b"%03d" % number, bytes(number * 50))
+    store.commit()
+    store.close()
+    database = sqlite3.connect(path)
+    database.execute("UPDATE hints SET state = x'7374617475' WHERE key = x'303031'")  # its checksum does not fit
+    database.execute("UPDATE hints SET target = x'6e32' WHERE key = x'303032'")  # a target that is no text
+    database.commit()
+    database.close()
+    store = SqliteStorage(path, "normal")
+    whole = sum(3 + number * 50 for number in range(3, 100)) + 3 + 5
+    assert store.hint_totals() == {"n2": HintTotal(98, whole)}, "the one of 0 bytes is none"
+    with pytest.raises(DamagedRow):
+        store.read_hint("n2", 1 << 50, "b", b"001")
+    store.delete_hint("n2", 1 << 50, "b", b"001")
+    store.delete_hint("n2", 99 << 50, "b", b"099")
+    store.delete_hint("n3", 99 << 50, "b", b"099")
+    store.write_hint("n2", 98 << 50, "b", b"098", b"new")
+    after = HintTotal(96, whole - 8 - (3 + 99 * 50) - 98 * 50 + 3)
+    assert store.hint_total("n2") == after
+    store.rollback()
+    assert (store.hint_total("n2"), store.hint_total("n3")) == (HintTotal(98, whole), HintTotal(0, 0))
     store.close()
 
 

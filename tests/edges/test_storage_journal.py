@@ -41,7 +41,12 @@ steps = st.lists(
             st.sampled_from([b"", b"one", b"two", bytes(300), bytes(500), bytes(9000)]),
         ),
         st.tuples(
-            st.just("write_hint"), st.just("n1"), st.sampled_from(PLACES), st.just("default"), st.just(b"a"), st.just(b"h")
+            st.just("write_hint"),
+            st.just("n1"),
+            st.sampled_from(PLACES),
+            st.just("default"),
+            st.just(b"a"),
+            st.sampled_from([b"h", bytes(300)]),
         ),
         st.tuples(st.just("delete_hint"), st.just("n1"), st.sampled_from(PLACES), st.just("default"), st.just(b"a")),
         st.tuples(st.just("read"), st.sampled_from(PLACES), st.just("default"), st.just(b"a")),
@@ -60,7 +65,7 @@ def everything(store: MemoryStorage | SqliteStorage) -> object:
     scans = {b: store.scan(b, 0, LAST_PLACE, (-1, b""), 1000) for b in BUCKETS}
     parts = [store.scan("default", first, last, (first, b"a"), 1000) for first, last in zip(PLACES, PLACES[2:], strict=False)]
     hints = store.hints("n1", (-1, "", b""), 1000)
-    return rows, scans, parts, hints, store.hint_counts(), store.get_meta("identity"), store.key_count()
+    return rows, scans, parts, hints, store.hint_totals(), store.get_meta("identity"), store.key_count()
 
 
 def pages(store: SqliteStorage, bucket: str, limit: int) -> list[tuple[int, bytes, bytes]]:

@@ -96,7 +96,7 @@ def test_what_a_lost_hint_should_have_brought_arrives_all_the_same() -> None:
     holders = [node for node in cluster.nodes if node is not away and node.hints(away)]
     assert holders
     for node in cluster.nodes:
-        node.process.disk._hints.clear()
+        node.process.disk.lose_hints()
     for node in holders:
         node.restart()
     away.come_back()
@@ -165,7 +165,7 @@ def test_of_two_sides_that_both_have_something_new_both_get_it() -> None:
     left.put("k", "of n1", w=1)
     right.put("k", "of n2", w=1)
     for node in cluster.nodes:
-        node.process.disk._hints.clear()
+        node.process.disk.lose_hints()
         node.restart()
     cluster.settle()
     cluster.wait(lambda: cluster.equal("k"), "all three hold both")

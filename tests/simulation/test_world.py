@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from dynazmq.dynamo.runtime import DamagedRow
+from dynazmq.dynamo.runtime import DamagedRow, HintTotal, StoreFailed
 from dynazmq.simulator.cluster import Cluster, row_of
 from dynazmq.simulator.disk import Disk
 from dynazmq.simulator.faults import DAMAGE, Nemesis
@@ -141,6 +141,32 @@ def test_a_loss_of_power_leaves_a_prefix_of_the_commits_since_the_checkpoint() -
         assert state == disk.read_hint("n2", *AT) == disk.get_meta("m") == (b"%d" % (4 - lost) if lost < 5 else b"2")
         left.add(lost)
     assert left == set(range(6))
+
+
+def test_totals_of_hints_are_those_of_the_disk_after_whatever_befell_it() -> None:
+    disk = Disk("normal")
+    for number in range(3):
+        disk.write_hint("n2", number, "b", b"k", bytes(10))
+        disk.commit()
+    disk.checkpoint()
+    kept = disk.backup()
+    disk.delete_hint("n2", 0, "b", b"k")
+    disk.write_hint("n3", 0, "b", b"k", bytes(7))
+    assert disk.hint_totals() == {"n2": HintTotal(2, 22), "n3": HintTotal(1, 8)}, "before the commit"
+    disk.commit()
+    assert disk.snapshot().hint_totals() == disk.hint_totals() == {"n2": HintTotal(2, 22), "n3": HintTotal(1, 8)}
+    disk.lose_commits(1)
+    assert disk.hint_totals() == {"n2": HintTotal(3, 33)}
+    disk.write_hint("n2", 0, "b", b"k", bytes(1000))
+    disk.fail_commits = True
+    with pytest.raises(StoreFailed):
+        disk.commit()
+    disk.crash()
+    assert disk.hint_totals() == {"n2": HintTotal(3, 33)}
+    disk.wipe()
+    assert disk.hint_totals() == {}
+    disk.restore(kept)
+    assert disk.hint_totals() == {"n2": HintTotal(3, 33)}
 
 
 def test_a_row_that_was_new_since_the_checkpoint_is_gone_and_one_that_was_deleted_is_back() -> None:
