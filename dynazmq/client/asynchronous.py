@@ -293,7 +293,7 @@ class AsyncBucket:
     async def keys(self, *, replicas: int = 0, timeout: float | None = None) -> AsyncIterator[str | bytes]:
         """All live keys, as `dynazmq.Bucket.keys` gives them."""
         options = self._with(timeout=timeout)
-        scanner = Scanner(options.bucket, options.timeout, self._driver.view, self._driver.standing, replicas)
+        scanner = Scanner(options.bucket, options.timeout, lambda: self._driver.view, self._driver.standing, replicas)
         while not scanner.done:
             for key in await self._perform(flows.page(self._driver.view, options, scanner)):
                 yield key

@@ -32,7 +32,7 @@ def failure_of(request: Request) -> DynazmqError:
         return Overloaded(f"{about}: {failure.text}; nothing was attempted", max(failure.retry_after_ms, 10) / 1000)
     if failure.code == STORAGE:
         return StorageError(f"{about}: {failure.text}")
-    # UNAVAILABLE, NOT_YET
+    # UNAVAILABLE, NOT_YET, ELSEWHERE
     return Unavailable(f"{about}: {failure.text}; nothing was attempted", failure.required, failure.received)
 
 

@@ -4,6 +4,10 @@ No node has all keys. For each partition, enough primaries are asked that every 
 fewer may miss what only the others hold), and their pages, all in the order of places, are merged into one sequence without
 repeats. A key is live if somebody holds a value and nobody a tombstone; where they differ, a get decides.
 
+Members may come and go meanwhile. Each page is asked for by the ring that the client knows. A node that goes by another one, or
+has let go of what it is asked for, refuses and tells its ring (dynamo/scans.py). Then others are asked, from the position on that
+the walk has come to: places stay where they are.
+
 It is no snapshot: a key that is written or deleted meanwhile may show or not. What only a hint holds shows once it is handed off.
 """
 
@@ -15,11 +19,12 @@ from typing import Any
 
 from dynazmq.client.requests import Request
 from dynazmq.client.view import Link, View
-from dynazmq.dynamo.messages import Scan
+from dynazmq.dynamo.messages import ELSEWHERE, Scan
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, Unavailable
 
 PAGE_KEYS = 1_000
-_PLANS_MAX = 5
+_FAILURES_MAX = 4
+"""In a row, without that the walk came on or a newer ring was learned."""
 
 Position = tuple[int, bytes]
 """A place and a key: how far a walk has come."""
@@ -41,20 +46,25 @@ class _Stream:
 class Scanner:
     """Alternates between `wanted`, whose requests are to be done, and `take`, which gives the keys that are certain by then."""
 
-    def __init__(self, bucket: str, timeout: float, view: View, good: Callable[[Link], bool], replicas: int = 0) -> None:
-        """good: whether a node is believed to answer. replicas: how many primaries of each partition to ask, 0 for enough."""
-        policy = view.policy(bucket)
+    def __init__(
+        self, bucket: str, timeout: float, view: Callable[[], View], good: Callable[[Link], bool], replicas: int = 0
+    ) -> None:
+        """view: what the client knows by now. good: whether a node is believed to answer.
+
+        replicas: how many primaries of each partition to ask, 0 for enough.
+        """
+        policy = view().policy(bucket)
         if isinstance(replicas, bool) or not isinstance(replicas, int) or not 0 <= replicas <= policy.n:
             raise InvalidRequest(f"replicas={replicas!r} is not in 0..{policy.n}; 0 stands for as many as are needed")
         self._bucket = bucket
         self._timeout = timeout
-        self._view = view
-        self._n = policy.n
-        self._replicas = replicas or policy.n - policy.w + 1
+        self._newest = view
+        self._view = view()  # that the streams were planned by
+        self._wanted = replicas
         self._good = good
         self._bad: set[Link] = set()
         self._position: Position = (-1, b"")
-        self._plans = 0
+        self._failures = 0
         self._streams: list[_Stream] = []
         self._plan()
 
@@ -63,11 +73,14 @@ class Scanner:
         return not any(stream.more or stream.rows for stream in self._streams)
 
     def wanted(self) -> list[Request]:
-        """The next page of every node whose last one is used up."""
+        """The next page of every node whose last one is used up. Raises Unavailable."""
+        if self._is_outdated():
+            self._plan()
         requests = []
+        version = self._view.ring.version
         for stream in self._streams:
             if stream.more and not stream.rows:
-                message = Scan(0, self._bucket, stream.partitions, *stream.after, PAGE_KEYS, 0)
+                message = Scan(0, self._bucket, stream.partitions, *stream.after, PAGE_KEYS, 0, version)
                 request = Request(message, "", 0, self._timeout)
                 request.only = stream.link
                 requests.append(request)
@@ -82,7 +95,8 @@ class Scanner:
             stream = by_link[request.only]
             if request.error is not None:
                 failed = request.error
-                self._bad.add(stream.link)
+                if not (request.refusal is not None and request.refusal.code == ELSEWHERE and self._is_outdated()):
+                    self._bad.add(stream.link)
                 continue
             page = request.reply
             behind = (page.next_place, page.next_key)
@@ -93,28 +107,40 @@ class Scanner:
             stream.rows.extend(page.entries)
             stream.more, stream.after = page.more, behind
         if failed is not None:
-            if self._plans >= _PLANS_MAX:
+            self._failures += 1
+            if self._failures > _FAILURES_MAX and not self._is_outdated():
                 raise failed
             self._plan()
             return
+        before = self._position
         yield from self._merge()
+        if self._position != before:
+            self._failures = 0
+
+    def _is_outdated(self) -> bool:
+        """Whether the client has learned of a newer ring since the streams were planned."""
+        return self._newest().ring.version > self._view.ring.version
 
     def _plan(self) -> None:
         """Who is asked for which partitions, from the position on. Raises Unavailable."""
-        self._plans += 1
+        if self._is_outdated():
+            self._failures = 0
+            self._bad.clear()
+        self._view = view = self._newest()
+        policy, ring = view.policy(self._bucket), view.ring
+        replicas = min(self._wanted, policy.n) or policy.n - policy.w + 1
         partitions: dict[Link, list[int]] = {}
-        ring = self._view.ring
         for partition in range(ring.partitions):
             if ring.places_of(partition)[1] < self._position[0]:
                 continue
-            links = [self._view.links[name] for name in ring.primaries(partition, self._n) if name in self._view.links]
+            links = [view.links[name] for name in ring.primaries(partition, policy.n) if name in view.links]
             alive = [link for link in links if self._good(link) and link not in self._bad]
             # Those that were thought to be away may have come back; those that failed just now have not.
             alive += [link for link in links if link not in alive and link not in self._bad]
-            if len(alive) < self._replicas:
-                text = f"the keys of partition {partition} need {self._replicas} of their primaries, {len(alive)} can be reached"
-                raise Unavailable(text, self._replicas, len(alive))
-            for link in alive[: self._replicas]:
+            if len(alive) < replicas:
+                text = f"the keys of partition {partition} need {replicas} of their primaries, {len(alive)} can be reached"
+                raise Unavailable(text, replicas, len(alive))
+            for link in alive[:replicas]:
                 partitions.setdefault(link, []).append(partition)
         self._streams = [_Stream(link, each, self._position) for link, each in partitions.items()]
 

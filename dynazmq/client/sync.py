@@ -185,7 +185,7 @@ class Bucket:
         acknowledged write is missed; `replicas` asks fewer (or more). `timeout` is each page's.
         """
         options = self._with(timeout=timeout)
-        scanner = Scanner(options.bucket, options.timeout, self._driver.view, self._driver.standing, replicas)
+        scanner = Scanner(options.bucket, options.timeout, lambda: self._driver.view, self._driver.standing, replicas)
         while not scanner.done:
             yield from self._perform(flows.page(self._driver.view, options, scanner))
 

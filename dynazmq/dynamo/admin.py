@@ -146,9 +146,13 @@ class Admin:
     # --- looking ----------------------------------------------------------------------------------------------------------
 
     def on_topology_request(self, sender: Address, message: TopologyRequest) -> None:
+        self._runtime.send(sender, self.topology(message.request_id))
+
+    def topology(self, request_id: int) -> Topology:
+        """Where everything is, as this node knows it. request_id: 0 where nobody has asked."""
         config, membership, failure = self._runtime.config, self._membership, self._failure
-        reply = Topology(
-            message.request_id,
+        return Topology(
+            request_id,
             config.cluster,
             config.cluster_id,
             config.name,
@@ -161,7 +165,6 @@ class Admin:
             config.max_value_bytes,
             intent_rows(membership.intents),
         )
-        self._runtime.send(sender, reply)
 
     def on_status_request(self, sender: Address, message: StatusRequest) -> None:
         document = {**self.status(), **self.driver_status()}

@@ -154,14 +154,14 @@ class Gets:
         """Ask the next candidates; the own copy answers at once. Ends the op when nobody is left to ask."""
         me = self._runtime.name
         self._ops[op.request_id] = op
-        budget_ms = int((op.deadline - self._runtime.now) * 1000)
+        budget_ms, ring_version = int((op.deadline - self._runtime.now) * 1000), self._membership.ring.version
         for _ in range(how_many):
             if not op.candidates:
                 break
             node, primary = op.candidates.pop()
             op.quorum.ask(node, primary)
             if node != me:
-                self._runtime.send(node, Read(op.request_id, op.message.bucket, op.message.key, budget_ms))
+                self._runtime.send(node, Read(op.request_id, op.message.bucket, op.message.key, budget_ms, ring_version))
                 continue
             try:
                 state = self._replica.read(op.at, op.message.bucket, op.message.key)

@@ -7,11 +7,15 @@ back in a third message, and so do ring, policies and intents if the peer's are 
 A step of a change of members waits for everybody to say that he knows of it (change.py). So whoever turns to a new ring, or has
 something else to say of himself that others wait for, tells some peers at once instead of waiting for the next second.
 
-A node that starts on an empty disk asks all peers for their ring before it serves clients: its own may be years old.
+A node that starts on an empty disk asks all peers for their ring before it serves clients: its own may be years old. It relies on
+what the cluster began with only if all founders say that they know no other, since then all of them have just begun.
+
+A node that meets a peer by a ring that does not fit its own (membership.is_near) tells it its ring, or asks for the newer one.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dynazmq.dynamo.change import intent_rows
@@ -23,9 +27,10 @@ from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
 
 _TOLD_AT_ONCE = 16
-_SETTLE_S = 1.0
 _ASK_AGAIN_S = 0.05
 _ESTRANGED_SHARE = 0.2  # of exchanges: so seldom is one greeted who should not live any more
+_SAY_SO_S = 2.0  # a node that is still asking then says whom it waits for
+_APART_PAUSE_S = 0.1
 _TELL_PAUSE_S = 0.02  # a disk that stores nothing makes the same news again and again
 
 
@@ -39,13 +44,17 @@ class Gossip:
         self._interval = runtime.config.timing.gossip_interval_ms / 1000
         self._next = runtime.now + self._interval * runtime.random.random()
         self._ask_at = runtime.now
+        self._say_at = runtime.now + _SAY_SO_S
+        self._together_at = runtime.now
         self._tell_at = runtime.now
-        self._heard: set[Address] = set()  # who has answered while this node did not know its ring
+        self._ignorant: set[Address] = set()  # peers that have said that they rely on no ring
 
     def tick(self) -> None:
         now, membership = self._runtime.now, self._membership
         if not membership.settled and now >= self._ask_at:
             self._ask_for_ring()
+        if membership.apart and now >= self._together_at:
+            self._bring_together()
         if now >= self._next:
             self._next = now + self._interval * (0.9 + 0.2 * self._runtime.random.random())
             self._exchange()
@@ -59,6 +68,7 @@ class Gossip:
 
     def next_deadline(self) -> float:
         due = self._next if self._membership.settled else min(self._next, self._ask_at)
+        due = min(due, max(self._together_at, self._runtime.now)) if self._membership.apart else due
         return min(due, max(self._tell_at, self._runtime.now)) if self._membership.news else due
 
     def _exchange(self) -> None:
@@ -99,10 +109,21 @@ class Gossip:
             self._runtime.send(name, told)
         membership.step()
 
+    def _bring_together(self) -> None:
+        """Tell who is behind what this node knows; ask who is ahead."""
+        membership = self._membership
+        self._together_at = self._runtime.now + _APART_PAUSE_S
+        apart, membership.apart = membership.apart, {}
+        told = GossipDelta([], [], membership.ring.to_wire(), policy_rows(membership.policies), intent_rows(membership.intents))
+        for peer, version in apart.items():
+            self._runtime.send(peer, told if version < membership.ring.version else self._digest_of([]))
+
     def _ask_for_ring(self) -> None:
         now = self._runtime.now
-        if now - self._runtime.started >= _SETTLE_S:
-            self._membership.settle()
+        if now >= self._say_at:
+            self._say_at = math.inf
+            unheard = ", ".join(self._membership.unheard(self._ignorant))
+            self._runtime.note(f"nobody has told the ring yet: waiting for a member that knows it, or for {unheard}", "WARN")
         self._ask_at = now + _ASK_AGAIN_S
         for name in self._membership.members:
             if name != self._runtime.name:
@@ -151,18 +172,20 @@ class Gossip:
             if message.ring:
                 membership.learn_ring(Ring.from_wire(message.ring))
             if not membership.settled:
-                self._heard_while_unsettled(sender, bool(message.ring))
+                self._heard_while_unsettled(sender, message)
         records = [list(membership.members[name]) for name in message.wanted if name in membership.members]
         if records:
             self._runtime.send(sender, GossipDelta(records, [], [], [], []))
         if message.members:
             membership.step()
 
-    def _heard_while_unsettled(self, sender: Address, knows: bool) -> None:
-        """One who knows the ring is enough to rely on it; where all have just begun, all must have been heard."""
-        self._heard.add(sender)
-        if knows or len(self._heard) >= len(self._membership.members) - 1:
+    def _heard_while_unsettled(self, sender: Address, message: GossipDelta) -> None:
+        """One who knows the ring is enough to rely on it. Who has none to tell when it is asked relies on none."""
+        if message.ring:
             self._membership.settle()
+        elif not message.members:  # else it may be a greeting, which tells of its sender only
+            self._ignorant.add(sender)
+            self._membership.settle(self._ignorant)
 
     def _life_of(self, name: str) -> tuple[int, int]:
         member = self._membership.members.get(name)

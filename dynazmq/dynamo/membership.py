@@ -17,7 +17,7 @@ is forgotten: at once if it is gone, else when it has said itself that nothing i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, LWW, MEMBERS_MAX, SIBLINGS
@@ -58,8 +58,11 @@ class Membership:
         self.members: dict[str, Member] = {
             name: Member(name, endpoint, 0, 0, ALIVE) for name, endpoint in sorted(config.members.items())
         }
-        self.settled = len(self.members) == 1
+        self._founders = config.founders or sorted(config.members)
+        self.settled = self._founders == [runtime.name]
         """Whether this ring may be relied on. A node that has not stored one asks first: the cluster's may be newer."""
+        self.apart: dict[str, int] = {}
+        """Peers that were met by a ring that does not fit this one, and its version: gossip brings both together."""
         self._outdated = False  # a newer one is known to be
         self._unsaved = False  # whether what is known is to be saved again, because a commit has failed
         self._stored = False  # whether it is on the disk
@@ -81,9 +84,8 @@ class Membership:
     def _found_ring(self) -> Ring:
         """The first ring, for those who found the cluster; for a later member version 0, which any other replaces."""
         config = self._runtime.config
-        founders = config.founders or sorted(config.members)
-        owners = claim(dict.fromkeys(sorted(founders), 1.0), config.partitions, config.n)
-        return Ring(1 if self._runtime.name in founders else 0, owners)
+        owners = claim(dict.fromkeys(sorted(self._founders), 1.0), config.partitions, config.n)
+        return Ring(1 if self._runtime.name in self._founders else 0, owners)
 
     # --- asking -----------------------------------------------------------------------------------------------------------
 
@@ -116,6 +118,19 @@ class Membership:
         """What this node says that it knows: it stands for ring, intents and policies, all of them. A step rests on all three."""
         known = self.ring.digest() + intents_digest(self.intents) + policies_digest(self.policies)
         return hashlib.blake2b(known, digest_size=DIGEST_BYTES).digest()
+
+    def is_near(self, ring_version: int) -> bool:
+        """Whether who goes by a ring of this version and this node may act together: only neighbouring ones fit (change.py).
+
+        All whom a change concerns are never further apart. A node may be that has left and was frozen since, or one whose disk
+        was lost or set back.
+        """
+        return -1 <= ring_version - self.ring.version <= 1
+
+    def met(self, peer: Address, ring_version: int) -> None:
+        """A peer goes by a ring that is not near."""
+        if isinstance(peer, str):
+            self.apart[peer] = ring_version
 
     @property
     def expelled(self) -> bool:
@@ -232,11 +247,21 @@ class Membership:
         """Who was expelled without a majority, and may not know it: the two sides have to meet. Sorted."""
         return sorted(name for name in self._strangers if name in self._gone and not self.intents[name].agreed)
 
-    def settle(self) -> None:
-        """Peers were asked for a newer ring, or there are none: this one it is. A ring of version 0 is nobody's."""
+    def settle(self, ignorant: Collection[Address] = ()) -> None:
+        """A peer knows no better ring: this one it is. A ring of version 0 is nobody's.
+
+        ignorant: peers that do not rely on a ring, either. Then nobody does who was heard, and this may be the very beginning of
+        the cluster: it is, if that is so of all its founders. None of them has a disk on which it has ever begun.
+        """
+        if ignorant and not {*ignorant, self._runtime.name}.issuperset(self._founders):
+            return
         if self.ring.version and not self.settled and not self._outdated:
             self.settled = True
             self._save()
+
+    def unheard(self, ignorant: Collection[Address]) -> list[str]:
+        """Founders that have not said that they know no ring."""
+        return [name for name in self._founders if name != self._runtime.name and name not in ignorant]
 
     # --- what is decided here ---------------------------------------------------------------------------------------------
 

@@ -89,6 +89,7 @@ TIMEOUT = 3  # the deadline passed first; a put may have been stored
 OVERLOADED = 4  # this node has enough to do; nothing was attempted
 STORAGE = 5  # this node could not store or read; nothing was attempted, another node may be able to
 NOT_YET = 6  # this node is starting or stopping; nothing was attempted, another node may be able to
+ELSEWHERE = 7  # this node and the asker go by different rings; nothing was attempted. A Topology comes with it
 
 # --- client ↔ coordinator (§4.5). A node that forwards a put is itself the client of the next one. ------------------------
 
@@ -168,7 +169,8 @@ class Failure:
 class Scan:
     """A page of one node's own keys of a bucket, in the order of their places: `partitions` ascending.
 
-    Starts behind (after_place, after_key); after_place = -1 from the beginning. limit: keys, at most 2,000.
+    Starts behind (after_place, after_key); after_place = -1 from the beginning. limit: keys, at most 2,000. ring_version: of the
+    ring by which this node was chosen; 0 if that is not said.
     """
 
     request_id: int
@@ -178,6 +180,7 @@ class Scan:
     after_key: bytes
     limit: int
     budget_ms: int
+    ring_version: int = 0
 
 
 @dataclass(slots=True)
@@ -285,10 +288,13 @@ class StatusReply:
 
 @dataclass(slots=True)
 class Read:
+    """What do you hold of this key? ring_version: of the ring by which you were chosen; 0 if that is not said."""
+
     request_id: int
     bucket: str
     key: bytes
     budget_ms: int
+    ring_version: int = 0
 
 
 @dataclass(slots=True)

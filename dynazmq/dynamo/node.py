@@ -87,6 +87,7 @@ from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.routing import Routes
 from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed
+from dynazmq.dynamo.scans import Scans
 from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
@@ -142,6 +143,7 @@ class Node:
             runtime, self.identity, self.membership, self.failure, self.latency, self.hints, self.trees, self.replica,
             self.anti_entropy, self.retirement, self.transfer, self.handover, lambda: self.in_flight,
         )  # fmt: skip
+        self.scans = Scans(runtime, self.membership, self.admin.topology)
         self.looking = Looking(runtime, self.hints)
         self.stopping = False
         self._ring = self.membership.ring  # as the operations under way know it
@@ -149,7 +151,7 @@ class Node:
         self._from_anybody: dict[type, Callable[[Address, Any], None]] = {
             Get: self.gets.on_get,
             Put: self.forwards.on_put,
-            Scan: self.replica.on_scan,
+            Scan: self.scans.on_scan,
             TopologyRequest: self.admin.on_topology_request,
             StatusRequest: self.admin.on_status_request,
             SetBucket: self.admin.on_set_bucket,

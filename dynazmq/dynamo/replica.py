@@ -10,8 +10,6 @@ is (overwritten.py).
 
 from __future__ import annotations
 
-from typing import Any
-
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
 from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
@@ -26,8 +24,6 @@ from dynazmq.dynamo.messages import (
     Recall,
     RecallReply,
     Refused,
-    Scan,
-    ScanReply,
     Write,
     WriteReply,
 )
@@ -41,8 +37,6 @@ from dynazmq.dynamo.versions import Dot, Siblings, decode, decode_stored, encode
 
 _UNDER_WAY_S = 0.2  # the age in a Recall is that of its sending
 _ACKNOWLEDGED_MAX = 256  # with one WriteReply
-_SCAN_ROWS_MAX = 4_000  # looked at for one page, whatever their bucket: a bounded turn
-_SCAN_KEYS_MAX = 2_000
 _NOT_STORED = "what was read could not be stored"
 
 
@@ -245,9 +239,19 @@ class Replica:
             self._runtime.counters["expired"] += 1
             return
         check_key(message.bucket, message.key)
+        if message.ring_version and not self._membership.is_near(message.ring_version):
+            self._refuse_by_ring(sender, message)
+            return
         row = place(message.bucket, message.key), message.bucket, message.key
         reply = ReadReply(message.request_id, self.read(*row))
         self._runtime.tell(row, sender, reply, Refused(message.request_id, _NOT_STORED))
+
+    def _refuse_by_ring(self, sender: Address, message: Read) -> None:
+        """One of both is steps behind: what is not here says nothing, since others may own the key by now, or may have then."""
+        self._runtime.counters["reads_refused"] += 1
+        self._membership.met(sender, message.ring_version)
+        text = f"{self._runtime.name} goes by ring {self._membership.ring.version}, and was asked by ring {message.ring_version}"
+        self._runtime.send(sender, Refused(message.request_id, text))
 
     def on_write(self, sender: Address, message: Write) -> None:
         if message.budget_ms <= 0:
@@ -303,25 +307,3 @@ class Replica:
             return
         self.merge("", at, message.bucket, message.key, message.state)
         self._runtime.send(sender, HandoffReply(message.request_id))
-
-    def on_scan(self, sender: Address, message: Scan) -> None:
-        """One page of keys. Partitions are ranges of places, so the page's end is one position in their order."""
-        ring = self._membership.ring
-        wanted = sorted({p for p in message.partitions if 0 <= p < ring.partitions})
-        limit = max(1, min(message.limit, _SCAN_KEYS_MAX))
-        entries: list[Any] = []
-        after = (message.after_place, message.after_key)
-        looked = 0
-        for partition in wanted:
-            first, last = ring.places_of(partition)
-            if after[0] > last:
-                continue
-            room = min(limit - len(entries), _SCAN_ROWS_MAX - looked)
-            rows, behind = self._runtime.store.scan(message.bucket, first, last, after, room)
-            entries += [[at, key, any(s.value is not None for s in decode(state).live)] for at, key, state in rows]
-            looked += max(len(rows), 1)
-            if behind is not None or len(entries) >= limit or looked >= _SCAN_ROWS_MAX:
-                next_place, next_key = behind or (last, b"\xff" * (KEY_BYTES_MAX + 1))
-                self._runtime.send(sender, ScanReply(message.request_id, entries, True, next_place, next_key))
-                return
-        self._runtime.send(sender, ScanReply(message.request_id, entries, False, -1, b""))

@@ -17,6 +17,7 @@ from dynazmq.client.results import PutResult, Result
 from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import OVERLOADED, ChangeMembers, Failure, SetBucket
 from dynazmq.simulator.history import History, Op
+from dynazmq.simulator.listing import listed
 from dynazmq.simulator.network import Network
 from dynazmq.simulator.process import CLIENT
 from dynazmq.simulator.watch import Watch
@@ -124,6 +125,14 @@ class Client:
         request = put_request(chosen, view, key, encoded, context)
         request.message.write_id = self._random.randbytes(16)  # put_request draws from the system
         return self._start(Call(self, chosen, request, self._begin("delete" if value is None else "put", request, at)))
+
+    def keys(self) -> list[str]:
+        """All live keys of the bucket."""
+        return listed(self)
+
+    def begin(self, request: Request) -> Call:
+        """Any request that no history is kept of."""
+        return self._start(Call(self, self.options, request, None))
 
     def connected(self) -> Any:
         """The client's view of the cluster, learned on first use."""

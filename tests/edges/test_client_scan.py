@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from dynazmq.client import flows
 from dynazmq.client.requests import Options, Request
 from dynazmq.client.scan import PAGE_KEYS, Scanner
 from dynazmq.client.view import Link, View
-from dynazmq.dynamo.messages import Get, GetReply, Scan, ScanReply
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.messages import ELSEWHERE, Failure, Get, GetReply, Scan, ScanReply
+from dynazmq.dynamo.ring import Ring, place
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, ReadTimeout, Unavailable
 
 BUCKET = "b"
@@ -45,6 +46,8 @@ class Cluster:
     keys: list[Stored]
     limit: int = 3
     fails_after: dict[Link, int] = field(default_factory=dict)  # pages
+    refuses_after: int = 1 << 30  # pages: then all go by the next ring, and say so
+    turned: View | None = None  # their next ring, and what a client hears of it
     asked: list[Link] = field(default_factory=list)
 
     def answer(self, request: Request) -> None:
@@ -55,7 +58,12 @@ class Cluster:
             return
         assert request.only is not None
         self.asked.append(request.only)
-        if self.asked.count(request.only) > self.fails_after.get(request.only, 1 << 30):
+        if self.turned is not None and len(self.asked) > self.refuses_after:
+            self.view = self.turned
+        if request.message.ring_version < self.view.ring.version:
+            request.refusal = Failure(0, ELSEWHERE, 0, 0, 0, "another ring")
+            request.error = Unavailable("another ring")
+        elif self.asked.count(request.only) > self.fails_after.get(request.only, 1 << 30):
             request.error = ReadTimeout("the node is gone", 1, 0)
         else:
             request.reply = self.page(request.only, request.message)
@@ -91,7 +99,7 @@ def listed(cluster: Cluster, scanner: Scanner) -> Iterator[str | bytes]:
 
 
 def scan(cluster: Cluster, away: frozenset[Link] = frozenset(), replicas: int = 0) -> list[str | bytes]:
-    return list(listed(cluster, Scanner(BUCKET, 1.0, cluster.view, lambda link: link not in away, replicas)))
+    return list(listed(cluster, Scanner(BUCKET, 1.0, lambda: cluster.view, lambda link: link not in away, replicas)))
 
 
 def view(nodes: int = 5, w: int = 2) -> View:
@@ -144,8 +152,35 @@ def test_nodes_that_fail_half_way_cost_no_key_or_it_is_said(
     assert said in {(needed, count) for count in range(needed)}
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(clusters(), st.integers(0, 30), st.integers(3, 6))
+def test_a_walk_that_is_refused_by_another_ring_goes_on_by_that_where_it_was(cluster: Cluster, pages: int, nodes: int) -> None:
+    """Each copy of before is one of afterwards, at whoever has this place in the preference list then."""
+    turned = view(nodes, cluster.view.policy(BUCKET).w)
+    cluster.turned = replace(turned, ring=Ring(turned.ring.version + 3, turned.ring.owners))
+    cluster.refuses_after = pages
+    assert raw(scan(cluster)) == live(cluster)
+
+
+def test_a_node_that_goes_by_an_older_ring_is_given_up_and_others_are_asked() -> None:
+    keys = [Stored(b"k%d" % i, frozenset({0, 1, 2}), None) for i in range(20)]
+    cluster = Cluster(view(), keys)
+    frozen, page = link_of("n3"), cluster.answer
+
+    def answer(request: Request) -> None:
+        page(request)
+        if request.only == frozen:
+            request.reply = None
+            request.refusal = Failure(0, ELSEWHERE, 0, 0, 0, "another ring")
+            request.error = Unavailable("another ring")
+
+    cluster.answer = answer  # type: ignore[method-assign]
+    assert raw(scan(cluster)) == live(cluster)
+    assert cluster.asked.count(frozen) == 1
+
+
 def test_all_are_asked_for_one_page_at_the_same_time() -> None:
-    scanner = Scanner(BUCKET, 1.0, view(), lambda _link: True)
+    scanner = Scanner(BUCKET, 1.0, view, lambda _link: True)
     requests = scanner.wanted()
 
     assert len({request.only for request in requests}) == len(requests) == 5
@@ -154,22 +189,22 @@ def test_all_are_asked_for_one_page_at_the_same_time() -> None:
 
 def test_so_many_primaries_are_asked_that_no_acknowledged_write_is_with_none_of_them() -> None:
     for w, replicas in ((1, 3), (2, 2), (3, 1)):
-        requests = Scanner(BUCKET, 1.0, view(w=w), lambda _link: True).wanted()
+        requests = Scanner(BUCKET, 1.0, partial(view, w=w), lambda _link: True).wanted()
         assert sum(len(request.message.partitions) for request in requests) == replicas * 12
 
 
 def test_a_primary_that_is_thought_to_be_away_is_asked_only_if_it_must_be() -> None:
     away = link_of("n2")
-    requests = Scanner(BUCKET, 1.0, view(), lambda link: link != away).wanted()
+    requests = Scanner(BUCKET, 1.0, view, lambda link: link != away).wanted()
     assert away not in {request.only for request in requests}
-    requests = Scanner(BUCKET, 1.0, view(nodes=3, w=1), lambda link: link != away).wanted()
+    requests = Scanner(BUCKET, 1.0, partial(view, 3, 1), lambda link: link != away).wanted()
     assert away in {request.only for request in requests}
 
 
 def test_a_doubtful_page_is_decided_by_gets_that_go_together() -> None:
     keys = [Stored(b"k%d" % i, frozenset({0, 1, 2}), frozenset({1, 2})) for i in range(5)]
     cluster = Cluster(view(), keys, limit=100)
-    scanner = Scanner(BUCKET, 1.0, cluster.view, lambda _link: True)
+    scanner = Scanner(BUCKET, 1.0, lambda: cluster.view, lambda _link: True)
     flow = flows.page(cluster.view, Options().with_(bucket=BUCKET), scanner)
     for request in next(flow):
         cluster.answer(request)
@@ -219,7 +254,7 @@ def test_a_number_of_replicas_that_there_is_not_is_refused(replicas: Any) -> Non
 
 def test_a_get_that_fails_ends_the_walk_with_its_error() -> None:
     cluster = Cluster(view(), [Stored(b"k", frozenset({0, 1, 2}), frozenset({0, 2}))])
-    scanner = Scanner(BUCKET, 1.0, cluster.view, lambda _link: True)
+    scanner = Scanner(BUCKET, 1.0, lambda: cluster.view, lambda _link: True)
     flow = flows.page(cluster.view, Options().with_(bucket=BUCKET), scanner)
     for request in next(flow):
         cluster.answer(request)
