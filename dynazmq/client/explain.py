@@ -120,8 +120,8 @@ def _answers(by_node: Mapping[str, Copies], nodes: Mapping[str, Node], r: int, *
             continue
         candidates = [name for name, _ in reversed(copies.readers)]
         able = [name for name in candidates if (node := nodes.get(name)) and node.answers and not node.error]
-        asks = able[:r]
-        if len(asks) < r:
+        asks = _asked(able, r, [name for name, primary in copies.readers if primary], nodes)
+        if not asks:
             continue
         state = merged((nodes[name].all for name in asks), lww=lww)
         raw = raw_of(state)
@@ -130,3 +130,12 @@ def _answers(by_node: Mapping[str, Copies], nodes: Mapping[str, Node], r: int, *
         behind = [name for name in asks if name in serve and raw_of(nodes[name].all) != raw]
         found.append((Answer(via, tuple(asks), passed, state_of(state, raw)), behind))
     return found
+
+
+def _asked(able: list[str], r: int, primaries: list[str], nodes: Mapping[str, Node]) -> list[str]:
+    """On whom a get rests; [] if it must fail. That a key is absent rests on R primaries (dynamo/get.py)."""
+    for count in range(r, len(able) + 1):
+        asks = able[:count]
+        if any(nodes[name].all.context for name in asks) or len(set(asks).intersection(primaries)) >= r:
+            return asks
+    return []

@@ -5,6 +5,10 @@
     client ◀─GetReply── at R replies: all concurrent versions and one context that covers them
                         ──Write──▶ to each replica that answered with less: read repair
 
+*Absent* is what R primaries say: a fallback that holds nothing of a key was not told of it, which does not say that nobody was.
+So where too few primaries can be reached, and nobody else holds anything of a key, it is unknown, and that is an error. What is
+found is answered at R of whoever holds it or stands in (§4.6).
+
 Asking R and not N replicas is where we depart from the paper: a third of the reads is saved, and the hedge brings back what
 asking everybody would have given, a slow replica that does not make the get slow.
 """
@@ -194,6 +198,8 @@ class Gets:
             self._ask(op, 1)
         elif op.quorum.state == IMPOSSIBLE:
             self._end(op, STORAGE, "too few replicas could read their storage")
+        elif op.quorum.reached:
+            self._seek(op)
         return True
 
     def _overdue(self, op: GetOp) -> None:
@@ -222,12 +228,25 @@ class Gets:
         if op.done:
             self._repair(op)  # a late answer to a hedged get
         elif op.quorum.reached:
+            if not state and op.quorum.primaries < op.quorum.needed and not any(op.states.values()):
+                self._seek(op)
+                return
             op.done = True
             merged = self._repair(op)
             if merged is not None:
                 self._reply(op, merged)
         if op.done and not op.quorum.outstanding:
             del self._ops[op.request_id]
+
+    def _seek(self, op: GetOp) -> None:
+        """R have answered and none holds anything, but some are fallbacks: others are heard before it is called absent."""
+        if op.candidates:
+            self._ask(op, 1)
+        elif not op.quorum.outstanding:
+            needed, primaries = op.quorum.needed, op.quorum.primaries
+            self._runtime.counters["absences_unknown"] += 1
+            text = f"unknown: it is absent if {needed} primaries say so, {primaries} can be reached; nobody else holds any of it"
+            self._end(op, NOT_YET if self._failure.settling() else UNAVAILABLE, text)
 
     def _reply(self, op: GetOp, merged: Siblings) -> None:
         message = op.message

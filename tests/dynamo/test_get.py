@@ -81,7 +81,7 @@ def test_a_hedge_that_asks_this_node_itself_leaves_nothing_behind() -> None:
     lone, key, peers = coordinating(rank=3)
     reads = dict(of(Read, lone.hear(CLIENT, a_get(key))))
     first, second = reads
-    lone.hear(first, ReadReply(reads[first].request_id, b""))
+    lone.hear(first, ReadReply(reads[first].request_id, bytes_of(("b", b"1"))))
     said = lone.pass_time(1.0)  # the third primary is asked, then this node, which answers
     assert of(GetReply, said)
     assert second in peers

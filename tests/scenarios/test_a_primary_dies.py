@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.errors import DynazmqError, WriteTimeout
+from dynazmq.errors import DynazmqError, Unavailable, WriteTimeout
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT, CRASH_POINTS
 
@@ -109,8 +109,11 @@ def test_with_w_1_a_cluster_takes_writes_while_one_node_lives() -> None:
         if node is not survivor:
             node.crash()
     cluster.run(2.0)
+    with pytest.raises(Unavailable, match="unknown: it is absent if 1 primaries say so, 0 can be reached"):
+        client.get("k")
+    context = None
     for i in range(5):
-        client.put("k", f"v{i}", client.get("k").context)
+        context = client.put("k", f"v{i}", context).context
     assert client.get("k").values == ["v4"]
     assert {node.name for node in cluster.primaries("k")} == {
         node.name for node in cluster.nodes if survivor.hints(node)
