@@ -45,6 +45,13 @@ FRAME_BYTES_TARGET = 1 << 20
 MESSAGES_PER_FRAME_MAX = 4096
 """Messages in one frame; also the longest array inside one."""
 
+LINK_REQUESTS_MAX = 256
+"""Requests of one client that are under way at one node; the next wait in the client. More make no cluster faster, they only
+wait elsewhere."""
+
+LINK_BYTES_MAX = 4 << 20
+"""Bytes of values that one client has under way at one node, or expects of it: four values of the largest size."""
+
 MEMBERS_MAX = 128
 """Members of a cluster that a node accepts from gossip."""
 

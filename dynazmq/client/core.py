@@ -1,12 +1,16 @@
 """Which node gets a request, for how long, and who is next: the client without its sockets (sans-IO, as the nodes' core is).
 
-    start ──▶ the first good node of the key's preference list (a get: any of its good primaries, so that they share the work)
+    start ──▶ room in the window of the node? if not, it waits here for its turn (window.py)
+                ▼
+              the first good node of the key's preference list (a get: any of its good primaries, so that they share the work)
                 │ answered                        ──▶ done
                 │ refused, nothing was attempted  ──▶ the next one at once; one that stops or starts is avoided for a second
+                │ overloaded                      ──▶ a pause as long as it says, longer each time, and then the next one
                 │ it could not even be sent       ──▶ the next one at once; this node is avoided for a moment
                 │ it speaks another version       ──▶ the next one at once; when all do, that is the error
                 │ silent for ATTEMPT_S            ──▶ the next one; this node is avoided for longer
                 │ busy: it answers others         ──▶ patience, up to BUSY_S: asking elsewhere would only make more work
+                │                                     (both longer by what large values under way there need)
                 │ all were tried                  ──▶ pause with full jitter, then another round
                 ▼ the deadline                    ──▶ an error that says what is known
 
@@ -26,12 +30,15 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from dynazmq.client.outcomes import failure_of, late, misunderstood, unreachable
+from dynazmq.client.outcomes import crowded_out, failure_of, late, misunderstood, unreachable
 from dynazmq.client.requests import Request
+from dynazmq.client.routes import Routes
 from dynazmq.client.view import Link, View
+from dynazmq.client.window import Windows
 from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
+    OVERLOADED,
     TIMEOUT,
     UNAVAILABLE,
     ChangeMembers,
@@ -115,15 +122,16 @@ class ClientCore:
         # Attempts that are waited for. Nearly all wait equally long, so their queue is in order; the rest is in the heap.
         self._attempts: deque[tuple[float, Request, int]] = deque()
         self._timers: list[tuple[float, int, Request, int]] = []
-        self._avoid: dict[Link, float] = {}
         self._heard: dict[Link, float] = {}  # when each node was last heard of
-        self._avoid_until = 0.0
-        self._routes: dict[int, tuple[list[Link], int]] = {}
+        self._routes = Routes(self._seeds)
         self._position = random.randrange(1 << 16)
         self._next_position = now
         self._asked: dict[int, tuple[Link, float]] = {}  # topology requests under way, and since when
         self._refreshed = self._next_refresh = now
         self._next_hello = now
+        self._windows = Windows(self._choose, now)
+        self.overloads = 0
+        """Times that a node has refused something for being overloaded. Most were done later all the same."""
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -144,9 +152,16 @@ class ClientCore:
             self._next_position = now + _POSITION_S
         if now >= self._next_refresh:
             self._refresh(now)
-        if self._avoid and now >= self._avoid_until:
-            self._expire_avoided(now)
-        self._try_next(request, now)
+        self._routes.expire(now)
+        if self._windows.enter(request):
+            self._try_next(request, now)
+
+    def _let_in(self, now: float) -> None:
+        """Who has waited for room that there is now: its time begins."""
+        for request in self._windows.ready():
+            request.started = now
+            request.deadline = now + request.timeout
+            self._try_next(request, now)
 
     def _try_next(self, request: Request, now: float) -> None:
         """Send it to the best node that was not tried in this round; if there is none, wait."""
@@ -171,7 +186,7 @@ class ClientCore:
     def _choose(self, request: Request) -> Link | None:
         if request.only is not None:
             return None if request.tried else request.only
-        links, good = self._route(request.partition)
+        links, good = self._routes.of(request.partition)
         tried = request.tried
         if not tried:
             return links[self._position % good if good and request.message.__class__ is Get else 0]
@@ -181,21 +196,7 @@ class ClientCore:
         return None
 
     def _links_for(self, request: Request) -> list[Link]:
-        return [request.only] if request.only is not None else self._route(request.partition)[0]
-
-    def _route(self, partition: int) -> tuple[list[Link], int]:
-        """Whom to ask about a partition, best first, and how many of the first are primaries of good standing."""
-        route = self._routes.get(partition)
-        if route is None:
-            view = self.view
-            assert view is not None
-            names = [name for name in view.ring.walk(partition) if name in view.links]
-            links = [view.links[name] for name in names] or self._seeds
-            good = [link for link in links if link not in self._avoid and link not in view.away]
-            rest = [link for link in links if link not in good]
-            primaries = set(links[: view.default.n])
-            route = self._routes[partition] = [*good, *rest], sum(link in primaries for link in good)
-        return route
+        return [request.only] if request.only is not None else self._routes.of(request.partition)[0]
 
     def _dispatch(self, request: Request, link: Link, now: float) -> None:
         message = request.message
@@ -220,9 +221,10 @@ class ClientCore:
             self._outbox[link] = [message]
         else:
             outbox.append(message)
+        request.patience = self._windows.patience_s(link)
         due = now + ATTEMPT_S
-        if request.rounds and request.only is None:
-            self._wait(now + ATTEMPT_S * 2 ** min(request.rounds, _DOUBLINGS_MAX), request)
+        if (request.rounds or request.patience) and request.only is None:
+            self._wait(now + ATTEMPT_S * 2 ** min(request.rounds, _DOUBLINGS_MAX) + request.patience, request)
         elif request.only is None and due < request.deadline:
             self._attempts.append((due, request, request.attempt))
         else:
@@ -249,9 +251,11 @@ class ClientCore:
                     self._on_failure(request, link, message, now)
             elif message.__class__ is _REPLY_TO[request.message.__class__]:
                 # Of any attempt: it is the answer, whoever gives it.
+                self._windows.answered(request, message, now)
                 self._finish(request, message, None)
             elif message.__class__ is Refused and request.only is not None:
                 self._finish(request, None, ClusterError(message.text))
+        self._let_in(now)
 
     def _on_failure(self, request: Request, link: Link, failure: Any, now: float) -> None:
         request.refusal = failure
@@ -260,7 +264,7 @@ class ClientCore:
             self._finish(request, None, failure_of(request))
             return
         if code == NOT_YET:
-            self._avoid_link(link, now + _AVOID_SILENT_S)  # it is about to end, or has just begun
+            self._avoid(link, now + _AVOID_SILENT_S)  # it is about to end, or has just begun
         if code == TIMEOUT:
             request.maybe = True
         elif code == UNAVAILABLE:
@@ -271,16 +275,34 @@ class ClientCore:
         if request.only is not None:
             self._finish(request, None, failure_of(request))
             return
+        if code == OVERLOADED:
+            self._back_off(request, link, failure, now)
+            return
         self._refresh_soon(now)
         self._try_next(request, now)
+
+    def _back_off(self, request: Request, link: Link, failure: Any, now: float) -> None:
+        """The node has enough to do: so have the others, mostly. Asking again at once would only keep it so."""
+        self.overloads += 1
+        self._windows.overloaded(link, now)
+        after_s = max(failure.retry_after_ms / 1000, _BACKOFF_S) * 2 ** min(request.overloads, _DOUBLINGS_MAX)
+        request.overloads += 1
+        pause = after_s * (0.5 + self._random.random())  # not all at once again
+        if now + pause >= request.deadline:
+            self._finish(request, None, failure_of(request))
+            return
+        request.link = None
+        request.attempt += 1
+        self._wait(now + pause, request)
 
     def of_another_version(self, link: Link, said: str, now: float) -> None:
         """This node has dropped whatever it was sent, since it speaks another version of the protocol. said: for people."""
         self.tried[link] = self._foreign[link] = said
-        self._avoid_link(link, now + _AVOID_SILENT_S)
+        self._avoid(link, now + _AVOID_SILENT_S)
         for request in [each for each in self._requests.values() if each.link == link]:
             request.maybe |= link in self._heard  # an earlier process may have taken it
             self._try_next(request, now)
+        self._let_in(now)
 
     def hopeless(self) -> ProtocolError | None:
         """Why nobody need be waited for any longer, if no seed can ever say what the cluster looks like."""
@@ -294,7 +316,7 @@ class ClientCore:
 
     def undeliverable(self, link: Link, messages: Iterable[Any], now: float) -> None:
         """The transport could not take these: no connection, or the node does not read. They have not left."""
-        self._avoid_link(link, now + _AVOID_UNSENDABLE_S)
+        self._avoid(link, now + _AVOID_UNSENDABLE_S)
         for message in messages:
             request = self._requests.get(message.request_id)
             if message.__class__ is TopologyRequest and request is None:
@@ -306,17 +328,19 @@ class ClientCore:
                 request.sent -= 1
                 self._refresh_soon(now)
                 self._try_next(request, now)
+        self._let_in(now)
 
     def _finish(self, request: Request, reply: Any, error: DynazmqError | None) -> None:
         request.reply, request.error = reply, error  # first: see `mend`
         if self._requests.pop(request.message.request_id, None) is None:
             return
         request.attempt += 1  # whatever timer is left is of an earlier attempt
+        self._windows.leave(request)
         request.notify(request)
 
     def standing(self, link: Link) -> bool:
         """Whether a node is believed to answer."""
-        return link not in self._avoid and self.view is not None and link not in self.view.away
+        return self._routes.stands(link)
 
     def knows(self, request: Request) -> bool:
         return request.message.request_id in self._requests
@@ -325,6 +349,7 @@ class ClientCore:
         """Nobody waits for it any longer. A put may be done all the same."""
         self._requests.pop(request.message.request_id, None)
         request.attempt += 1
+        self._windows.leave(request)
 
     def close(self) -> None:
         """End whatever is under way with ClientClosed."""
@@ -341,8 +366,10 @@ class ClientCore:
         for request_id, request in list(self._requests.items()):
             if request.done:
                 del self._requests[request_id]
-            else:
+                self._windows.leave(request)
+            elif not request.waiting:
                 self._wait(now + ATTEMPT_S, request)
+        self._windows.look_again()
 
     # --- time -------------------------------------------------------------------------------------------------------------
 
@@ -362,17 +389,24 @@ class ClientCore:
                 self._try_next(request, now)  # the pause is over
             else:
                 self._silent(request, now)
+        for request in self._windows.crowded_out(now):
+            self._finish(request, None, crowded_out(request))
+        self._let_in(now)
+
+    def _avoid(self, link: Link, until: float) -> None:
+        if self._routes.avoid(link, until):
+            self._windows.avoided(link)
 
     def _silent(self, request: Request, now: float) -> None:
         """The attempt has got no answer in time."""
         if request.link is not None:
-            quiet_at = self._heard.get(request.link, 0.0) + ATTEMPT_S
-            patience = min(quiet_at, request.asked + BUSY_S, request.deadline)
+            quiet_at = self._heard.get(request.link, 0.0) + ATTEMPT_S + request.patience
+            patience = min(quiet_at, request.asked + BUSY_S + request.patience, request.deadline)
             if patience > now:
                 self._wait(patience, request)
                 return
             if quiet_at <= now and request.deadline - request.started >= ATTEMPT_S:
-                self._avoid_link(request.link, now + _AVOID_SILENT_S)
+                self._avoid(request.link, now + _AVOID_SILENT_S)
             request.maybe = True
             self._refresh_soon(now)
         if now >= request.deadline:
@@ -399,7 +433,8 @@ class ClientCore:
             due = attempts[0][0] if due is None else min(due, attempts[0][0])
         if timers:
             due = timers[0][0] if due is None else min(due, timers[0][0])
-        return due
+        stalled = self._windows.next_deadline()
+        return stalled if due is None else due if stalled is None else min(due, stalled)
 
     @property
     def has_outgoing(self) -> bool:
@@ -411,20 +446,6 @@ class ClientCore:
         if outbox:
             self._outbox = {}
         return outbox
-
-    # --- whom to avoid ----------------------------------------------------------------------------------------------------
-
-    def _avoid_link(self, link: Link, until: float) -> None:
-        if until > self._avoid.get(link, 0.0):
-            if link not in self._avoid:
-                self._routes.clear()
-            self._avoid[link] = until
-            self._avoid_until = min(self._avoid.values())
-
-    def _expire_avoided(self, now: float) -> None:
-        self._avoid = {link: until for link, until in self._avoid.items() if until > now}
-        self._avoid_until = min(self._avoid.values(), default=0.0)
-        self._routes.clear()
 
     # --- the view ---------------------------------------------------------------------------------------------------------
 
@@ -449,7 +470,7 @@ class ClientCore:
         self._asked.clear()
         view = self.view
         assert view is not None
-        links = [link for link in view.links.values() if link not in self._avoid and link not in view.away]
+        links = [link for link in view.links.values() if self._routes.stands(link)]
         self._ask(self._random.choice(links or [*view.links.values(), *self._seeds]), now)
 
     def _refresh_soon(self, now: float) -> None:
@@ -468,10 +489,9 @@ class ClientCore:
             return
         if self.view is None:
             self._refreshed, self._next_refresh = now, now + _REFRESH_S
-            self._avoid.clear()  # their connections were just being made
         elif view.ring.version < self.view.ring.version:
             return
         self._cluster_id = view.cluster_id
         self.view = view
         self._asked.clear()
-        self._routes.clear()
+        self._routes.learn(view)

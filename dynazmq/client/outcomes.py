@@ -48,6 +48,12 @@ def late(request: Request, view: View) -> DynazmqError:
     return _timeout(request, required or required_of(request.message, view), received, text)
 
 
+def crowded_out(request: Request) -> Overloaded:
+    """It has waited for its turn for as long as it had time, and nothing of this client was answered meanwhile."""
+    text = f"{_about(request)}: no room in {request.timeout:g} s, in which nothing of this client was answered"
+    return Overloaded(f"{text}; nothing was attempted", request.timeout)
+
+
 def required_of(message: object, view: View) -> int:
     """How many replicas a request wanted to hear of."""
     if isinstance(message, Put):

@@ -32,8 +32,9 @@ class Request:
     """One message that wants an answer. `reply` or `error` is set when `notify` is called."""
 
     __slots__ = (
-        "asked", "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "partition",
-        "place", "refusal", "reply", "rounds", "sent", "started", "timeout", "tried", "unavailable",
+        "asked", "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "overloads",
+        "partition", "patience", "place", "refusal", "reply", "room", "rounds", "sent", "size", "started", "timeout", "tried",
+        "unavailable", "waiting",
     )  # fmt: skip
 
     def __init__(self, message: Any, key: Key, at: int, timeout: float) -> None:
@@ -44,7 +45,12 @@ class Request:
         self.timeout = timeout
         self.notify: Callable[[Request], None] = _nobody  # called once, when there is a reply or an error
         self.only: Link | None = None  # a request that means one node and no other
-        self.started = self.asked = self.deadline = 0.0
+        self.started = self.asked = self.deadline = 0.0  # since it was let in: waiting for a window is not its time
+        self.patience = 0.0  # with this attempt, beyond the usual
+        self.size = 0  # in its window
+        self.room: Link | None = None  # in whose window it is
+        self.waiting = False  # for one
+        self.overloads = 0  # how often it was refused for that
         self.attempt = 0
         self.link: Link | None = None  # who has it now
         self.tried: list[Link] = []  # in this round

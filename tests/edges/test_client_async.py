@@ -353,7 +353,7 @@ def test_a_loop_that_was_busy_does_not_take_its_own_sleep_for_the_nodes_silence(
         time.sleep(0.4)  # the loop is blocked for longer than an attempt lasts, and the answers come meanwhile
         assert all(result.found for result in await calls)
         assert len(fakes.heard) == 20
-        assert all(until < asleep + 0.4 for until in client._driver.links.core._avoid.values())
+        assert all(until < asleep + 0.4 for until in client._driver.links.core._routes.avoided.values())
 
     on(fakes, work)
 

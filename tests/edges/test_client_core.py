@@ -26,7 +26,7 @@ from dynazmq.errors import (
     WriteTimeout,
 )
 
-LATER = (OVERLOADED, STORAGE, NOT_YET)
+LATER = (STORAGE, NOT_YET)
 """Refusals after which another node may do it; none of them has attempted anything."""
 
 
@@ -217,7 +217,7 @@ def test_the_age_counts_from_the_start_even_if_the_first_nodes_only_refused() ->
     preference = bench.preference(request)
     bench.sent()
     bench.wait(0.1)
-    bench.refuse(preference[0], request, OVERLOADED)
+    bench.refuse(preference[0], request, STORAGE)
     assert bench.only_sent()[1].age_ms == 0
     bench.wait(ATTEMPT_S)
 
@@ -307,7 +307,7 @@ def test_the_pause_comes_only_after_all_were_tried_and_stays_within_its_bounds()
             asked = []
             while sent := bench.sent():
                 asked += [link for link, _ in sent]
-                bench.refuse(asked[-1], request, OVERLOADED)
+                bench.refuse(asked[-1], request, STORAGE)
             assert sorted(asked) == sorted(bench.preference(request))
             due = bench.core.next_deadline()
             assert due is not None
@@ -391,7 +391,7 @@ def test_the_deadline_ends_a_request_in_the_middle_of_a_pause() -> None:
     request = bench.put(timeout=0.1)
     while not bench.ended:
         for link, _ in bench.sent():
-            bench.refuse(link, request, OVERLOADED)
+            bench.refuse(link, request, STORAGE)
         due = bench.core.next_deadline()
         assert due is not None
         assert due <= request.deadline

@@ -159,7 +159,7 @@ def test_a_timeout_shorter_than_any_answer_still_ends_in_time() -> None:
                 client.put("k", b"v", timeout=timeout)
             assert time.monotonic() - began < timeout + 1.5
         outcomes = client.put_many({f"k{i}": b"v" for i in range(3000)}, timeout=1e-4)
-        assert all(isinstance(error, WriteTimeout) for error in outcomes.failed.values())
+        assert all(isinstance(error, WriteTimeout | Overloaded) for error in outcomes.failed.values()), "or it was never sent"
         assert len(outcomes.failed) == 3000
 
 

@@ -9,7 +9,7 @@ import pytest
 from client_bench import Bench, link_of, topology
 
 from dynazmq.client.core import ATTEMPT_S, ClientCore
-from dynazmq.dynamo.messages import OVERLOADED, TopologyRequest
+from dynazmq.dynamo.messages import STORAGE, TopologyRequest
 
 
 def seeds(*names: str, cluster_id: int | None = None) -> ClientCore:
@@ -138,7 +138,7 @@ def test_failures_bring_the_refresh_forward_but_never_a_storm_of_them() -> None:
     bench.wait(1.0)
     for _ in range(1000):
         request = bench.put()
-        bench.refuse(bench.only_sent()[0], request, OVERLOADED)
+        bench.refuse(bench.only_sent()[0], request, STORAGE)
         bench.answer(bench.only_sent()[0], request)
         bench.wait(0.001)
 
