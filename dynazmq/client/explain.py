@@ -120,7 +120,7 @@ def _answers(by_node: Mapping[str, Copies], nodes: Mapping[str, Node], r: int, *
             continue
         candidates = [name for name, _ in reversed(copies.readers)]
         able = [name for name in candidates if (node := nodes.get(name)) and node.answers and not node.error]
-        asks = _asked(able, r, [name for name, primary in copies.readers if primary], nodes)
+        asks = _asked(able, r, copies.primaries, nodes, lww=lww)
         if not asks:
             continue
         state = merged((nodes[name].all for name in asks), lww=lww)
@@ -132,10 +132,10 @@ def _answers(by_node: Mapping[str, Copies], nodes: Mapping[str, Node], r: int, *
     return found
 
 
-def _asked(able: list[str], r: int, primaries: list[str], nodes: Mapping[str, Node]) -> list[str]:
+def _asked(able: list[str], r: int, primaries: tuple[str, ...], nodes: Mapping[str, Node], *, lww: bool) -> list[str]:
     """On whom a get rests; [] if it must fail. That a key is absent rests on R primaries (dynamo/get.py)."""
     for count in range(r, len(able) + 1):
         asks = able[:count]
-        if any(nodes[name].all.context for name in asks) or len(set(asks).intersection(primaries)) >= r:
+        if merged((nodes[name].all for name in asks), lww=lww).values or sum(name in primaries for name in asks) >= r:
             return asks
     return []

@@ -5,9 +5,9 @@
     client ◀─GetReply── at R replies: all concurrent versions and one context that covers them
                         ──Write──▶ to each replica that answered with less: read repair
 
-*Absent* is what R primaries say: a fallback that holds nothing of a key was not told of it, which does not say that nobody was.
-So where too few primaries can be reached, and nobody else holds anything of a key, it is unknown, and that is an error. What is
-found is answered at R of whoever holds it or stands in (§4.6).
+*Absent* is what R primaries say. A fallback that has nothing of a key, or a tombstone, was not told what came before the primary
+for whom it stands in went away. So where too few primaries can be reached and nobody shows a value, the key is unknown, and that
+is an error. What is found is answered at R of whoever holds it or stands in (§4.6).
 
 Asking R and not N replicas is where we depart from the paper: a third of the reads is saved, and the hedge brings back what
 asking everybody would have given, a slow replica that does not make the get slow.
@@ -42,7 +42,7 @@ from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
-from dynazmq.dynamo.versions import Siblings, decode, encode, node_of, seal_context, sync
+from dynazmq.dynamo.versions import EMPTY, Siblings, decode, encode, node_of, seal_context, sync
 
 
 class GetOp:
@@ -228,7 +228,7 @@ class Gets:
         if op.done:
             self._repair(op)  # a late answer to a hedged get
         elif op.quorum.reached:
-            if not state and op.quorum.primaries < op.quorum.needed and not any(op.states.values()):
+            if op.quorum.primaries < op.quorum.needed and self._shows_nothing(op):
                 self._seek(op)
                 return
             op.done = True
@@ -238,14 +238,21 @@ class Gets:
         if op.done and not op.quorum.outstanding:
             del self._ops[op.request_id]
 
+    def _shows_nothing(self, op: GetOp) -> bool:
+        """Whether there is no value in what has been answered, taken together."""
+        merged = EMPTY
+        for state in op.states.values():
+            merged = sync(merged, decode(state))
+        return not merged.values
+
     def _seek(self, op: GetOp) -> None:
-        """R have answered and none holds anything, but some are fallbacks: others are heard before it is called absent."""
+        """Others are heard before it is called absent."""
         if op.candidates:
             self._ask(op, 1)
         elif not op.quorum.outstanding:
             needed, primaries = op.quorum.needed, op.quorum.primaries
             self._runtime.counters["absences_unknown"] += 1
-            text = f"unknown: it is absent if {needed} primaries say so, {primaries} can be reached; nobody else holds any of it"
+            text = f"unknown: it is absent if {needed} primaries say so, {primaries} can be reached; nobody else shows a value"
             self._end(op, NOT_YET if self._failure.settling() else UNAVAILABLE, text)
 
     def _reply(self, op: GetOp, merged: Siblings) -> None:
