@@ -47,11 +47,17 @@ class Scanner:
     """Alternates between `wanted`, whose requests are to be done, and `take`, which gives the keys that are certain by then."""
 
     def __init__(
-        self, bucket: str, timeout: float, view: Callable[[], View], good: Callable[[Link], bool], replicas: int = 0
+        self,
+        bucket: str,
+        timeout: float,
+        view: Callable[[], View],
+        good: Callable[[Link], bool],
+        replicas: int = 0,
+        page_keys: int = PAGE_KEYS,
     ) -> None:
         """view: what the client knows by now. good: whether a node is believed to answer.
 
-        replicas: how many primaries of each partition to ask, 0 for enough.
+        replicas: how many primaries of each partition to ask, 0 for enough. page_keys: how many keys to ask a node for at a time.
         """
         policy = view().policy(bucket)
         if isinstance(replicas, bool) or not isinstance(replicas, int) or not 0 <= replicas <= policy.n:
@@ -61,6 +67,7 @@ class Scanner:
         self._newest = view
         self._view = view()  # that the streams were planned by
         self._wanted = replicas
+        self._page_keys = page_keys
         self._good = good
         self._bad: set[Link] = set()
         self._position: Position = (-1, b"")
@@ -80,7 +87,7 @@ class Scanner:
         version = self._view.ring.version
         for stream in self._streams:
             if stream.more and not stream.rows:
-                message = Scan(0, self._bucket, stream.partitions, *stream.after, PAGE_KEYS, 0, version)
+                message = Scan(0, self._bucket, stream.partitions, *stream.after, self._page_keys, 0, version)
                 request = Request(message, "", 0, self._timeout)
                 request.only = stream.link
                 requests.append(request)

@@ -10,6 +10,8 @@ An act is one or two *decisions*, each told to one node until it takes it. Which
     apart           the same at the two sides of a split, which is healed later
     replace         a node is dead for good, and a new one takes its place
     expel           a node is removed by force, dead or alive; now and then somebody starts it again later
+    freeze          one who leaves freezes as soon as nobody waits for it any more, and thaws when the members are others:
+                    whoever asks it then must not be told that there is nothing
 
 In the middle of a change somebody may get into *trouble*, one of those whom it needs most: who joins, who gives it keys, or the
 node that was told. It crashes, perhaps at a point of its turn (process.CRASH_POINTS), freezes, or loses its disk, and is back
@@ -32,7 +34,7 @@ from dynazmq.simulator.process import CRASH_POINTS
 from dynazmq.simulator.shapes import both_ways
 
 JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK = "join", "leave", "reweigh", "swap", "take back"
-AT_ONCE, APART, REPLACE, EXPULSION = "two at once", "apart", "replace", "expel"
+AT_ONCE, APART, REPLACE, EXPULSION, FREEZE = "two at once", "apart", "replace", "expel", "freeze"
 
 GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE)
 """Nobody is away for these: what clients see is excused by nothing."""
@@ -40,7 +42,7 @@ GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE)
 LOSING = (REPLACE, EXPULSION)
 """A node's copies are gone."""
 
-ACTS = (*GENTLE, APART, *LOSING)
+ACTS = (*GENTLE, APART, *LOSING, FREEZE)
 
 JOINER, SOURCE, TOLD = "joiner", "source", "told"
 VICTIMS = (JOINER, SOURCE, TOLD)
@@ -50,6 +52,7 @@ _IN_THE_MIDDLE_S = (0.01, 0.05, 0.3, 2.0, 8.0)
 """At most so long after a decision: a step takes a few times as long as a frame, what is left is handed over after seconds."""
 
 _LOOK_S = 0.5
+_FREEZE_LOOK_S = 0.02
 
 
 class Admins:
@@ -198,6 +201,32 @@ class Admins:
         self._later(0.5 + self._pause(2.0), heal)
         return True
 
+    def _freeze(self) -> bool:
+        intents = self._drawn([LEAVE])
+        if intents:
+            self.decisions.decide("admin-1", intents)
+            self._freeze_when_out(intents[0][0])
+        return bool(intents)
+
+    def _freeze_when_out(self, name: str) -> None:
+        cluster, ring = self._cluster, self._cluster.ring
+        if name not in cluster.names or name in self._staying():
+            return  # it has left already, or shall stay after all
+        node = cluster.node(name)
+        if name in ring.members or not ring.at_rest or node.process.state != "up" or node.process.node.membership.ring != ring:
+            self._later(_FREEZE_LOOK_S, partial(self._freeze_when_out, name))
+            return
+        node.pause()
+        client = cluster.client(f"of {name}")
+        client.connected()
+
+        def thaw() -> None:
+            node.resume()
+            for key in dict.fromkeys(op.key.decode() for op in cluster.history.ops) if node.process.alive else ():
+                client.begin_get(key, at=name)
+
+        self._later(3.0 + self._pause(8.0), thaw)
+
     def _replace(self) -> bool:
         victim = self._dies()
         if not victim:
@@ -332,5 +361,5 @@ class Admins:
 
 _DO: dict[str, Callable[[Admins], bool]] = {
     **{act: partial(Admins._one, act=act) for act in (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK)},
-    AT_ONCE: Admins._at_once, APART: Admins._apart, REPLACE: Admins._replace, EXPULSION: Admins._expel,
+    AT_ONCE: Admins._at_once, FREEZE: Admins._freeze, APART: Admins._apart, REPLACE: Admins._replace, EXPULSION: Admins._expel,
 }  # fmt: skip

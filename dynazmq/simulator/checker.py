@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from dynazmq.dynamo.versions import Siblings, decode
-from dynazmq.errors import DynazmqError
+from dynazmq.errors import DynazmqError, Unavailable
 from dynazmq.simulator.admins import Admins
 from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
 from dynazmq.simulator.history import FAILED, OK, History, Op
@@ -46,14 +46,23 @@ class Checker:
         self.settled_s = 0.0  # from the end of the faults until all was at rest, and equal where that needs no read
 
     def serves(self, core: list[str]) -> None:
-        """These nodes alone are healed, and the others stay away: every key can be read and written there (I14)."""
+        """These nodes alone are healed, and the others stay away: every key can be written there, and read (I14).
+
+        One of which they have fewer than R primaries, and hold no value, is unknown to them, and they say so.
+        """
         cluster = self._cluster
         client = cluster.client("core", beside=core[0])
         try:
             cluster.settle(core)
             for key in self._keys():
-                found = client.get(key)
-                client.put(key, f"of the core: {key}", found.context)
+                context = None
+                try:
+                    context = client.get(key).context
+                except Unavailable:
+                    if sum(node.name in core for node in cluster.primaries(key)) >= cluster.r:
+                        raise
+                    self.figures["unknown_to_a_core"] += 1
+                client.put(key, f"of the core: {key}", context)
             self.figures["served_by_a_core"] += 1
         except (DynazmqError, Unsettled) as error:
             self.broken.append(f"I14: {', '.join(core)} do not serve while the others are away: {error}")

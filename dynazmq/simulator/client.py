@@ -14,15 +14,18 @@ from dynazmq.client.context import Context
 from dynazmq.client.core import ClientCore
 from dynazmq.client.requests import Options, Request, get_request, get_result, put_request, put_result
 from dynazmq.client.results import PutResult, Result
+from dynazmq.client.scan import PAGE_KEYS
 from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import OVERLOADED, ChangeMembers, Failure, SetBucket
 from dynazmq.simulator.history import History, Op
-from dynazmq.simulator.listing import listed
+from dynazmq.simulator.listing import Listing
 from dynazmq.simulator.network import Network
 from dynazmq.simulator.process import CLIENT
 from dynazmq.simulator.watch import Watch
 from dynazmq.simulator.world import World
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode_counted, open_frame
+
+_LISTING_S = 60.0
 
 SCHEME = "ipc://"
 """A simulated node's endpoint: this and its name."""
@@ -128,7 +131,16 @@ class Client:
 
     def keys(self) -> list[str]:
         """All live keys of the bucket."""
-        return listed(self)
+        listing = self.begin_keys()
+        self.world.run_until(lambda: listing.done, _LISTING_S)
+        assert listing.done, f"no end after {_LISTING_S:g} s"
+        if listing.error is not None:
+            raise listing.error
+        return listing.keys
+
+    def begin_keys(self, page_keys: int = PAGE_KEYS) -> Listing:
+        """page_keys: how many a node tells at a time, at most."""
+        return Listing(self, self._watch.presence, page_keys)
 
     def begin(self, request: Request) -> Call:
         """Any request that no history is kept of."""
@@ -145,7 +157,9 @@ class Client:
     def _begin(self, kind: str, request: Request, at: str) -> Op:
         request.only = SCHEME + at if at else None
         op = self._history.begin(self.name, kind, request.message, self.world.now)
-        if kind != "get":
+        if kind == "get":
+            self._watch.presence.get_began(op)
+        else:
             policy = self.connected().policy(op.bucket)
             n, w = request.message.n or policy.n, request.message.w
             op.needed = max(n if w == -1 else w or min(policy.w, n), request.message.pw)

@@ -69,6 +69,7 @@ class Cluster:
         grace_ms: of retirement (config.Timing), longer than any request's timeout; 0: tombstones stay.
         """
         timing = timing or Timing(anti_entropy_interval_ms=anti_entropy_ms, retirement_grace_ms=grace_ms)
+        self.r = r
         self.grace_s = timing.retirement_grace_ms / 1000
         self.world = World(seed, log)
         self.network = Network(self.world, conditions or Conditions())

@@ -28,6 +28,7 @@ SLOW_NODE, BAD_LINK, CLOG = "slow node", "bad link", "clog"
 SLOW_DISK, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK = "slow disk", "full disk", "flickering disk", "unreadable disk"
 WALL_CLOCK, DRIFT, REBOOT = "wall clock", "drift", "reboot"
 WIPE, POWER, RESTORE, DAMAGE = "wipe", "power", "restore", "damage"
+WIPE_ALONE = "wipe alone"
 
 PASSING = (
     CRASH, CRASH_ALL, PAUSE, SPLIT, ISOLATE, ONE_WAY, SLOW_NODE, SLOW_DISK, FULL_DISK, UNREADABLE_DISK, WALL_CLOCK,
@@ -39,12 +40,12 @@ CLOCKS = (DRIFT, REBOOT)
 """Of monotonic clocks, where each host has its own. While a host is up its clock drifts (gate.py says how much is allowed) and
 does not jump; each boot begins anew."""
 
-LOSSY = (WIPE, POWER, RESTORE, DAMAGE)
+LOSSY = (WIPE, POWER, RESTORE, DAMAGE, WIPE_ALONE)
 """A disk forgets something."""
 
 _BOOT_S = 1.5
 
-_LOSES_MUCH = (WIPE, POWER, RESTORE)
+_LOSES_MUCH = (WIPE, POWER, RESTORE, WIPE_ALONE)
 
 End = Callable[[], None]
 
@@ -260,6 +261,22 @@ class Nemesis:
             node.process.wall_offset_ms = -self._random.randrange(31_536_000_000)
         return node.revive
 
+    def _wipe_alone(self, node: NodeHandle) -> End | None:
+        """A new disk, and at its start it reaches nobody who could tell it what the cluster has become."""
+        if not self._may_tear():
+            return None
+        self._torn = True
+        links = both_ways([node.name], [name for name in self._cluster.names if name != node.name])
+        node.wipe()
+        self._cut(links)
+        node.revive()
+
+        def end() -> None:
+            self._mend(links)
+            self._whole()
+
+        return end
+
     def _power(self, node: NodeHandle) -> End | None:
         node.lose_power()
         return node.revive
@@ -289,5 +306,6 @@ _FAULTS: dict[str, Callable[[Nemesis, NodeHandle], End | None]] = {
     SLOW_NODE: Nemesis._slow_node, BAD_LINK: Nemesis._bad_link, CLOG: Nemesis._clog, SLOW_DISK: Nemesis._slow_disk,
     FULL_DISK: Nemesis._full_disk, FLICKERING_DISK: Nemesis._flickering_disk, UNREADABLE_DISK: Nemesis._unreadable_disk,
     WALL_CLOCK: Nemesis._wall_clock, DRIFT: Nemesis._drift, REBOOT: Nemesis._reboot,
-    WIPE: Nemesis._wipe, POWER: Nemesis._power, RESTORE: Nemesis._restore, DAMAGE: Nemesis._damage,
+    WIPE: Nemesis._wipe, WIPE_ALONE: Nemesis._wipe_alone, POWER: Nemesis._power, RESTORE: Nemesis._restore,
+    DAMAGE: Nemesis._damage,
 }  # fmt: skip

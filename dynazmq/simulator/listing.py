@@ -12,13 +12,16 @@ from dynazmq.errors import DynazmqError
 
 if TYPE_CHECKING:
     from dynazmq.simulator.client import Client
+    from dynazmq.simulator.presence import Presence
 
 
 class Listing:
     """One walk, begun when it is made. `keys`: as they came; `error`: what ended it before its end."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, presence: Presence, page_keys: int) -> None:
+        """presence: is told when it begins and ends."""
         self._client = client
+        self._presence = presence
         self._flow: Generator[list[Request], None, list[str | bytes]] | None = None
         self._waiting = 0
         self.began, self.ended = client.world.now, -1.0
@@ -26,9 +29,10 @@ class Listing:
         self.error: DynazmqError | None = None
         self.then: Callable[[], None] | None = None
         client.connected()
-        options = client.options
+        presence.list_began(self)
+        options, standing = client.options, client.core.standing
         try:
-            self._scanner = Scanner(options.bucket, options.timeout, client.connected, client.core.standing)
+            self._scanner = Scanner(options.bucket, options.timeout, client.connected, standing, page_keys=page_keys)
         except DynazmqError as error:
             self._end(error)
         else:
@@ -84,16 +88,7 @@ class Listing:
 
     def _end(self, error: DynazmqError | None) -> None:
         self.ended, self.error = self._client.world.now, error
+        self._presence.list_ended(self)
         if self.then is not None:
             self.then()
-
-
-def listed(client: Client, seconds: float = 60.0) -> list[str]:
-    """All live keys, as `Bucket.keys` gives them; time passes. Raises what ended the walk."""
-    listing = Listing(client)
-    client.world.run_until(lambda: listing.done, seconds)
-    assert listing.done, f"no end after {seconds:g} s"
-    if listing.error is not None:
-        raise listing.error
-    return listing.keys
 

@@ -17,7 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, LWW
-from dynazmq.simulator.admins import APART, GENTLE, JOIN, LOSING, VICTIMS, Admins
+from dynazmq.simulator.admins import APART, FREEZE, GENTLE, JOIN, LOSING, VICTIMS, Admins
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
@@ -37,12 +37,15 @@ from dynazmq.simulator.faults import (
     UNREADABLE_DISK,
     WALL_CLOCK,
     WIPE,
+    WIPE_ALONE,
     Nemesis,
 )
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix, Workload
 
-_DISTURBS_HINTS = {CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, POWER, RESTORE, DAMAGE}
+_DISTURBS_HINTS = {
+    CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, WIPE_ALONE, POWER, RESTORE, DAMAGE,
+}  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +83,9 @@ class Plan:
         random = Random(f"admins {seed}")
         if plan.anti_entropy_ms and random.random() < 0.66:  # a third of all
             plan._draw_acts(random)
+        random = Random(f"lists {seed}")
+        if random.random() < 0.4:
+            plan.load.page_keys = random.choice((1, 2, 1000))
         return plan
 
     @classmethod
@@ -131,6 +137,7 @@ class Plan:
             return
         self.acts = tuple(act for act in self.acts if random.random() < 0.6) or (JOIN,)
         self.acts += (APART,) if random.random() < 0.4 else ()
+        self.acts += (FREEZE,) if Random(f"freeze {self.seed}").random() < 0.3 else ()
         self.victims = tuple(victim for victim in VICTIMS if random.random() < 0.5)
         if random.random() < 0.6 and not set(self.faults) & set(LOSSY):  # then W stays 2: one disk after the other may be lost
             self.acts += tuple(act for act in LOSING if random.random() < 0.6)

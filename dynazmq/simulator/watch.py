@@ -11,6 +11,7 @@
     I12 dots              no dot names two writes
     I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
     I15 honesty           an acknowledged write is on as many disks as the acknowledgement says
+    I16 honest absence    what all owners hold is not said to be absent (presence.py)
 
 What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
 which of the two a copy has seen covered cannot be told by what nobody knew then. It is not let off I5: once overwritten it is
@@ -32,6 +33,7 @@ from dynazmq.dynamo.versions import Sibling, Siblings
 from dynazmq.dynamo.versions import decode as decode_state
 from dynazmq.simulator.history import FAILED, OK, History, Op
 from dynazmq.simulator.network import FRAMES_QUEUED_MAX
+from dynazmq.simulator.presence import Presence
 from dynazmq.simulator.process import Process
 from dynazmq.storage.base import RowKey
 
@@ -65,6 +67,7 @@ class Watch:
         self.processes: dict[str, Process] = {}
         self.figures: Counter[str] = Counter()
         self.departed: dict[str, Process] = {}  # of nodes that ended for good: what they counted still counts
+        self.presence = Presence(self)
         self.told = ""  # the node to which an admin has last told what he wants
         self.nobody_away = False  # and nothing is lost: each write is in its coordinator's own row, and new owners lack none
         self._turns = 0
@@ -75,6 +78,10 @@ class Watch:
 
     def _broken(self, text: str) -> None:
         self.history.broken.append(text)
+
+    def state_of(self, process: Process, at: RowKey) -> Siblings:
+        """What is committed of this row."""
+        return decode(process.disk.state("", at, next_=False))
 
     def depart(self, name: str) -> None:
         """This node's process has ended for good."""
@@ -222,6 +229,7 @@ class Watch:
 
     def answered(self, op: Op) -> None:
         """A client's request has ended."""
+        self.presence.get_ended(op)
         if op.outcome != OK:
             self.figures["unavailable"] += op.error.startswith("Unavailable")
             return

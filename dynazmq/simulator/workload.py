@@ -39,6 +39,7 @@ class Load:
     think_s: float = 0.1  # mean pause between two requests
     timeout_s: float = 2.0
     mix: Mix = field(default_factory=Mix)
+    page_keys: int = 0  # of one more client, who lists all keys again and again, so many at a time; 0: there is none
     put_levels: tuple[dict[str, Any], ...] = ({},)
     get_levels: tuple[dict[str, Any], ...] = ({},)
 
@@ -59,6 +60,23 @@ class Workload:
         ]
         for user in self._users:
             user.begin()
+        self._world, self._think_s = cluster.world, load.think_s
+        if load.page_keys:
+            self._list(cluster.client("lister", beside=cluster.names[-1]), load.page_keys)
+
+    def _list(self, client: Client, page_keys: int) -> None:
+        """Until the others have done with it."""
+        if self.over:
+            return
+        listing = client.begin_keys(page_keys)
+
+        def again() -> None:
+            self._world.at(self._world.now + self._think_s, self._list, client, page_keys)
+
+        if listing.done:  # too few nodes could be asked
+            again()
+        else:
+            listing.then = again
 
     @property
     def over(self) -> bool:

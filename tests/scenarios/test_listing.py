@@ -39,7 +39,7 @@ def test_a_client_that_lists_all_along_misses_none_while_members_come_and_go(see
     listings: list[Listing] = []
 
     def again() -> None:
-        listings.append(listing := Listing(client))
+        listings.append(listing := client.begin_keys())
         listing.then = lambda: cluster.world.at(cluster.world.now + 0.01, again)
 
     again()
@@ -55,10 +55,9 @@ def test_a_client_that_lists_all_along_misses_none_while_members_come_and_go(see
     assert sum(node.process.counted["scans_refused"] for node in cluster.nodes) > 0
 
 
-def test_a_key_is_listed_once_though_the_ring_changes_in_the_middle_of_the_walk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynazmq.client.scan.PAGE_KEYS", 1)
+def test_a_key_is_listed_once_though_the_ring_changes_in_the_middle_of_the_walk() -> None:
     cluster, client, names = grown(7, 3, 60)
-    listing = Listing(client)
+    listing = client.begin_keys(page_keys=1)
     cluster.run(0.01)
     assert 0 < len(listing.keys) < 40
     cluster.add("n4")

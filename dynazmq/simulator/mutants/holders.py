@@ -1,0 +1,51 @@
+"""Mutants of who may speak for a key: nodes that never held it, hold it no more, or do not know the ring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynazmq.dynamo.get import Gets
+from dynazmq.dynamo.gossip import Gossip
+from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.scans import Scans
+from dynazmq.simulator.admins import FREEZE, JOIN, LEAVE, SWAP
+from dynazmq.simulator.faults import ISOLATE, SPLIT, WIPE_ALONE
+from dynazmq.simulator.mutants.mutant import Patches, mutant
+from dynazmq.simulator.workload import Load, Mix
+
+_KEPT = Mix(get=6.0, delete=0.0)  # what was put stays there
+_CHANGING: dict[str, Any] = {
+    "acts": (JOIN, LEAVE, SWAP), "acts_max": 6, "acts_every_s": 0.5, "partitions": 24, "anti_entropy_ms": 150, "r": 2, "w": 2,
+    "load": Load(clients=4, keys=12, requests=120, think_s=0.1, mix=_KEPT, page_keys=2),
+}  # fmt: skip
+
+
+@mutant("I16", faults=(ISOLATE, SPLIT), load=Load(clients=4, keys=8, requests=60, think_s=0.05, mix=_KEPT), stable_s=0.5)
+def count_fallbacks_that_were_told_nothing(patch: Patches) -> None:
+    """A key is absent when R nodes hold nothing of it, though some are none of those who should."""
+    patch.set(Gets, "_shows_nothing", lambda _self, _op: False)
+
+
+@mutant("I16", **_CHANGING | {"acts": (JOIN, SWAP, FREEZE), "acts_max": 8})
+def answer_whatever_ring_the_asker_goes_by(patch: Patches) -> None:
+    """Reads and scans are answered to one whose ring is of long ago."""
+    patch.set(Membership, "is_near", lambda _self, _version: True)
+
+
+@mutant("I16", **_CHANGING)
+def list_nothing_where_nothing_is_held(patch: Patches) -> None:
+    """A node tells a page of partitions that it has handed over: no keys, and no error."""
+    patch.set(Scans, "_why_not", lambda _self, _message, _partitions: "")
+
+
+@mutant("I16", "I11", **_CHANGING | {"faults": (WIPE_ALONE,), "r": 1, "w": 3, "every_s": 4.0, "lasting_s": 3.0})
+def believe_what_the_cluster_began_with(patch: Patches) -> None:
+    """A node that has lost its disk and hears nobody for a second goes by the first ring."""
+
+    def ask(self: Gossip) -> None:
+        original(self)
+        if self._runtime.now - self._runtime.started >= 1.0:
+            self._membership.settle()
+
+    original = Gossip._ask_for_ring
+    patch.set(Gossip, "_ask_for_ring", ask)
