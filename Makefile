@@ -31,6 +31,10 @@ bench: ## measure a cluster on this machine
 commands: environment ## write docs/commands.md anew
 	$(PYTHON) -m tools.commands_page
 
+.PHONY: protocol
+protocol: environment ## write the tables of messages in docs/protocol.md anew
+	$(PYTHON) -m tools.protocol_page
+
 .PHONY: screenshots
 screenshots: environment ## take the pictures in docs/screens/ anew, of a cluster that is made and broken for them
 	$(PYTHON) -m tools.screenshots $(ARGS)

@@ -36,32 +36,20 @@ from dynazmq.client.routes import Routes
 from dynazmq.client.view import Link, View
 from dynazmq.client.window import Windows
 from dynazmq.dynamo.messages import (
+    ANSWER_TO,
     INVALID,
     NOT_YET,
     OVERLOADED,
     TIMEOUT,
     UNAVAILABLE,
-    ChangeMembers,
-    ChangeMembersReply,
+    WITH_BUDGET,
     Failure,
     Get,
-    GetReply,
-    LookAsk,
-    LookTell,
     Message,
     Put,
-    PutReply,
     Refused,
-    Scan,
-    ScanReply,
-    SetBucket,
-    SetBucketReply,
-    StatusReply,
-    StatusRequest,
     Topology,
     TopologyRequest,
-    TraceAsk,
-    TraceTell,
 )
 from dynazmq.errors import ClientClosed, ClusterError, DynazmqError, ProtocolError
 
@@ -94,14 +82,6 @@ _CONNECT_S = 0.25
 take many times as long as on an idle one."""
 
 _NO_CONNECTION = "no connection"
-
-_REPLY_TO: dict[type, type] = {
-    Get: GetReply, Put: PutReply, Scan: ScanReply, SetBucket: SetBucketReply, ChangeMembers: ChangeMembersReply,
-    LookAsk: LookTell, TraceAsk: TraceTell, TopologyRequest: Topology, StatusRequest: StatusReply,
-}  # fmt: skip
-
-_WITHOUT_BUDGET = frozenset((SetBucket, ChangeMembers, LookAsk, TraceAsk, TopologyRequest, StatusRequest))
-"""They take no time worth a limit."""
 
 
 class ClientCore:
@@ -199,7 +179,7 @@ class ClientCore:
         return [request.only] if request.only is not None else self._routes.of(request.partition)[0]
 
     def _dispatch(self, request: Request, link: Link, now: float) -> None:
-        message = request.message
+        message: Any = request.message
         budget_ms = int((request.deadline - now) * 1000)
         if budget_ms <= 0:
             # Less than a node would begin for. It ends in `tick`: here, one of a batch would start the next inside itself.
@@ -207,7 +187,7 @@ class ClientCore:
             request.attempt += 1
             self._wait(request.deadline, request)
             return
-        if message.__class__ not in _WITHOUT_BUDGET:
+        if message.__class__ in WITH_BUDGET:
             message.budget_ms = budget_ms
             if request.maybe and message.__class__ is Put:
                 message.age_ms = int((now - request.started) * 1000) + 1
@@ -249,7 +229,7 @@ class ClientCore:
             if message.__class__ is Failure:
                 if link == request.link:
                     self._on_failure(request, link, message, now)
-            elif message.__class__ is _REPLY_TO[request.message.__class__]:
+            elif message.__class__ is ANSWER_TO[request.message.__class__]:
                 # Of any attempt: it is the answer, whoever gives it.
                 self._windows.answered(request, message, now)
                 self._finish(request, message, None)

@@ -31,11 +31,16 @@ from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.looking import Looking
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
+    ACKNOWLEDGING,
+    DECLINED_BY_FAILURE,
+    DECLINED_BY_REFUSAL,
+    FROM_CLIENTS,
+    FROM_PEERS,
     INVALID,
     NOT_YET,
     STORAGE,
+    VOUCHING,
     ChangeMembers,
-    ChangeMembersReply,
     Failure,
     FillAsk,
     FillTell,
@@ -46,7 +51,6 @@ from dynazmq.dynamo.messages import (
     HandoffReply,
     HintsAsk,
     LookAsk,
-    LookTell,
     Mend,
     MendReply,
     Message,
@@ -66,7 +70,6 @@ from dynazmq.dynamo.messages import (
     RowsTell,
     Scan,
     SetAntiEntropy,
-    SetAntiEntropyReply,
     SetBucket,
     StatusRequest,
     Stopping,
@@ -78,6 +81,7 @@ from dynazmq.dynamo.messages import (
     TreeTell,
     Write,
     WriteReply,
+    request_id_of,
 )
 from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.put import Puts
@@ -92,17 +96,6 @@ from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import MalformedVersion
-
-_REQUESTS = (Get, Put, Scan, SetBucket, SetAntiEntropy, ChangeMembers)  # a client's: answered with Failure
-# A peer's, some a client's: answered with Refused.
-_ASKS = (
-    Read, Write, Recall, Handoff, TreeAsk, RowsAsk, HintsAsk, Mend, RetireAsk, FillAsk, StrayAsk, LookAsk, TraceAsk,
-)  # fmt: skip
-# These say, or rest on it, that something is stored. Gossip does: a node that says that it knows a ring must not forget it.
-_VOUCHING = (
-    Write, WriteReply, HandoffReply, Mend, MendReply, RetireTell, Retire, PutReply, SetAntiEntropyReply, ChangeMembersReply,
-    FillTell, StrayTell, LookTell, GossipDigest, GossipDelta,
-)  # fmt: skip
 
 
 class Node:
@@ -148,7 +141,7 @@ class Node:
         self.stopping = False
         self._ring = self.membership.ring  # as the operations under way know it
         self._compare_at = 0.0
-        self._from_anybody: dict[type, Callable[[Address, Any], None]] = {
+        handlers: dict[type, Callable[[Address, Any], None]] = {
             Get: self.gets.on_get,
             Put: self.forwards.on_put,
             Scan: self.scans.on_scan,
@@ -162,9 +155,6 @@ class Node:
             HintsAsk: self.hints.on_hints_ask,
             LookAsk: self.looking.on_look_ask,
             TraceAsk: self.looking.on_trace_ask,
-        }
-        self._from_peers: dict[type, Callable[[Address, Any], None]] = {
-            **self._from_anybody,
             Read: self.replica.on_read,
             Write: self.replica.on_write,
             Recall: self.replica.on_recall,
@@ -193,6 +183,8 @@ class Node:
             GossipDigest: self.gossip.on_digest,
             GossipDelta: self.gossip.on_delta,
         }
+        self._from_clients = {kind: handler for kind, handler in handlers.items() if kind in FROM_CLIENTS}
+        self._from_peers = {kind: handler for kind, handler in handlers.items() if kind in FROM_PEERS}
 
     # --- driven from outside ----------------------------------------------------------------------------------------------
 
@@ -230,29 +222,33 @@ class Node:
     def receive(self, sender: Address, message: Message) -> None:
         """One message of a peer (its name) or of a client (the transport's bytes for it)."""
         peer = sender.__class__ is str
-        handler = (self._from_peers if peer else self._from_anybody).get(message.__class__)
+        handler = (self._from_peers if peer else self._from_clients).get(message.__class__)
         if handler is None:
             self.runtime.counters["messages_refused"] += 1
             return
         membership = self.membership
-        if (self.stopping or not membership.settled or membership.outcast) and message.__class__ in _REQUESTS:
+        if (self.stopping or not membership.settled or membership.outcast) and message.__class__ in DECLINED_BY_FAILURE:
             why = "stopping" if self.stopping else "expelled from the cluster" if membership.outcast else "learning the ring"
-            self._fail(sender, message, NOT_YET, f"{self.runtime.name} is {why}")
+            self._decline(sender, message.__class__, request_id_of(message), NOT_YET, f"{self.runtime.name} is {why}")
             return
         try:
             handler(sender, message)
         except StoreFailed as error:
             self.runtime.counters["store_failures"] += 1
-            self._decline(sender, message, STORAGE, str(error))
+            self._decline(sender, message.__class__, request_id_of(message), STORAGE, str(error))
         except Declined as error:
             self.runtime.counters["changes_declined"] += 1
             self.runtime.note(f"declined a change of members of {sender!r}: {error}", "WARN")
-            self._decline(sender, message, INVALID, str(error))
+            self._decline(sender, message.__class__, request_id_of(message), INVALID, str(error))
         except (BadMessage, MalformedVersion, ValueError, TypeError) as error:
             # A peer's or client's fault, never ours to crash on. TypeError: lists inside gossip of the wrong form.
-            self.runtime.counters["messages_refused"] += 1
-            self.runtime.note(f"refused {type(message).__name__} of {sender!r}: {error}", "WARN")
-            self._decline(sender, message, INVALID, str(error))
+            self.refuse(sender, message.__class__, request_id_of(message), str(error))
+
+    def refuse(self, sender: Address, kind: type[Message], request_id: int, text: str) -> None:
+        """A message of this kind holds what nobody should send: the sender's fault, never ours to end for."""
+        self.runtime.counters["messages_refused"] += 1
+        self.runtime.note(f"refused {kind.__name__} of {sender!r}: {text}", "WARN")
+        self._decline(sender, kind, request_id, INVALID, text)
 
     def stop(self) -> None:
         """Begin nothing new, and say so to the peers at once and to clients when they ask. What is under way goes on."""
@@ -279,8 +275,8 @@ class Node:
             return
         self.failure.refused(to)
         for message in messages:
-            if isinstance(message, _ASKS):
-                self._refused(to, message.request_id)
+            if message.__class__ in DECLINED_BY_REFUSAL:
+                self._refused(to, request_id_of(message))
             elif isinstance(message, Put):
                 self.forwards.undelivered(message.request_id)
 
@@ -293,7 +289,7 @@ class Node:
         before, runtime.outbox = runtime.outbox, {}
         for to, messages in before.items():
             for message in messages:
-                if not isinstance(message, _VOUCHING):
+                if message.__class__ not in VOUCHING:
                     runtime.send(to, message)
                     continue
                 for request_id in _acknowledged(message):
@@ -350,21 +346,15 @@ class Node:
             if technique.on_refused(peer, request_id):
                 return
 
-    def _decline(self, sender: Address, message: Message, code: int, text: str) -> None:
-        if isinstance(message, _REQUESTS):
-            self._fail(sender, message, code, text)
-        elif isinstance(message, _ASKS) and message.request_id:
-            self.runtime.send(sender, Refused(message.request_id, text))
-
-    def _fail(self, sender: Address, message: Any, code: int, text: str) -> None:
-        self.runtime.send(sender, Failure(message.request_id, code, 0, 0, 0, text))
+    def _decline(self, sender: Address, kind: type[Message], request_id: int, code: int, text: str) -> None:
+        if kind in DECLINED_BY_FAILURE:
+            self.runtime.send(sender, Failure(request_id, code, 0, 0, 0, text))
+        elif kind in DECLINED_BY_REFUSAL and request_id:
+            self.runtime.send(sender, Refused(request_id, text))
 
 
-_ACKNOWLEDGE = (HandoffReply, MendReply, RetireTell, FillTell, StrayTell, LookTell)
-
-
-def _acknowledged(message: Message) -> list[int]:
+def _acknowledged(message: Any) -> list[int]:
     """The requests of a peer that a message says are stored."""
-    if isinstance(message, WriteReply):
-        return message.request_ids
-    return [message.request_id] if isinstance(message, _ACKNOWLEDGE) else []
+    if message.__class__ not in ACKNOWLEDGING:
+        return []
+    return message.request_ids if isinstance(message, WriteReply) else [message.request_id]

@@ -9,7 +9,8 @@ bit in gossip once took a large store down for hours (N20). The checksum covers 
 
 The decoder's limits are those of `config.py`: no maps, no extension types, arrays of at most `MESSAGES_PER_FRAME_MAX`, at most
 `CONTAINERS_MAX` of them and `ELEMENTS_MAX` elements in a frame (a megabyte of empty lists would become 72 MB of memory, W6), and
-each message must have the fields that `messages.py` states, of those types (W9). Surplus fields of a newer version are cut off.
+each message must have the fields that are declared, within their bounds (rows.py, W9). Surplus fields of a newer version are cut
+off.
 
 A frame that breaks a rule raises `BadFrame` and nothing else (`OtherVersion` is one); its `reason` is a short constant, good as
 the name of a counter.
@@ -19,15 +20,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgpack
 
 from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRAME_MAX
-from dynazmq.dynamo.messages import MESSAGES, Message
+from dynazmq.dynamo.messages import Message
+from dynazmq.wire.rows import BadFrame as BadFrame
+from dynazmq.wire.rows import OutOfBounds as OutOfBounds
+from dynazmq.wire.rows import arrays_in, from_row
+from dynazmq.wire.rows import to_row as to_row
 
 PROTOCOL_VERSION = 3
 FROM_NODE, FROM_CLIENT = 1, 2
@@ -46,20 +49,9 @@ _SMALL_MESSAGES = 256
 _MESSAGES_TARGET = 1024
 """A sender starts a new frame after this many: a receiver works through a frame in one turn."""
 
-NESTING_MAX = 4
-"""Depth of a message's own fields: [member records] is 2."""
-
 HEADER = struct.Struct(">2sBBQQQQI")
 _COVERED = HEADER.size - 4  # the checksum's own four bytes come last
 _MAGIC = b"DZ"
-
-
-class BadFrame(Exception):
-    """Bytes that are no frame of ours. `reason` names the rule that they broke."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
 
 
 class OtherVersion(BadFrame):
@@ -78,99 +70,6 @@ class Envelope(NamedTuple):
     incarnation: int
     to_incarnation: int
     sent_ms: int
-
-
-# --- messages ↔ rows ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How one message type travels: its constructor and the types that each field may have."""
-
-    make: Any
-    width: int
-    allowed: tuple[tuple[type, ...], ...]
-
-
-_TYPE_OF = {
-    "int": (int,),
-    "str": (str,),
-    "bytes": (bytes,),
-    "bytes | None": (bytes, type(None)),
-    "bool": (bool,),
-    "list[Any]": (list,),
-    "list[int]": (list,),
-    "list[str]": (list,),
-    "list[bytes]": (list,),
-}
-_ELEMENT_OF = {"list[int]": int, "list[str]": str, "list[bytes]": bytes}
-
-_CODE_OF = {cls: code for code, cls in enumerate(MESSAGES)}
-_FIELDS_OF = {cls: attrgetter(*names) if len(names) > 1 else None for cls in MESSAGES if (names := [f.name for f in fields(cls)])}
-_LAYOUTS = tuple(_Layout(cls, len(fields(cls)) + 1, tuple(_TYPE_OF[str(f.type)] for f in fields(cls))) for cls in MESSAGES)
-_LISTS = tuple(
-    tuple((i + 1, _ELEMENT_OF.get(str(f.type))) for i, f in enumerate(fields(cls)) if str(f.type).startswith("list"))
-    for cls in MESSAGES
-)
-
-# Shapes already found good: (code, type of each field) → (constructor, list fields). Checking the types one by one costs ten
-# times as much as this look-up; only good shapes are kept, and there are few (`bytes | None` doubles one).
-_known_shapes: dict[tuple[Any, ...], tuple[Any, tuple[tuple[int, type | None], ...]]] = {}
-
-
-def to_row(message: Message) -> tuple[Any, ...]:
-    """The array that stands for a message on the wire."""
-    cls = message.__class__
-    get = _FIELDS_OF[cls]
-    if get is None:  # attrgetter of one name gives no tuple
-        return (_CODE_OF[cls], getattr(message, fields(cls)[0].name))
-    row: tuple[Any, ...] = (_CODE_OF[cls], *get(message))
-    return row
-
-
-def from_row(row: Any) -> Message:
-    """The message that an array stands for. Raises BadFrame."""
-    if row.__class__ is not list or not row or row[0].__class__ is not int:
-        raise BadFrame("not a message")
-    shape = (row[0], *map(type, row))
-    known = _known_shapes.get(shape)
-    if known is None:
-        row = _checked(row)
-        shape = (row[0], *map(type, row))
-        known = _known_shapes[shape] = (_LAYOUTS[row[0]].make, _LISTS[row[0]])
-    make, lists = known
-    for index, element in lists:
-        _check_list(row[index], element)
-    message: Message = make(*row[1:])
-    return message
-
-
-def _checked(row: list[Any]) -> list[Any]:
-    code = row[0]
-    if not 0 <= code < len(_LAYOUTS):
-        raise BadFrame("unknown message", f"code {code}")
-    layout = _LAYOUTS[code]
-    if len(row) < layout.width:
-        raise BadFrame("missing fields", f"{layout.make.__name__} has {len(row) - 1} of {layout.width - 1}")
-    for value, allowed in zip(row[1:], layout.allowed, strict=False):
-        if type(value) not in allowed:
-            raise BadFrame("wrong type", f"{layout.make.__name__}: {type(value).__name__}")
-    return row[: layout.width]
-
-
-def _check_list(items: list[Any], element: type | None) -> None:
-    if element is not None:
-        for item in items:
-            if item.__class__ is not element:
-                raise BadFrame("wrong type", f"list of {item.__class__.__name__}")
-        return
-    level = items
-    for _ in range(NESTING_MAX):  # level by level, never by recursion (W5)
-        if list not in map(type, level):
-            return
-        level = [inner for item in level if item.__class__ is list for inner in item]
-    if level:
-        raise BadFrame("nested too deep")
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------------
@@ -204,11 +103,8 @@ def _encode_many(envelope: Envelope, messages: list[Message]) -> Iterator[tuple[
     rows: list[bytes] = []
     size, containers = 0, 1
     for message in messages:
-        row = to_row(message)
-        packed = _pack(row)
-        arrays = 1
-        for index, element in _LISTS[row[0]]:
-            arrays += 1 if element else 1 + _arrays_in(row[index])
+        packed = _pack(to_row(message))
+        arrays = arrays_in(message)
         if rows and (
             size + len(packed) > FRAME_BYTES_TARGET or containers + arrays > CONTAINERS_MAX or len(rows) == _MESSAGES_TARGET
         ):
@@ -223,15 +119,6 @@ def _encode_many(envelope: Envelope, messages: list[Message]) -> Iterator[tuple[
 
 def _body(rows: list[bytes]) -> bytes:
     return b"".join((_packer.pack_array_header(len(rows)), *rows))
-
-
-def _arrays_in(items: Sequence[Any]) -> int:
-    """Arrays inside an array, nested ones counted: the receiver counts them, too."""
-    count = 0
-    for item in items:
-        if item.__class__ is list or item.__class__ is tuple:
-            count += 1 + _arrays_in(item)
-    return count
 
 
 def seal(envelope: Envelope, body: bytes) -> bytes:
@@ -267,8 +154,11 @@ def open_frame(frame: bytes) -> tuple[Envelope, bytes]:
     return Envelope(kind, cluster_id, incarnation, to_incarnation, sent_ms), body
 
 
-def decode_body(body: bytes) -> list[Message]:
-    """All messages of a frame, or BadFrame if one of them is wrong: a sender that errs once is not believed in part."""
+def decode_body(body: bytes, out_of_bounds: list[OutOfBounds] | None = None) -> list[Message]:
+    """All messages of a frame, or BadFrame if one of them is wrong: who does not speak this protocol is not believed in part.
+
+    out_of_bounds: takes those with values that are not admitted; without it one of these spoils its frame as well.
+    """
     containers = elements = 0
 
     def count(items: list[Any]) -> list[Any]:
@@ -294,4 +184,15 @@ def decode_body(body: bytes) -> list[Message]:
         raise BadFrame("not msgpack", type(error).__name__) from None
     if rows.__class__ is not list:
         raise BadFrame("not a list of messages")
-    return [from_row(row) for row in rows]
+    try:
+        return [from_row(row) for row in rows]
+    except OutOfBounds:
+        if out_of_bounds is None:
+            raise
+    messages = []
+    for row in rows:
+        try:
+            messages.append(from_row(row))
+        except OutOfBounds as error:
+            out_of_bounds.append(error)
+    return messages

@@ -16,24 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from dynazmq.dynamo.messages import (
-    Get,
-    GossipDelta,
-    GossipDigest,
-    Handoff,
-    Mend,
-    MendReply,
-    Message,
-    Probe,
-    ProbeReply,
-    Put,
-    Read,
-    Recall,
-    Scan,
-    StatusRequest,
-    TopologyRequest,
-    Write,
-)
+from dynazmq.dynamo.messages import ABOUT_LIVES, DATED, FROM_STRANGERS, WITH_AGE, WITH_BUDGET, Message, Put
+from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address
 from dynazmq.wire.codec import (
@@ -42,6 +26,7 @@ from dynazmq.wire.codec import (
     BadFrame,
     Envelope,
     OtherVersion,
+    OutOfBounds,
     decode_body,
     encode_counted,
     introduction,
@@ -61,12 +46,6 @@ _A_START = 1000
 _LATE_MS = 250
 """A client that waits this long begins to ask elsewhere."""
 
-_WITH_BUDGET = frozenset((Get, Put, Scan, Read, Write, Recall))
-_WITH_AGE = frozenset((Put, Recall))
-_WITH_STATE = frozenset((Write, Handoff, Mend, MendReply))
-_ABOUT_LIFE = frozenset((Probe, ProbeReply, GossipDigest, GossipDelta))
-_FOR_STRANGERS = frozenset((TopologyRequest, StatusRequest))
-
 
 class Gate:
     """One node's."""
@@ -84,12 +63,16 @@ class Gate:
         self._state_life_ms = node.runtime.config.timing.retirement_grace_ms * 2 // 3 or _CLOCKS_DIFFER_MS
 
     def hear(self, identity: bytes, frame: bytes) -> int:
-        """Check one frame and give its messages to the core; how many there were. Raises BadFrame: it was dropped whole."""
+        """Check one frame and give its messages to the core; how many there were. Raises BadFrame: it was dropped whole.
+
+        A message with a value that is not admitted is refused, and the others of its frame are heard.
+        """
         node = self._node
+        refused: list[OutOfBounds] = []
         try:
             envelope, body = open_frame(frame)
-            messages = decode_body(body)
-            sender = self._sender(identity, envelope, messages)
+            messages = decode_body(body, refused)
+            sender = self._sender(identity, envelope, messages, refused)
         except BadFrame as error:
             node.runtime.counters["frames_refused"] += 1
             if isinstance(error, OtherVersion):
@@ -104,19 +87,22 @@ class Gate:
         stale = age_ms > self._state_life_ms
         receive = node.receive if self.watch is None else self.watch.receive
         for message in messages:
-            if void and message.__class__ not in _ABOUT_LIFE:
+            if void and message.__class__ not in ABOUT_LIVES:
                 node.runtime.counters["messages_of_other_lives"] += 1
                 continue
-            if stale and message.__class__ in _WITH_STATE:
+            if stale and message.__class__ in DATED:
                 node.runtime.counters["states_too_old"] += 1
                 continue
-            if age_ms and message.__class__ in _WITH_BUDGET:
+            if age_ms and message.__class__ in WITH_BUDGET:
                 cast(Put, message).budget_ms -= age_ms
-                if age_ms >= _LATE_MS and message.__class__ in _WITH_AGE:
+                if age_ms >= _LATE_MS and message.__class__ in WITH_AGE:
                     # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
-                    cast(Put, message).age_ms += age_ms
+                    cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
             receive(sender, message)
-        return len(messages)
+        for each in refused:
+            if not void:
+                node.refuse(sender, each.kind, each.request_id, each.text)
+        return len(messages) + len(refused)
 
     def _note_version(self, identity: bytes, version: int) -> None:
         self._node.runtime.counters["frames_of_other_versions"] += 1
@@ -141,10 +127,10 @@ class Gate:
         self._quickest[sender] = max(incarnation, envelope.incarnation), least, now_ms
         return int(lag - least)
 
-    def _sender(self, identity: bytes, envelope: Envelope, messages: list[Message]) -> Address:
+    def _sender(self, identity: bytes, envelope: Envelope, messages: list[Message], refused: list[OutOfBounds]) -> Address:
         """Its address, if it may send this. Raises BadFrame."""
         client = envelope.kind == FROM_CLIENT
-        if client and envelope.cluster_id == 0 and all(message.__class__ in _FOR_STRANGERS for message in messages):
+        if client and envelope.cluster_id == 0 and not refused and FROM_STRANGERS.issuperset(map(type, messages)):
             return identity
         if envelope.cluster_id != self._cluster_id:
             raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")

@@ -19,21 +19,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dynazmq.config import TRACE_MS_MAX
 from dynazmq.dynamo.messages import (
+    ANSWERS_TRACED,
+    TRACED,
     Failure,
-    Get,
     GetReply,
     Handoff,
-    HandoffReply,
     Mend,
     MendReply,
     Message,
     Put,
     PutReply,
-    Read,
     ReadReply,
-    Recall,
     RecallReply,
     Refused,
     TraceAsk,
@@ -41,6 +38,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.messages.inspect import POINTS_MAX
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.replica import BadMessage
 from dynazmq.dynamo.runtime import Address
@@ -49,13 +47,9 @@ if TYPE_CHECKING:
     from dynazmq.wire.gate import Gate
 
 TRACES_MAX = 8
-POINTS_MAX = 512
 _KEPT_US = 5_000_000  # for who has not collected in time
 _LOOK_AGAIN_S = 0.01
 _OPEN_MAX = 1_024  # requests of one trace that are not answered yet
-
-_OF_A_KEY = frozenset((Get, Put, Read, Write, Recall, Handoff, Mend))
-_ANSWERS = frozenset((GetReply, PutReply, Failure, ReadReply, WriteReply, Refused, RecallReply, HandoffReply, MendReply))
 
 
 class _Trace:
@@ -78,26 +72,26 @@ class _Trace:
     def heard(self, sender: Address, message: Any) -> int:
         """The operation that it belongs to; 0 if it is not about the key."""
         kind = message.__class__
-        if kind in _OF_A_KEY:
+        if kind in TRACED:
             if message.key != self.key or message.bucket != self.bucket:
                 return 0
             self.operations += 1
             if message.request_id and len(self.owed) < _OPEN_MAX:
                 self.owed[sender, message.request_id] = self.operations
             return self.operations
-        return _answered(self.awaited, sender, message) if kind in _ANSWERS else 0
+        return _answered(self.awaited, sender, message) if kind in ANSWERS_TRACED else 0
 
     def said(self, to: Address, message: Any, caused: int, left: bool) -> int:
         """The same. caused: by which operation, as far as that is known; left: the transport has taken it."""
         kind = message.__class__
-        if kind in _OF_A_KEY:
+        if kind in TRACED:
             if message.key != self.key or message.bucket != self.bucket:
                 return 0
             operation = caused or self.ours.get(message.request_id, 0) or self.operations
             if left and message.request_id and len(self.awaited) < _OPEN_MAX:
                 self.awaited[to, message.request_id] = operation
             return operation or 1
-        return _answered(self.owed, to, message) if kind in _ANSWERS else 0
+        return _answered(self.owed, to, message) if kind in ANSWERS_TRACED else 0
 
     def add(self, *point: Any) -> None:
         if len(self.points) < POINTS_MAX:
@@ -166,7 +160,7 @@ class Tracer:
         before = {to: len(messages) for to, messages in outbox.items()}
         self._node.receive(sender, message)
         done = self._clock_us()
-        new = [each for to, messages in outbox.items() for each in messages[before.get(to, 0) :] if each.__class__ in _OF_A_KEY]
+        new = [each for to, messages in outbox.items() for each in messages[before.get(to, 0) :] if each.__class__ in TRACED]
         for trace, operation in about:
             trace.add(done, "done", "", "", 0, operation, "", 0, 0, 0)
             self._touched.append((trace, operation))
@@ -179,7 +173,7 @@ class Tracer:
         """These were given to the transport; left: it took them."""
         at = self._clock_us()
         for message in messages:
-            if message.__class__ not in _OF_A_KEY and message.__class__ not in _ANSWERS:
+            if message.__class__ not in TRACED and message.__class__ not in ANSWERS_TRACED:
                 continue
             for trace in self._traces.values():
                 if at > trace.until:
@@ -200,9 +194,6 @@ class Tracer:
     def on_ask(self, sender: Address, message: TraceAsk) -> None:
         """Raises BadMessage."""
         name = sender, message.trace
-        if not 0 <= message.note_ms <= TRACE_MS_MAX or not 0 <= message.wait_ms <= TRACE_MS_MAX:
-            given = max(message.note_ms, message.wait_ms, key=abs)
-            raise BadMessage(f"a trace lasts 0 to {TRACE_MS_MAX:,} ms, not {given:,}")
         if message.note_ms:
             if name not in self._traces and len(self._traces) >= TRACES_MAX:
                 raise BadMessage(f"{TRACES_MAX} traces are under way at {self._node.runtime.name}, the limit: try again soon")

@@ -12,7 +12,7 @@ import dynazmq
 
 PACKAGE = Path(dynazmq.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-CORE = sorted((PACKAGE / "dynamo").glob("*.py"))
+CORE = sorted((PACKAGE / "dynamo").rglob("*.py"))
 
 CORE_MAY_IMPORT = {
     "__future__", "abc", "array", "bisect", "collections", "dataclasses", "enum", "fractions", "functools", "hashlib", "heapq",
@@ -69,7 +69,7 @@ def known_layers(path: Path) -> Iterator[str]:
 
 
 def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 def identify(path: Path) -> str:

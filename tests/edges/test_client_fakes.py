@@ -113,7 +113,7 @@ def test_an_endpoint_nobody_listens_at_is_told_within_the_timeout(tmp_path: Any)
 
 def test_something_else_at_the_endpoint_is_named() -> None:
     with Fakes("n1") as fakes:
-        fakes.topology = lambda request_id: Put(request_id, "", b"", None, b"", b"", 0, 0, 0, 0, 0, 0)  # type: ignore[method-assign]
+        fakes.topology = lambda request_id: Put(request_id, "b", b"k", None, b"", b"w" * 16, 0, 0, 0, 0, 0, 0)  # type: ignore[method-assign]
         with pytest.raises(ClusterUnreachable) as caught:
             connect(fakes, timeout=0.1)
         assert caught.value.tried == {fakes.endpoints["n1"]: "no answer"}

@@ -6,16 +6,17 @@ import struct
 import time
 import tracemalloc
 import zlib
-from dataclasses import fields
 from typing import Any
 
 import msgpack
 import pytest
+from admitted import SAMPLES, messages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import (
+    DECLARATIONS,
     MESSAGES,
     GetReply,
     GossipDelta,
@@ -29,12 +30,12 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.messages.fields import OUT_OF_BOUNDS
 from dynazmq.wire.codec import (
     CONTAINERS_MAX,
     FROM_CLIENT,
     FROM_NODE,
     HEADER,
-    NESTING_MAX,
     PROTOCOL_VERSION,
     BadFrame,
     Envelope,
@@ -49,22 +50,8 @@ from dynazmq.wire.codec import (
 
 ENVELOPE = Envelope(FROM_NODE, 7, 3, 4, 5)
 
-integers = st.integers(-(1 << 63), (1 << 64) - 1)
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
-blobs = st.binary(max_size=40)
-flat = st.none() | st.booleans() | integers | texts | blobs
-BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
-    "int": integers,
-    "str": texts,
-    "bytes": blobs,
-    "bytes | None": st.none() | blobs,
-    "bool": st.booleans(),
-    "list[int]": st.lists(integers, max_size=5),
-    "list[str]": st.lists(texts, max_size=5),
-    "list[bytes]": st.lists(blobs, max_size=5),
-    "list[Any]": st.lists(flat | st.lists(flat | st.lists(flat, max_size=3), max_size=4), max_size=5),
-}
-messages = st.one_of([st.builds(cls, **{f.name: BY_TYPE[str(f.type)] for f in fields(cls)}) for cls in MESSAGES])
+flat = st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | texts | st.binary(max_size=40)
 envelopes = st.builds(Envelope, st.sampled_from([FROM_NODE, FROM_CLIENT]), *[st.integers(0, (1 << 64) - 1)] * 4)
 
 
@@ -86,13 +73,6 @@ def header(magic: bytes = b"DZ", version: int = PROTOCOL_VERSION, kind: int = FR
     head = HEADER.pack(magic, version, kind, 7, 3, 4, 5, 0)[:-4]
     return head + zlib.crc32(head + body).to_bytes(4, "big") + body
 
-
-SAMPLES: dict[type, Message] = {
-    cls: cls(
-        *({"int": 1, "str": "s", "bytes": b"b", "bytes | None": b"b", "bool": True}.get(str(f.type), []) for f in fields(cls))
-    )
-    for cls in MESSAGES
-}
 
 # --- what is ours ----------------------------------------------------------------------------------------------------------
 
@@ -193,14 +173,18 @@ def test_many_small_messages_are_split_by_number(count: int) -> None:
     assert decoded(frames) == sent
 
 
+def a_ring(members: int) -> list[Any]:
+    return [1, [f"n{i}" for i in range(members)], [0] * 4096, [], 0]
+
+
 @pytest.mark.parametrize(
     "message",
     [
         GetReply(1, [b"v"] * 20, [["n1", 1, 2]] * 20, b"c", ["n1", "n2"]),
         ScanReply(1, [[i, b"k" * 1024, True] for i in range(2000)], True, 1, b"k"),
         ScanReply(1, [[i, b"k", True] for i in range(2000)], True, 1, b"k"),
-        Topology(1, "c", 7, "n1", [1, [f"n{i}" for i in range(128)], [1] * 4096], [["n1", "e", 1, "up"]] * 128, [], 3, 2, 2, 1),
-        GossipDelta([["n1", "e", 1, 1, "alive"]] * 128, ["n1"] * 128, [1, ["n1"], [0] * 4096], [["b", 3, 2, 2, 1, "n1"]] * 256),
+        Topology(1, "c", 7, "n1", a_ring(128), [["n1", "ipc://e", 1, "up"]] * 128, [], 3, 2, 2, 1),
+        GossipDelta([["n1", "ipc://e", 1, 1, "alive"]] * 128, ["n1"] * 128, a_ring(1), [["b", 3, 2, 2, 1, "n1"]] * 256),
         Scan(1, "b", list(range(4096)), -1, b"", 2000, 1000),
     ],
     ids=lambda message: type(message).__name__,
@@ -371,14 +355,13 @@ def test_w9_each_missing_field_of_each_message_is_noticed() -> None:
 
 
 def test_w9_each_field_of_each_message_refuses_every_other_type() -> None:
-    wrong: list[Any] = [None, True, 1, 1.5, "s", b"b", []]
-    for cls, sample in SAMPLES.items():
-        row = to_row(sample)
-        for at, field in enumerate(fields(cls), start=1):
-            right = [type(row[at]), *([type(None)] if "None" in str(field.type) else [])]
+    wrong: list[Any] = [None, True, 1, 1.5, "s", b"b", [1]]
+    for each in DECLARATIONS:
+        row = to_row(SAMPLES[each.cls])
+        for at, (name, kind) in enumerate(each.fields, start=1):
             for value in wrong:
-                if type(value) not in right:
-                    assert refused(framed([[*row[:at], value, *row[at + 1 :]]])) == "wrong type", (cls, field.name, value)
+                if (fault := kind.fault(value)) is not None and fault.reason != OUT_OF_BOUNDS:
+                    assert refused(framed([[*row[:at], value, *row[at + 1 :]]])) == fault.reason, (each.name, name, value)
 
 
 def test_w9_elements_of_typed_lists_are_looked_at() -> None:
@@ -391,13 +374,13 @@ def test_one_wrong_message_spoils_its_whole_frame() -> None:
     assert refused(framed([[22, 1], [22, "x"]])) == "wrong type"
 
 
-@pytest.mark.parametrize("depth", [NESTING_MAX + 1, 100, 1000])
+@pytest.mark.parametrize("depth", [2, 100, 1000])
 def test_w5_fields_nested_deeper_than_allowed_are_refused(depth: int) -> None:
     nested: list[Any] = []
     for _ in range(depth):
         nested = [nested]
     row = [25, nested, [], [], [], []]
-    assert refused(framed([row])) in ("nested too deep", "not msgpack")
+    assert refused(framed([row])) in ("wrong type", "missing fields", "not msgpack")
 
 
 def limited(body: bytes) -> tuple[str, float, int]:
@@ -427,14 +410,6 @@ def test_w6_frames_of_the_largest_size_made_of_the_smallest_parts_cost_bounded_t
         assert reason == why
         assert peak < 8 * FRAME_BYTES_MAX
         assert seconds < 1.0
-
-
-def test_a_hostile_sender_cannot_fill_the_memory_of_known_shapes() -> None:
-    from dynazmq.wire import codec
-
-    for extra in range(2000):
-        decode_body(msgpack.packb([[22, 1, *[None, "x", 1, b""][: extra % 5], extra]]))
-    assert len(codec._known_shapes) <= 2 * len(MESSAGES)
 
 
 def test_the_longest_array_allowed_is_as_long_as_stated() -> None:

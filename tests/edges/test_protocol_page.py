@@ -1,14 +1,12 @@
 """docs/protocol.md against the code: what others build clients from must not drift.
 
-`python tests/edges/test_protocol_page.py` writes the table of messages anew.
+`make protocol` writes the tables of messages anew.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,43 +14,21 @@ import pytest
 from dynazmq import config
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo import messages
-from dynazmq.dynamo.messages import MESSAGES, StatusReply, StatusRequest
+from dynazmq.dynamo.messages import StatusReply, StatusRequest
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.ring import place
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.wire import codec, sockets
-
-PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
-BEGIN, END = "<!-- messages: generated from dynazmq/dynamo/messages.py -->\n", "<!-- /messages -->"
-TYPES = {
-    "int": "int", "str": "str", "bytes": "bin", "bytes | None": "bin or nil", "bool": "bool", "list[Any]": "array",
-    "list[int]": "array of int", "list[str]": "array of str", "list[bytes]": "array of bin",
-}  # fmt: skip
-CONVERSATIONS = {
-    "Get": "client ↔ node", "Read": "node ↔ node: copies", "Probe": "node ↔ node: membership",
-    "TreeAsk": "node ↔ node: anti-entropy", "RetireAsk": "node ↔ node: forgetting",
-    "HintsAsk": "client ↔ node: looking closely", "Stopping": "node ↔ node: going",
-    "ChangeMembers": "client ↔ node: deciding who belongs", "FillAsk": "node ↔ node: transfer and handover",
-    "LookAsk": "client ↔ node: looking at one key",
-}  # fmt: skip
+from tools import protocol_page
+from tools.protocol_page import PAGE
 
 
 def text() -> str:
     return PAGE.read_text()
 
 
-def table() -> str:
-    lines = []
-    for code, cls in enumerate(MESSAGES):
-        if cls.__name__ in CONVERSATIONS:
-            lines += ["", f"**{CONVERSATIONS[cls.__name__]}**", "", "| code | message | fields |", "|---:|---|---|"]
-        columns = ", ".join(f"{field.name} *{TYPES[str(field.type)]}*" for field in fields(cls))
-        lines.append(f"| {code} | {cls.__name__} | {columns} |")
-    return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def test_the_table_of_messages_is_that_of_the_code() -> None:
-    assert text().split(BEGIN)[1].split(END)[0] == table(), "run: python tests/edges/test_protocol_page.py"
+def test_the_tables_of_messages_are_those_of_the_declarations() -> None:
+    assert text() == protocol_page.page(), "run: make protocol"
 
 
 def test_the_example_frame_is_what_the_code_sends() -> None:
@@ -80,7 +56,6 @@ def test_the_example_places_are_what_the_code_computes() -> None:
         f"messages in a frame among them | {config.MESSAGES_PER_FRAME_MAX:,} |",
         f"| arrays in a frame, nested ones counted | {codec.CONTAINERS_MAX:,} |",
         f"| elements of all arrays of a frame | {codec.ELEMENTS_MAX:,} |",
-        f"| depth of arrays inside a field | {codec.NESTING_MAX} |",
         f"| key | 1 to {config.KEY_BYTES_MAX:,} bytes |",
         f"| bucket's name | 1 to {config.BUCKET_BYTES_MAX} bytes of UTF-8",
         f"| value | {config.VALUE_BYTES_MAX:,} bytes by default",
@@ -111,8 +86,3 @@ def test_each_field_of_the_status_document_is_on_the_page() -> None:
     section = text().split("## The status document")[1]
     assert f'"schema": "{document["schema"]}"' in section
     assert {field for field in document if f"`{field}`" not in section} == set()
-
-
-if __name__ == "__main__":
-    before, rest = text().split(BEGIN)
-    PAGE.write_text(before + BEGIN + table() + END + rest.split(END)[1])

@@ -247,7 +247,7 @@ def test_siblings_from_before_are_one_value_from_then_on_and_siblings_may_be_kep
 @pytest.mark.parametrize("conflict", ["LWW", "crdt", "last-write-wins"])
 def test_a_conflict_policy_that_does_not_exist_is_refused_by_the_node(conflict: str) -> None:
     cluster = Cluster(17)
-    with pytest.raises(InvalidRequest, match=f"conflict='{conflict}' is not one of siblings, lww"):
+    with pytest.raises(InvalidRequest, match=f"SetBucket.conflict: one of .*siblings, lww, not '{conflict}'"):
         cluster.client().configure("b", 3, 2, 2, conflict)
     assert not any(node.process.node.membership.policies for node in cluster.nodes)
 

@@ -1,0 +1,147 @@
+"""Node ↔ node (§4.8): who lives, who belongs, which ring they go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple
+
+from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, PARTITIONS_MAX, SIBLINGS
+from dynazmq.dynamo.messages.fields import (
+    BucketName,
+    Conflict,
+    Digest,
+    Endpoint,
+    Heartbeat,
+    Incarnation,
+    MaybeNode,
+    Names,
+    NodeName,
+    RecordVersion,
+    Sequence,
+    Version,
+    Weight,
+    Whole,
+    Word,
+    many,
+    row,
+)
+from dynazmq.dynamo.messages.registry import PEER, Message, message
+
+NAMES_MAX = 16 * MEMBERS_MAX
+"""Names of which something was ever decided: those of removed members are kept in mind, so that they are refused."""
+
+Owner = Annotated[int, Whole(0, 2 * MEMBERS_MAX)]
+Level = Annotated[int, Whole(1, MEMBERS_MAX)]
+
+
+class RingRow(NamedTuple):
+    """A ring (Ring.to_wire). owners, also: for each partition the index of its owner among the members. filling: 0 or 1."""
+
+    version: Version
+    members: Names
+    owners: Annotated[list[int], many(Owner, PARTITIONS_MAX)]
+    also: Annotated[list[int], many(Owner, PARTITIONS_MAX)]
+    filling: Annotated[int, Whole(0, 1)]
+
+
+class Life(NamedTuple):
+    """How far a node has heard of a member."""
+
+    name: NodeName
+    incarnation: Incarnation
+    heartbeat: Heartbeat
+
+
+class MemberRow(NamedTuple):
+    """What a member says of itself (records.Member)."""
+
+    name: NodeName
+    endpoint: Endpoint
+    incarnation: Incarnation
+    heartbeat: Heartbeat
+    status: Annotated[str, Word(("alive",))]
+    knows: Digest = b""
+    filled: Digest = b""
+
+
+class PolicyRow(NamedTuple):
+    """A bucket's policy (records.Policy)."""
+
+    bucket: BucketName
+    n: Level
+    r: Level
+    w: Level
+    version: RecordVersion
+    writer: MaybeNode
+    conflict: Conflict = SIBLINGS
+
+
+class IntentRow(NamedTuple):
+    """What was last decided of a member (change.Intent)."""
+
+    name: NodeName
+    kind: Annotated[str, Word(("in", "out", "expel", "gone", "left"))]
+    weight: Weight
+    replaces: MaybeNode
+    version: RecordVersion
+    writer: NodeName
+    pardons: Version = 0
+    agreed: bool = False
+
+
+RingAsIs = Annotated[list[Any], row(RingRow)]
+MaybeRing = Annotated[list[Any], row(RingRow, empty=True)]
+Lives = Annotated[list[Any], many(Life, 2 * MEMBERS_MAX)]
+Members = Annotated[list[Any], many(MemberRow, 2 * MEMBERS_MAX)]
+Policies = Annotated[list[Any], many(PolicyRow, BUCKETS_MAX)]
+Intents = Annotated[list[Any], many(IntentRow, NAMES_MAX)]
+
+
+@message(22, by=PEER, about_lives=True)
+@dataclass(slots=True)
+class Probe(Message):
+    sequence: Sequence
+
+
+@message(23, answers=(Probe,), about_lives=True)
+@dataclass(slots=True)
+class ProbeReply(Message):
+    sequence: Sequence
+
+
+@message(24, by=PEER, vouches=True, about_lives=True)  # who says that it knows a ring must not forget it
+@dataclass(slots=True)
+class GossipDigest(Message):
+    """What I know, in short. Without any members it asks for the ring and policies alone.
+
+    knowledge: Membership.knowledge(), which stands for ring and intents.
+    """
+
+    members: Lives
+    ring_version: Version
+    ring_digest: Digest
+    policies_digest: Digest
+    knowledge: Digest = b""
+
+
+@message(25, by=PEER, vouches=True, about_lives=True)
+@dataclass(slots=True)
+class GossipDelta(Message):
+    """What I know better than your digest, and the names of which you know better (wanted)."""
+
+    members: Members
+    wanted: Names
+    ring: MaybeRing
+    buckets: Policies
+    intents: Intents = field(default_factory=list)
+
+
+@message(39, by=PEER)
+@dataclass(slots=True)
+class Stopping(Message):
+    """My process ends in good order: it finishes what is under way and begins nothing. Ask others from now on.
+
+    sequence: of the probe that this answers; 0 when the node says so by itself, first of all.
+    """
+
+    sequence: Sequence
