@@ -157,4 +157,8 @@ class NodeConfig:
     max_in_flight: int = 4096
     """Requests that one node coordinates at a time; one more is answered with Overloaded at once."""
 
+    max_bytes_in_flight: int = 64 << 20
+    """Bytes of states that gets, and as many that puts, hold at one node: one more is answered with Overloaded at once. It is
+    sixteen times what one client may have under way there (LINK_BYTES_MAX)."""
+
     timing: Timing = field(default_factory=Timing)

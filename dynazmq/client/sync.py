@@ -79,8 +79,9 @@ class Bucket:
     """A bucket's calls. A cheap, immutable view: make as many as you like.
 
     Every call takes `timeout` (seconds, retries included). It counts from when the request is let out: more than 256 of them, or
-    4 MiB of values, for one node wait in the client for their turn, as long as others are answered. Quorums (`r`, `w`, and `pr`, `pw`, which count primaries only) are a
-    number, "one", "quorum" or "all"; `n` narrows the bucket's number of replicas. Errors: dynazmq.errors.
+    4 MiB of values, for one node wait in the client for their turn, as long as others are answered. Quorums (`r`, `w`, and `pr`,
+    `pw`, which count primaries only) are a number, "one", "quorum" or "all"; `n` narrows the bucket's number of replicas. Errors:
+    dynazmq.errors.
     """
 
     def __init__(self, driver: _Driver, options: Options) -> None:

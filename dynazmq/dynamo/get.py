@@ -36,6 +36,7 @@ from dynazmq.dynamo.messages import (
     ReadReply,
     Write,
 )
+from dynazmq.dynamo.operations import Operations
 from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.ring import place
@@ -49,7 +50,7 @@ class GetOp:
     """One get under way."""
 
     __slots__ = (
-        "at", "candidates", "client", "deadline", "done", "message", "n", "primaries", "quorum", "request_id", "started",
+        "at", "candidates", "client", "deadline", "done", "held", "message", "n", "primaries", "quorum", "request_id", "started",
         "states",
     )  # fmt: skip
 
@@ -65,6 +66,7 @@ class GetOp:
         self.states: dict[str, bytes] = {}  # who answered → what it holds
         self.started = now
         self.deadline = now + message.budget_ms / 1000
+        self.held = 0  # bytes of the states
         self.done = False
 
 
@@ -86,7 +88,7 @@ class Gets:
         self._routes = routes
         self._replica = replica
         self._latency = latency
-        self._ops: dict[int, GetOp] = {}
+        self._ops: Operations[GetOp] = Operations()
 
     def __len__(self) -> int:
         return len(self._ops)
@@ -111,6 +113,10 @@ class Gets:
             self._runtime.counters["overloads"] += 1
             self._fail(client, message.request_id, OVERLOADED, 0, 0, f"{len(self._ops):,} gets under way")
             return
+        if (held := self._ops.bytes + self._runtime.replying_bytes) > self._runtime.config.max_bytes_in_flight:
+            self._runtime.counters["overloads"] += 1
+            self._fail(client, message.request_id, OVERLOADED, 0, 0, f"{held:,} bytes of gets under way")
+            return
         at = place(message.bucket, message.key)
         copies = self._routes.copies(self._routes.partition_of(at), n)
         if len(copies.targets) < r or len(copies.reachable_primaries) < pr:
@@ -134,7 +140,7 @@ class Gets:
             copies = self._routes.copies(self._routes.partition_of(op.at), op.n)
             if copies.primaries != op.primaries:
                 self._runtime.counters["gets_begun_anew"] += 1
-                del self._ops[op.request_id]
+                self._ops.drop(op.request_id)
                 op.states.clear()
                 self._begin(op, copies, Quorum(op.quorum.needed, op.quorum.primaries_needed))
 
@@ -193,7 +199,7 @@ class Gets:
             return False
         if op.done:
             if not op.quorum.outstanding:
-                del self._ops[request_id]
+                self._ops.drop(request_id)
         elif op.candidates:
             self._ask(op, 1)
         elif op.quorum.state == IMPOSSIBLE:
@@ -208,7 +214,7 @@ class Gets:
             return
         if self._runtime.now >= op.deadline:
             if op.done:
-                del self._ops[op.request_id]
+                self._ops.drop(op.request_id)
             else:
                 self._end(op, TIMEOUT, "the deadline passed before enough replicas answered")
         elif op.done or not op.candidates:
@@ -225,6 +231,7 @@ class Gets:
         if not op.quorum.answer(who):
             return
         op.states[who] = state
+        self._ops.hold(op, len(state))
         if op.done:
             self._repair(op)  # a late answer to a hedged get
         elif op.quorum.reached:
@@ -236,7 +243,7 @@ class Gets:
             if merged is not None:
                 self._reply(op, merged)
         if op.done and not op.quorum.outstanding:
-            del self._ops[op.request_id]
+            self._ops.drop(op.request_id)
 
     def _shows_nothing(self, op: GetOp) -> bool:
         """Whether there is no value in what has been answered, taken together."""
@@ -268,6 +275,7 @@ class Gets:
         token = seal_context(merged.context, message.bucket, message.key, self._runtime.config.secret)
         # A copy of the list: a hedged replica may answer before this leaves.
         reply = GetReply(message.request_id, values, written, token, list(op.quorum.answered))
+        self._runtime.replying_bytes += sum(map(len, values))
         otherwise = Failure(message.request_id, STORAGE, op.quorum.needed, 0, 0, "what was read could not be stored")
         self._runtime.tell((op.at, message.bucket, message.key), op.client, reply, otherwise)
         self._runtime.counters["gets_ok"] += 1
@@ -336,10 +344,10 @@ class Gets:
         if not op.done:
             self._end(op, STORAGE, "what was read could not be stored")
         else:
-            self._ops.pop(op.request_id, None)
+            self._ops.drop(op.request_id)
 
     def _end(self, op: GetOp, code: int, text: str) -> None:
-        del self._ops[op.request_id]
+        self._ops.drop(op.request_id)
         op.done = True
         self._fail(op.client, op.message.request_id, code, op.quorum.needed, len(op.quorum.answered), text)
 

@@ -266,6 +266,7 @@ class Node:
         self.runtime.aborts.clear()  # what has been committed can no longer fail, though the turn's next round may
         self.runtime.unproven.clear()
         outbox, self.runtime.outbox = self.runtime.outbox, {}
+        self.runtime.replying_bytes = 0
         return outbox
 
     def undeliverable(self, to: Address, messages: list[Message]) -> None:

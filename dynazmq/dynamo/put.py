@@ -38,6 +38,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.operations import Operations
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
@@ -90,7 +91,7 @@ class Puts:
         self._hints = hints
         self._latency = latency
         self._hint_after = runtime.config.timing.hint_after_ms / 1000
-        self._ops: dict[int, PutOp] = {}
+        self._ops: Operations[PutOp] = Operations()
         self._joint = Joint(runtime, membership, failure, replica, hints, self._reply_if_done)
 
     def __len__(self) -> int:
@@ -132,6 +133,10 @@ class Puts:
         if len(self._ops) >= self._runtime.config.max_in_flight:
             self._runtime.counters["overloads"] += 1
             self.fail(client, message, OVERLOADED, 0, 0, f"{len(self._ops):,} puts under way")
+            return None
+        if self._ops and self._ops.bytes + len(message.value or b"") > self._runtime.config.max_bytes_in_flight:
+            self._runtime.counters["overloads"] += 1
+            self.fail(client, message, OVERLOADED, 0, 0, f"{self._ops.bytes:,} bytes of puts under way")
             return None
         at = place(message.bucket, message.key)
         copies = self._routes.copies(self._routes.partition_of(at), n)
@@ -252,6 +257,7 @@ class Puts:
         op.spares = list(reversed(op.copies.spares))
         op.request_id = request_id = next(self._runtime.request_ids)
         self._ops[request_id] = op
+        self._ops.hold(op, len(state))
         self._runtime.aborts.append((self._not_stored, op))
         self._runtime.unproven.add((op.at, message.bucket, message.key))
         budget_ms = int((op.deadline - self._runtime.now) * 1000)
@@ -410,7 +416,7 @@ class Puts:
         return True
 
     def _forget(self, op: PutOp) -> None:
-        self._ops.pop(op.request_id, None)
+        self._ops.drop(op.request_id)
 
     # --- what can go wrong ------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ class PutOp:
     """One put under way at its coordinator."""
 
     __slots__ = (
-        "at", "client", "context", "copies", "deadline", "done", "joint", "maybe", "message", "others", "quorum", "request_id",
-        "ring", "spares", "stands_for", "started", "state", "stood_in",
+        "at", "client", "context", "copies", "deadline", "done", "held", "joint", "maybe", "message", "others", "quorum",
+        "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in",
     )  # fmt: skip
 
     def __init__(
@@ -32,6 +32,7 @@ class PutOp:
         self.started = now
         self.deadline = now + message.budget_ms / 1000
         self.state = b""
+        self.held = 0  # bytes of it
         self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
         self.stood_in: set[str] = set()  # primaries for which a hint was placed after they failed to answer
         self.spares: list[str] = []  # next one last

@@ -110,8 +110,8 @@ class Runtime:
     """One node's surroundings, shared by its techniques. Times are seconds of the driver's monotonic clock."""
 
     __slots__ = (
-        "_due", "_ticks", "aborts", "config", "counters", "name", "notes", "now", "outbox", "random", "request_ids", "started",
-        "store", "unproven", "wall_ms",
+        "_due", "_ticks", "aborts", "config", "counters", "name", "notes", "now", "outbox", "random", "replying_bytes",
+        "request_ids", "started", "store", "unproven", "wall_ms",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int) -> None:
@@ -122,6 +122,7 @@ class Runtime:
         self.now = self.started = now
         self.wall_ms = wall_ms
         self.outbox: dict[Address, list[Message]] = {}
+        self.replying_bytes = 0  # of values in the outbox
         self.counters: Counter[str] = Counter()
         self.notes: list[tuple[str, str]] = []
         self.request_ids = count(1)
