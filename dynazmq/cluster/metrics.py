@@ -23,6 +23,7 @@ from dynazmq.faults.fault import KINDS
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 COUNTERS = {
+    "absences_unknown": "Gets that found nothing, where too few primaries could be reached to call it absent.",
     "bytes_transferred": "Bytes of state received as partitions moved here.",
     "changes_declined": "Changes of members that this node was asked for and that cannot be followed.",
     "clocks_shortened": "Keys whose causal history was shortened by entries that nobody needs any more.",
@@ -56,6 +57,7 @@ COUNTERS = {
     "puts_caught_up": "Puts under way that were written to new owners, too, when the ring changed.",
     "read_repairs": "Stale replicas that a get has mended.",
     "recalls": "Retried puts whose first try was looked for.",
+    "reads_refused": "Reads of peers that went by another ring, or of keys that are not kept here.",
     "refused_by_peers": "Requests of this node that a peer could not do.",
     "refutations": "Rumours about this node that it refuted.",
     "repairs_failed": "Repairs that could not be stored.",
@@ -64,6 +66,7 @@ COUNTERS = {
     "rows_damaged": "Rows that failed their checksum.",
     "stand_ins": "Fallbacks asked to keep a hint.",
     "states_too_old": "Messages with a state that had been under way for too long, dropped.",
+    "scans_refused": "Pages of keys that were asked for by another ring: the asker was told this one.",
     "siblings_read": "Gets that returned more than one value.",
     "store_failures": "Times that the storage could not read or write.",
     "strays_dropped": "Rows handed over to their owners and dropped here.",

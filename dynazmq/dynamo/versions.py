@@ -27,9 +27,10 @@ like the dots beside it. It says of a write that no single dot tells what became
     not live and in `retried`    overwritten, under whatever dot: a sibling with this write id goes wherever the two meet
 
 Writes that are never retried pay nothing. What a retry costs, 18 bytes in a state, goes when no copy of the other try can be left
-anywhere (retirement.py). What is left is a first try that was acknowledged and then overwritten *before* anybody could know that
-it was also retried: those who overwrote it remember that for as long as recall.py says, and it depends on the order of meetings
-whether the other try shows once more. Replicas that meet are equal all the same. What nobody has overwritten always stays.
+anywhere (retirement.py). What is left is a first try that was read, or acknowledged and overwritten, *before* anybody could know
+that it was also retried: a context from then knows its dot alone, and covers the other try nowhere. Who overwrites by it leaves
+that one as a sibling; those who overwrote it remember it for as long as recall.py says. Replicas that meet are equal all the
+same. What nobody has overwritten always stays.
 
 Everything here is a value: nothing is changed in place.
 """

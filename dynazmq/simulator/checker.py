@@ -17,7 +17,8 @@ What is checked of a run whose faults are over and whose cluster has settled; wa
     I14 liveness      after the faults every read and write succeeds; in some runs first in a core of nodes, the rest being away
     I15 honesty       what failed is on no disk
 
-Of the writes that came back, those that have two dots are counted apart (`echoes`): they were retried.
+One thing is counted, not forbidden: a write that somebody has read while its put was still being tried, and overwrites by what
+was read then, may show once more under the dot of a retry (`echoes`; versions.py).
 """
 
 from __future__ import annotations

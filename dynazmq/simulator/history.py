@@ -7,6 +7,7 @@ token: a token that covers more than was shown would silently overwrite what its
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,7 @@ class History:
     by_value: dict[tuple[bytes, bytes], Op] = field(default_factory=dict)  # (key, value) → op
     dots: dict[tuple[bytes, str, int], bytes] = field(default_factory=dict)  # (key, actor, counter) → write id
     dots_of: dict[bytes, set[Dot]] = field(default_factory=dict)  # write id → its dots; several if a retry was written anew
+    first_dot: dict[bytes, Dot] = field(default_factory=dict)  # write id → that of them which a disk had first
     tombstones: dict[bytes, list[Op]] = field(default_factory=dict)  # key → its deletes
     covered_by: dict[bytes, list[Op]] = field(default_factory=dict)  # write id → the writes whose context covers it
     shown: dict[tuple[str, bytes], frozenset[bytes]] = field(default_factory=dict)  # (client, token) → write ids it was shown
@@ -158,3 +160,12 @@ class History:
     def rewritten(self, write_id: bytes) -> bool:
         """Whether a write has two dots, since a retry of it could not learn of its first try."""
         return len(self.dots_of.get(write_id, ())) > 1
+
+    def seen_too_early(self, by: Op, write: Op) -> bool:
+        """Whether the writer of one write was shown another, which has two dots, under the first alone, and before its put had
+        come to an end: so before anybody could tell that there would be a second."""
+        seen = self.context_of(by.given, by.bucket, by.key)
+        if {dot for dot in self.dots_of[write.write_id] if seen.covers(*dot)} != {self.first_dot.get(write.write_id)}:
+            return False
+        ended = write.ended if write.outcome == OK else math.inf
+        return any(op.token == by.given and op.ended < ended for op in self.ops if op.key == by.key and op.outcome == OK)

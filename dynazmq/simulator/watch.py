@@ -15,7 +15,7 @@
 
 What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
 which of the two a copy has seen covered cannot be told by what nobody knew then. It is not let off I5: once overwritten it is
-gone, under whatever dot.
+gone, under whatever dot; but for one that was seen while its put was being tried, under the first dot (an echo).
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ class Watch:
             if known != sibling.write_id:
                 self._broken(f"I12: dot {sibling.dot} of {key!r} names two writes")
             history.dots_of.setdefault(sibling.write_id, set()).add(sibling.dot)
+            history.first_dot.setdefault(sibling.write_id, sibling.dot)
 
     def _nothing_lost(self, process: Process, key: bytes, before: Siblings, after: Siblings) -> None:
         kept = {sibling.write_id for sibling in after.live}
@@ -259,7 +260,9 @@ class Watch:
 
     def revived(self, write: Op, by: Op, what: str) -> None:
         """A write shows beside one that covers it."""
-        self.figures["echoes"] += self.history.rewritten(write.write_id)
+        if self.history.rewritten(write.write_id) and self.history.seen_too_early(by, write):
+            self.figures["echoes"] += 1
+            return
         self.figures["resurrected"] += 1
         self._broken(f"{what}: {write} is there beside {by}, which covers it")
 

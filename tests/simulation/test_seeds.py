@@ -43,7 +43,7 @@ from dynazmq.simulator.simulation import Plan, run_seed
 
 pytestmark = pytest.mark.campaign
 
-SEEDS = range(1, 55)
+SEEDS = [*range(1, 55), 80, 101]  # the last two wipe a node that comes back alone
 MEMBERS = [seed for seed in range(401, 700) if Plan.drawn(seed).losses_max][:12]
 _AT_ONCE = 6
 
@@ -52,7 +52,7 @@ _exchanged: Counter[str] = Counter()
 
 
 @pytest.mark.parametrize("seeds", [SEEDS[i : i + _AT_ONCE] for i in range(0, len(SEEDS), _AT_ONCE)], ids=str)
-def test_the_promises_hold(seeds: range) -> None:
+def test_the_promises_hold(seeds: list[int]) -> None:
     for seed in seeds:
         report = run_seed(seed)
         _campaign.add(report)
