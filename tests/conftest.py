@@ -34,6 +34,8 @@ def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("STATE", "CONFIG", "CACHE", "DATA"):
             patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
         patch.setenv(_MARK, str(home))
+        # Processes that tests start run this checkout, whichever one the environment was made for.
+        patch.setenv("PYTHONPATH", processes.environment()["PYTHONPATH"])
         patch.setattr(processes, "_command_lines", _ours(processes._command_lines, str(home)))
         yield home
 
