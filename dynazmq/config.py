@@ -52,6 +52,9 @@ wait elsewhere."""
 LINK_BYTES_MAX = 4 << 20
 """Bytes of values that one client has under way at one node, or expects of it: four values of the largest size."""
 
+CONNECTIONS_MAX = 20_000
+"""Descriptors that a node uses, most of them for connections, though it might have more: each costs some 40 KB of memory."""
+
 MEMBERS_MAX = 128
 """Members of a cluster that a node accepts from gossip."""
 

@@ -161,6 +161,11 @@ def _short_dir() -> Path:
     return Path("/tmp") / f"dynazmq-{os.getuid()}"
 
 
+def socket_files(name: str) -> tuple[str, ...]:
+    """All that a node makes in the directory for sockets (wire/door.py)."""
+    return f"{name}.sock", f"{name}.peer", f"{name}.next"
+
+
 def ipc_endpoint(directory: Path, name: str) -> str:
     return f"ipc://{runtime_dir(directory) / (name + '.sock')}"
 

@@ -34,6 +34,7 @@ from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.clock import clock_name
 from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherVersion
+from dynazmq.wire.descriptors import ResidentMemory, raise_limit
 from dynazmq.wire.faulty import FaultyNode
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.sockets import Sockets, peer_name
@@ -73,6 +74,8 @@ class Server:
         self._gate = Gate(self.node, config.cluster_id, peer_name)
         self._tracer = Tracer(self.node, self._gate, _clock_us, clock_name())
         self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
+        self._sockets.door.explain = self._explain_refusal
+        self._memory = ResidentMemory()
         self._faults.attach(self._sockets.send_to_peer, self.node.runtime.counters)
         for peer in self.node.failure.peers:
             self._sockets.connect(peer)
@@ -85,6 +88,14 @@ class Server:
 
         Raises Expelled when the node was removed from its cluster by force.
         """
+        try:
+            self._run()
+        finally:
+            self._sockets.close()  # always: see Door.stop
+        self._store.close()
+        self._log("INFO", "server", "stopped")
+
+    def _run(self) -> None:
         self._log("INFO", "server", f"{self._config.name} serves {self._config.endpoint}, epoch {self.node.identity.epoch}")
         while not self.stopping:
             self.turn()
@@ -96,9 +107,6 @@ class Server:
             self.turn()
         self.turn()  # the last replies
         self._faults.release(math.inf)
-        self._sockets.close()
-        self._store.close()
-        self._log("INFO", "server", "stopped")
 
     def stop(self) -> None:
         """End soon. No more than a word to the loop: it may come from a signal in the middle of a turn."""
@@ -196,6 +204,14 @@ class Server:
     def _wall_ms(self) -> int:
         return int(time.time() * 1000) + self._faults.effects.skew_ms
 
+    def _explain_refusal(self) -> bytes:
+        """For one who cannot be let in: a frame that answers no request, and says why."""
+        limit = self._sockets.door.limit
+        text = f"{self._config.name} has as many connections as it can have: its limit is {limit:,} file descriptors"
+        self.node.runtime.counters["connections_refused"] += 1
+        self._log.rarely("WARN", "server", f"a connection was refused: {text}")
+        return self._gate.no_way_in(text)
+
     # --- looking at it ----------------------------------------------------------------------------------------------------
 
     def _status(self) -> dict[str, Any]:
@@ -204,7 +220,8 @@ class Server:
             "pid": os.getpid(),
             "protocol": PROTOCOL_VERSION,
             "other_versions": dict(self._gate.other_versions),
-            "rss_bytes": _rss_bytes(),
+            "rss_bytes": self._memory.bytes(),
+            "descriptors": self._sockets.door.report(),
             "cpu_s": round(time.process_time(), 3),
             "ops_per_s": round(meter.ops_per_s, 1),
             "faults": self._faults.effects.ids,
@@ -256,6 +273,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
         return 2
     _be_no_hurry()
+    raise_limit()
     try:
         config = load_node_config(Path(arguments[0]))
         _check_endpoint(config.endpoint)
@@ -342,16 +360,6 @@ def _check_endpoint(endpoint: str) -> None:
     if endpoint.startswith(("ipc://", "tcp://127.", "tcp://[::1]:", "tcp://localhost:")):
         return
     raise StorageError(f"{endpoint} is not on loopback: without encryption a node listens on 127.0.0.0/8 or ipc:// only")
-
-
-def _rss_bytes() -> int:
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        import psutil
-
-        return int(psutil.Process().memory_info().rss)
 
 
 def _clock_us() -> int:

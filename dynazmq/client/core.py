@@ -24,7 +24,7 @@ A driver (sync.py, asynchronous.py) calls start, receive, undeliverable and tick
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -93,6 +93,7 @@ class ClientCore:
         self.tried: dict[Link, str] = {}
         """What came of asking each seed, until one has answered."""
         self._foreign: dict[Link, str] = {}  # nodes of another version of the protocol, and what there is to say of it
+        self._full: dict[Link, str] = {}  # nodes that have no room for a connection, and what they say
         self._seeds = list(seeds)
         self._cluster_id = cluster_id
         self._random = random
@@ -105,10 +106,8 @@ class ClientCore:
         self._heard: dict[Link, float] = {}  # when each node was last heard of
         self._routes = Routes(self._seeds)
         self._position = random.randrange(1 << 16)
-        self._next_position = now
         self._asked: dict[int, tuple[Link, float]] = {}  # topology requests under way, and since when
-        self._refreshed = self._next_refresh = now
-        self._next_hello = now
+        self._refreshed = self._next_refresh = self._next_hello = self._next_position = now
         self._windows = Windows(self._choose, now)
         self.overloads = 0
         """Times that a node has refused something for being overloaded. Most were done later all the same."""
@@ -215,11 +214,16 @@ class ClientCore:
 
     # --- what comes back --------------------------------------------------------------------------------------------------
 
-    def receive(self, link: Link, messages: Iterable[Message], now: float) -> None:
+    def receive(self, link: Link, messages: Sequence[Message], now: float) -> None:
         """The messages of one frame of a node."""
+        if messages and messages[0].__class__ is Failure and not messages[0].request_id:  # it has no room for this connection
+            self._full[link] = self.tried[link] = messages[0].text
+            unread = () if link in self._heard else self._requests.values()
+            self.undeliverable(link, [each.message for each in unread if each.link == link], now)
+            return
         self._heard[link] = now
-        if self._foreign:
-            self._foreign.pop(link, None)
+        self._full.pop(link, None)
+        self._foreign.pop(link, None)
         for message in messages:
             if message.__class__ is Topology:
                 self._on_topology(link, message, now)
@@ -399,7 +403,7 @@ class ClientCore:
         assert view is not None
         if request.sent or not (request.tried or request.backoffs):
             return late(request, view)
-        return unreachable({view.name_of(link): _NO_CONNECTION for link in self._links_for(request)})
+        return unreachable({view.name_of(link): self._full.get(link, _NO_CONNECTION) for link in self._links_for(request)})
 
     def next_deadline(self) -> float | None:
         """When tick must be called at the latest; None when nothing is waited for."""

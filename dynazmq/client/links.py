@@ -27,7 +27,7 @@ from dynazmq.wire.codec import (
     encode_counted,
     open_frame,
 )
-from dynazmq.wire.sockets import NOBLOCK, RCVMORE, set_options
+from dynazmq.wire.sockets import CLIENT_HEARTBEAT_MS, NOBLOCK, RCVMORE, set_options
 
 _RECONNECT_MS, _RECONNECT_MAX_MS = 20, 250
 _ROUNDS_MAX = MEMBERS_MAX  # by then a request that no node takes has been offered to all of them
@@ -90,7 +90,7 @@ class Links:
         """Raises zmq.ZMQError."""
         socket = self._context.socket(zmq.DEALER)
         try:
-            set_options(socket)
+            set_options(socket, CLIENT_HEARTBEAT_MS)
             socket.immediate = 1  # a node that cannot be reached is known at once, nothing is queued for it
             socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
             socket.connect(link)

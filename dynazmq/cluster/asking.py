@@ -31,6 +31,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.ring import Ring
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, OtherVersion, decode_body, encode, open_frame
+from dynazmq.wire.door import inner_endpoint
 
 Question = StatusRequest | TopologyRequest | TreeAsk | RowsAsk | HintsAsk | SetAntiEntropy | ChangeMembers
 
@@ -165,7 +166,7 @@ class Asker:
         socket.maxmsgsize = FRAME_BYTES_MAX
         socket.reconnect_ivl = 20
         socket.reconnect_ivl_max = 200
-        socket.connect(endpoint)
+        socket.connect(inner_endpoint(endpoint))  # a node that is full of clients answers all the same
         return socket
 
     def _send(self, socket: zmq.Socket[bytes], messages: Sequence[Question]) -> bool:

@@ -91,14 +91,14 @@ def sockets(directory: Path, names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(level=OK, check="runtime-directory", text=f"runtime directory writable, {told}")
 
 
-def file_limit(soft: int, nodes: int) -> Iterator[Finding]:
-    """soft: RLIMIT_NOFILE; -1 is none."""
+def file_limit(hard: int, nodes: int) -> Iterator[Finding]:
+    """hard: RLIMIT_NOFILE, which nodes take for their soft one; -1 is none."""
     wanted = max(FILES_MIN, FILES_PER_NODE + 4 * nodes)
-    if 0 <= soft < wanted:
-        text = f"file limit {soft:,}: {nodes} nodes and their clients want {wanted:,}"
+    if 0 <= hard < wanted:
+        text = f"file limit {hard:,}: {nodes} nodes and their clients want {wanted:,}"
         yield Finding(level=WARNING, check="file-limit", text=text, fix=f"ulimit -n {wanted}")
     else:
-        yield Finding(level=OK, check="file-limit", text=f"file limit {'none' if soft < 0 else f'{soft:,}'}")
+        yield Finding(level=OK, check="file-limit", text=f"file limit {'none' if hard < 0 else f'{hard:,}'}")
 
 
 def disk(directory: Path, free_bytes: int, total_bytes: int) -> Iterator[Finding]:
@@ -310,7 +310,7 @@ def examine(directory: Path, at: str) -> list[Finding]:
         trouble.append(Finding(level=PROBLEM, check="cluster", text=str(error)))
     names = list(cluster.members) if cluster else []
     found += sockets(directory, names)
-    found += file_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(names))
+    found += file_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1], len(names))
     room = os.statvfs(_existing(directory))
     found += disk(directory, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
     found += trouble

@@ -32,7 +32,7 @@ def anybody_runs(directory: Path, names: Iterable[str]) -> bool:
 def remove_sockets(directory: Path, cluster: ClusterFile) -> None:
     """Only sockets, and only those that this cluster could have made."""
     run = paths.runtime_dir(directory)
-    for name in (*(f"{member}.sock" for member in cluster.members), "supervisor.sock"):
+    for name in (*(file for member in cluster.members for file in paths.socket_files(member)), "supervisor.sock"):
         path = run / name
         if path.is_socket():
             path.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ COUNTERS = {
     "changes_declined": "Changes of members that this node was asked for and that cannot be followed.",
     "clocks_shortened": "Keys whose causal history was shortened by entries that nobody needs any more.",
     "commits_failed": "Turns whose commit failed: nothing of them was acknowledged.",
+    "connections_refused": "Connections that were refused since no descriptors were left for them.",
     "echoes_dropped": "Siblings that a replica knew to be overwritten.",
     "epochs_renewed": "Times that this node took a new name for its writes.",
     "exchanges": "Exchanges of Merkle trees begun.",
@@ -103,6 +104,8 @@ _FIXED: dict[str, tuple[str, str]] = {
     "process_uptime_seconds": ("gauge", "Age of the node's process."),
     "process_cpu_seconds_total": ("counter", "CPU that the node's process has used."),
     "process_resident_memory_bytes": ("gauge", "Resident memory of the node's process."),
+    "process_open_fds": ("gauge", "File descriptors that the node's process has open."),
+    "process_max_fds": ("gauge", "File descriptors that it may have open."),
     "requests_total": ("counter", "Requests of clients that this node coordinated and that are complete."),
     "request_duration_seconds": ("histogram", "From a request's arrival at its coordinator to its answer, if it succeeded."),
     "requests_in_flight": ("gauge", "Gets, puts and forwarded puts under way."),
@@ -194,6 +197,9 @@ def _inside(sheet: _Sheet, node: NodeView, answer: Answer) -> None:
     sheet.add("process_uptime_seconds", node.uptime_s, node=name)
     sheet.add("process_cpu_seconds_total", _figure(status, "cpu_s"), node=name)
     sheet.add("process_resident_memory_bytes", node.rss_bytes, node=name)
+    descriptors = answer.section("descriptors")
+    sheet.add("process_open_fds", _figure(descriptors, "open"), node=name)
+    sheet.add("process_max_fds", _figure(descriptors, "limit"), node=name)
     for counter, (op, outcome) in _REQUESTS.items():
         sheet.add("requests_total", node.counters.get(counter, 0), node=name, op=op, outcome=outcome)
     for op, histogram in answer.section("histograms").items():

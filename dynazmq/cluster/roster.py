@@ -68,7 +68,8 @@ def strike(cluster: ClusterFile, directory: Path, name: str) -> str:
     replace(cluster, members=members, former=former).save(directory)
     cluster.members, cluster.former = members, former
     refresh(cluster, directory)
-    (paths.runtime_dir(directory) / f"{name}.sock").unlink(missing_ok=True)
+    for file in paths.socket_files(name):
+        (paths.runtime_dir(directory) / file).unlink(missing_ok=True)
     return _clear_away(directory, name)
 
 

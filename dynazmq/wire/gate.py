@@ -16,7 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from dynazmq.dynamo.messages import ABOUT_LIVES, DATED, FROM_STRANGERS, WITH_AGE, WITH_BUDGET, Message, Put
+from dynazmq.dynamo.messages import (
+    ABOUT_LIVES,
+    DATED,
+    FROM_STRANGERS,
+    OVERLOADED,
+    WITH_AGE,
+    WITH_BUDGET,
+    Failure,
+    Message,
+    Put,
+)
 from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address
@@ -28,6 +38,7 @@ from dynazmq.wire.codec import (
     OtherVersion,
     OutOfBounds,
     decode_body,
+    encode,
     encode_counted,
     introduction,
     open_frame,
@@ -45,6 +56,9 @@ _A_START = 1000
 
 _LATE_MS = 250
 """A client that waits this long begins to ask elsewhere."""
+
+_COME_BACK_MS = 1_000
+"""When somebody who could not be given a connection may try again."""
 
 
 class Gate:
@@ -113,6 +127,11 @@ class Gate:
     def introduction(self) -> bytes:
         """What a client of another version is answered."""
         return introduction(Envelope(FROM_NODE, self._cluster_id, self._node.identity.incarnation, 0, 0))
+
+    def no_way_in(self, text: str) -> bytes:
+        """What somebody is told who cannot be given a connection. Request 0: it has asked nothing yet."""
+        envelope = Envelope(FROM_NODE, self._cluster_id, self._node.identity.incarnation, 0, 0)
+        return next(encode(envelope, [Failure(0, OVERLOADED, 0, 0, _COME_BACK_MS, text)]))
 
     def _age_ms(self, sender: Address, envelope: Envelope) -> int:
         """How long a frame was under way."""

@@ -49,12 +49,15 @@ class Nodes:
             )  # type: ignore[arg-type]
             save_node_config(config_path(self.dir, name), config)
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, before_exec: Callable[[], None] | None = None) -> None:
+        """before_exec: done in each new process."""
         for name in names or self.names:
             with open(node_log(self.dir, name), "ab") as log:
                 command = [sys.executable, "-P", "-m", "dynazmq.server", str(config_path(self.dir, name))]
                 self.started[name] = time.monotonic()
-                self.processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                self.processes[name] = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=before_exec
+                )
 
     def wait_ready(self) -> None:
         """All primaries of a key take part in a write: every node is up and sees the others."""

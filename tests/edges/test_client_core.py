@@ -17,6 +17,7 @@ from dynazmq.dynamo.messages import (
     STORAGE,
     TIMEOUT,
     UNAVAILABLE,
+    Failure,
     GetReply,
     PutReply,
 )
@@ -28,6 +29,21 @@ from dynazmq.errors import (
 
 LATER = (STORAGE, NOT_YET)
 """Refusals after which another node may do it; none of them has attempted anything."""
+
+
+# --- a node without room --------------------------------------------------------------------------------------------------
+
+
+def test_a_node_that_has_no_room_for_a_connection_is_left_for_the_next_one_and_nothing_was_attempted_there() -> None:
+    bench = Bench()
+    request = bench.put("k")
+    first, _ = bench.only_sent()
+
+    bench.core.receive(first, [Failure(0, OVERLOADED, 0, 0, 1_000, "n1 has as many connections as it can have")], bench.now)
+
+    second, again = bench.only_sent()
+    assert second == bench.preference(request)[1]
+    assert (again.age_ms, request.sent, request.maybe) == (0, 1, False)
 
 
 # --- whom first -----------------------------------------------------------------------------------------------------------

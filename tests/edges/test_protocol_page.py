@@ -46,13 +46,20 @@ def test_the_example_places_are_what_the_code_computes() -> None:
         assert int(number, 16) * 120 >> 64 == int(partition)
 
 
+def heartbeats(interval_ms: int) -> str:
+    return f"{interval_ms}, {interval_ms * sockets._HEARTBEATS_MISSED} ms"
+
+
 @pytest.mark.parametrize(
     "row",
     [
         f"| frame | {config.FRAME_BYTES_MAX:,} bytes |",
         f"| MAXMSGSIZE | {config.FRAME_BYTES_MAX:,} |",
         f"| SNDHWM, RCVHWM | {sockets._FRAMES_QUEUED_MAX} |",
-        f"| HEARTBEAT_IVL, HEARTBEAT_TIMEOUT | {sockets._HEARTBEAT_MS}, {sockets._HEARTBEAT_TIMEOUT_MS} ms |",
+        f"| HEARTBEAT_IVL, HEARTBEAT_TIMEOUT, from node to node | {heartbeats(sockets._PEER_HEARTBEAT_MS)} |",
+        f"| the same, of a client (advised) | {heartbeats(sockets.CLIENT_HEARTBEAT_MS)} |",
+        f"| the same, of a node's ROUTER | {heartbeats(sockets._ROUTER_HEARTBEAT_MS)} |",
+        f"| HANDSHAKE_IVL | {sockets._HANDSHAKE_MS} ms |",
         f"messages in a frame among them | {config.MESSAGES_PER_FRAME_MAX:,} |",
         f"| arrays in a frame, nested ones counted | {codec.CONTAINERS_MAX:,} |",
         f"| elements of all arrays of a frame | {codec.ELEMENTS_MAX:,} |",
