@@ -26,6 +26,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
                      how long things take, for hedging       stats.py
                      what is told of one key to who looks    looking.py
                      what else a node is asked and told      admin.py
+                     when a decision is acknowledged         decisions.py
                      every message, declared once             messages/
                      what a technique may touch; its wiring  runtime.py   node.py
 

@@ -12,14 +12,18 @@ from typing import Any
 from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, WANTED, Intent, gaining, intent_rows, refusal
+from dynazmq.dynamo.decisions import Decisions
 from dynazmq.dynamo.expulsion import objection, vote
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.losses import Loss, total
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     STORAGE,
+    AcknowledgeLosses,
+    AcknowledgeLossesReply,
     ChangeMembers,
     ChangeMembersReply,
     Failure,
@@ -61,6 +65,7 @@ class Admin:
         retirement: Retirement,
         transfer: Transfer,
         handover: Handover,
+        decisions: Decisions,
         in_flight: Callable[[], int],
     ) -> None:
         self._runtime = runtime
@@ -75,6 +80,7 @@ class Admin:
         self._retirement = retirement
         self._transferring = transfer
         self._handover = handover
+        self._decisions = decisions
         self._in_flight = in_flight
 
     # --- deciding ---------------------------------------------------------------------------------------------------------
@@ -96,7 +102,8 @@ class Admin:
         if message.bucket not in membership.policies and len(membership.policies) >= BUCKETS_MAX:
             raise BadMessage(f"there are {BUCKETS_MAX} buckets with a policy already, the limit")
         policy = membership.set_policy(message.bucket, n, r, w, conflict)
-        self._runtime.send(sender, SetBucketReply(message.request_id, policy.version))
+        self._decisions.acknowledge(sender, SetBucketReply(message.request_id, policy.version), buckets=[message.bucket])
+        self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
 
     def on_change_members(self, sender: Address, message: ChangeMembers) -> None:
         """Raises BadMessage, Declined and ValueError, and then has changed nothing."""
@@ -124,8 +131,18 @@ class Admin:
             if why_not := objection(membership.ring, would_be, there):
                 raise Declined(why_not)
         membership.decide(wanted)
+        reply = ChangeMembersReply(message.request_id, membership.ring.version)
+        self._decisions.acknowledge(sender, reply, names=[name for name, *_ in wanted])
         self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
-        self._runtime.send(sender, ChangeMembersReply(message.request_id, membership.ring.version))
+
+    def on_acknowledge_losses(self, sender: Address, message: AcknowledgeLosses) -> None:
+        """An admin knows which partitions were lost. Those of rings to come are not known to anybody."""
+        membership = self._membership
+        if not 0 <= message.ring_version <= membership.ring.version:
+            raise BadMessage(f"ring {message.ring_version} is not one of 0..{membership.ring.version}")
+        membership.acknowledge_losses(message.ring_version)
+        self._decisions.acknowledge(sender, AcknowledgeLossesReply(message.request_id))
+        self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
 
     def _check_expelled(self, name: str, kind: str) -> None:
         """Who is removed by force may be pardoned until the ring is read without it; by no other word can that be taken back."""
@@ -193,6 +210,7 @@ class Admin:
             "standing": membership.standing,
             "change": self._change(),
             "transfer": self._transfer(),
+            "lost": self._lost(),
             "owned": len(ring.owned_by(runtime.name)),
             "peers": {name: {"state": peer.state, "for_s": round(runtime.now - peer.since, 3)} for name, peer in peers},
             "keys": self._replica.keys,
@@ -241,7 +259,23 @@ class Admin:
             "target": sorted(set(membership.goal())) if moving else [],
             "gone": [name for name in ring.members if membership.is_gone(name)],
             "expelling": expelling,
+            "without_source": sorted(membership.without_source()),
         }
+
+    def _lost(self) -> list[dict[str, Any]]:
+        """Partitions of which no copy was left, by the version of the ring with which they were lost."""
+        by_version: dict[int, list[Loss]] = {}
+        for loss in self._membership.losses.by_partition.values():
+            by_version.setdefault(loss.version, []).append(loss)
+        return [
+            {
+                "ring_version": version,
+                "partitions": [loss.partition for loss in losses],
+                "owners": sorted({name for loss in losses for name in loss.owners}),
+                "keys": total(losses),
+            }
+            for version, losses in sorted(by_version.items())
+        ]
 
     def _transfer(self) -> dict[str, Any]:
         transfer = self._transferring
@@ -252,4 +286,5 @@ class Admin:
             "bytes": transfer.bytes,
             "confirmed": transfer.confirmed,
             "strays": self._handover.strays,
+            "salvaged": transfer.salvage.keys,
         }

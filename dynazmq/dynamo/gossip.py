@@ -16,6 +16,7 @@ A node that meets a peer by a ring that does not fit its own (membership.is_near
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from dynazmq.dynamo.change import intent_rows
@@ -37,10 +38,14 @@ _TELL_PAUSE_S = 0.02  # a disk that stores nothing makes the same news again and
 class Gossip:
     """One node's exchanges with its peers."""
 
-    def __init__(self, runtime: Runtime, membership: Membership, failure: FailureDetector) -> None:
+    def __init__(
+        self, runtime: Runtime, membership: Membership, failure: FailureDetector, keys: Callable[[], int]
+    ) -> None:
+        """keys: how many this node holds."""
         self._runtime = runtime
         self._membership = membership
         self._failure = failure
+        self._keys = keys
         self._interval = runtime.config.timing.gossip_interval_ms / 1000
         self._next = runtime.now + self._interval * runtime.random.random()
         self._ask_at = runtime.now
@@ -72,7 +77,7 @@ class Gossip:
         return min(due, max(self._tell_at, self._runtime.now)) if self._membership.news else due
 
     def _exchange(self) -> None:
-        me = self._membership.beat()
+        me = self._membership.beat(self._keys())
         peers = [name for name in self._membership.members if name != me.name]
         near = [name for name in peers if self._failure.reachable(name)]
         away = [name for name in peers if not self._failure.reachable(name)]
@@ -100,8 +105,9 @@ class Gossip:
         """Say what has changed without being asked: to all peers, or to some where they are many."""
         membership = self._membership
         membership.news = False
-        me = membership.beat()
-        told = GossipDelta([list(me)], [], membership.ring.to_wire(), [], intent_rows(membership.intents))
+        me = membership.beat(self._keys())
+        losses = membership.losses.to_wire()
+        told = GossipDelta([list(me)], [], membership.ring.to_wire(), [], intent_rows(membership.intents), losses)
         near = [name for name in membership.members if name != me.name and self._failure.reachable(name)]
         while len(near) > _TOLD_AT_ONCE:
             near.pop(int(self._runtime.random.random() * len(near)))
@@ -147,8 +153,9 @@ class Gossip:
         buckets = policy_rows(membership.policies) if others else []
         differ = others or membership.knowledge() != message.knowledge
         intents = intent_rows(membership.intents) if differ else []
-        if better or wanted or ring or buckets or intents or not asked:
-            self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets, intents))
+        losses = membership.losses.to_wire() if differ else []
+        if better or wanted or ring or buckets or intents or losses or not asked:
+            self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets, intents, losses))
         # The sender's ring and policies come with its answer to a digest of ours. One without members is told from those that a
         # node sends by itself and is not asked back: else a row that one side refuses would keep both asking for ever.
         if asked and (told > mine or differ):
@@ -164,6 +171,7 @@ class Gossip:
             for row in message.buckets:
                 membership.learn_policy(row)
             membership.learn_intents(message.intents)
+            membership.learn_losses(message.losses)
         if membership.is_gone(sender):
             # It may have made a step that nobody waits for any more: its ring must not win over the others'.
             if message.ring:

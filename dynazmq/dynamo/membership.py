@@ -39,6 +39,7 @@ from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.expulsion import outweighs, taking_effect, withdrawn
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.identity import INCARNATION_MAX, Identity
+from dynazmq.dynamo.losses import Losses, declare, without_source
 from dynazmq.dynamo.records import ALIVE, DIGEST_BYTES, Kept, Member, Policy, policies_digest
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
@@ -55,6 +56,7 @@ class Membership:
         self.default_policy = Policy(config.n, config.r, config.w)
         self.policies: dict[str, Policy] = {}
         self.intents: dict[str, Intent] = {}
+        self.losses = Losses()
         self.members: dict[str, Member] = {
             name: Member(name, endpoint, 0, 0, ALIVE) for name, endpoint in sorted(config.members.items())
         }
@@ -115,8 +117,8 @@ class Membership:
         return member.endpoint if member is not None else self._strangers.get(name, "")
 
     def knowledge(self) -> bytes:
-        """What this node says that it knows: it stands for ring, intents and policies, all of them. A step rests on all three."""
-        known = self.ring.digest() + intents_digest(self.intents) + policies_digest(self.policies)
+        """What this node says that it knows: it stands for ring, intents, policies and losses. A step rests on all of them."""
+        known = self.ring.digest() + intents_digest(self.intents) + policies_digest(self.policies) + self.losses.digest()
         return hashlib.blake2b(known, digest_size=DIGEST_BYTES).digest()
 
     def is_near(self, ring_version: int) -> bool:
@@ -174,12 +176,16 @@ class Membership:
             self.members[name] = member._replace(incarnation=incarnation, heartbeat=0)
         return incarnation >= member.incarnation
 
-    def beat(self) -> Member:
-        """This node's own record, one heartbeat on and as things now are. What it says that it knows is stored in this turn."""
+    def beat(self, keys: int) -> Member:
+        """This node's own record, one heartbeat on and as things now are. What it says that it knows is stored in this turn.
+
+        keys: rows that it holds.
+        """
         if self._unsaved:
             self._save()
         me = self.members[self._runtime.name]
         me = me._replace(incarnation=self._identity.incarnation, heartbeat=me.heartbeat + 1, knows=self.knowledge())
+        me = me._replace(keys=keys)
         self.members[me.name] = me
         return me
 
@@ -236,6 +242,26 @@ class Membership:
         """Raises ValueError, and then has learned none."""
         self._decided([Intent.from_wire(row) for row in rows])
 
+    def learn_losses(self, row: list[Any]) -> None:
+        """Raises ValueError."""
+        told = Losses.from_wire(row)
+        self._lost(self.losses.join(told.by_partition.values(), told.acknowledged))
+
+    def learn_decision(self, intents: list[Any], policies: list[Any], losses: list[Any]) -> bool:
+        """Whether this node has it, or a later word on the same; it is stored in this turn. Raises ValueError."""
+        told = [Intent.from_wire(row) for row in intents]
+        self.learn_losses(losses)
+        for row in policies:
+            self.learn_policy(row)
+        self._decided(told)
+        if self._unsaved:
+            self._save()  # it may have come before, in a turn that could not be stored
+        known = self.intents
+        return all(each.name in known and known[each.name].rank >= each.rank for each in told) and all(
+            bucket in self.policies and self.policies[bucket].version >= Policy(*fields[: len(Policy._fields)]).version
+            for bucket, *fields in policies
+        )
+
     def hear_expelled(self, sender: str, rows: list[Any]) -> None:
         """What one that is gone says was decided is not learned; but its side may have expelled this node. Raises ValueError."""
         theirs = {intent.name: intent for intent in map(Intent.from_wire, rows)}
@@ -266,12 +292,25 @@ class Membership:
     # --- what is decided here ---------------------------------------------------------------------------------------------
 
     def set_policy(self, bucket: str, n: int, r: int, w: int, conflict: str = SIBLINGS) -> Policy:
-        """Change a bucket's policy here; gossip carries it on."""
-        version = self.policies[bucket].version + 1 if bucket in self.policies else 1
+        """Change a bucket's policy here; gossip carries it on. What was decided already is not decided anew."""
+        known = self.policies.get(bucket)
+        if known is not None and (*known[:3], known.conflict) == (n, r, w, conflict):
+            return known
+        version = known.version + 1 if known is not None else 1
         policy = Policy(n, r, w, version, self._runtime.name, conflict)
         self.policies = {**self.policies, bucket: policy}
         self._save()
         return policy
+
+    def acknowledge_losses(self, version: int) -> None:
+        """An admin knows what was lost with rings up to this version. Gossip carries it on."""
+        self._lost(self.losses.join([], version))
+
+    def _lost(self, losses: Losses) -> None:
+        if losses != self.losses:
+            self.losses = losses
+            self._save()
+            self.news = True
 
     def decide(self, wanted: Iterable[tuple[str, str, float, str]]) -> None:
         """Change intents here, (name, kind, weight, replaces) each; gossip carries them on and the ring follows."""
@@ -364,11 +403,29 @@ class Membership:
         self.settled = True
         what = "at rest" if ring.at_rest else "filling" if ring.filling else "flipped"
         self._runtime.note(f"ring {before.version} is now ring {ring.version}, {what}: {len(ring.members)} members")
+        if not ring.at_rest and not ring.filling:
+            self._declare_losses(ring)
         self._forget_removed()
         self._watch()
         self._failure.changes += 1
         self._save()
         self.news = True
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Who was expelled."""
+        return self._gone
+
+    def without_source(self) -> dict[int, int]:
+        """partition → largest N of whose keys all old owners are gone, while a change is under way."""
+        return without_source(self.ring, self._gone, self.replica_counts())
+
+    def _declare_losses(self, ring: Ring) -> None:
+        """Its new owners are read from now on, and some of them had nobody to be filled from."""
+        keys_of = {name: self.members[name].keys for name in sorted(self._gone) if name in self.members}
+        if lost := declare(ring, self._gone, self.replica_counts(), keys_of):
+            self._runtime.note(f"{len(lost)} partitions are lost: all who held them are gone", "WARN")
+            self._lost(self.losses.join(lost))
 
     def _note_gone(self) -> None:
         self._gone = frozenset([name for name, intent in self.intents.items() if intent.kind == GONE])
@@ -399,7 +456,7 @@ class Membership:
 
     def _save(self) -> None:
         self._unsaved = self._stored = False
-        known = Kept(self.members, self.ring, self.policies, self.intents, self.settled)
+        known = Kept(self.members, self.ring, self.policies, self.intents, self.settled, self.losses)
         self._runtime.store.set_meta("membership", known.pack())
 
     def turn_failed(self) -> None:
@@ -419,7 +476,7 @@ class Membership:
             # The members' addresses are the supervisor's to give; a life of theirs is told by gossip anew.
             if name in self.members:
                 self.members[name] = self.members[name]._replace(endpoint=endpoint, heartbeat=0)
-        self.ring, self.policies, self.intents = kept.ring, kept.policies, kept.intents
+        self.ring, self.policies, self.intents, self.losses = kept.ring, kept.policies, kept.intents, kept.losses
         self.settled = self.settled or kept.settled
         self._note_gone()
         self._forget_removed()

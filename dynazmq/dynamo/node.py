@@ -21,6 +21,7 @@ from dynazmq.config import NodeConfig
 from dynazmq.dynamo.admin import Admin, Declined
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.anti_entropy import AntiEntropy
+from dynazmq.dynamo.decisions import Decisions
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
 from dynazmq.dynamo.get import Gets
@@ -40,7 +41,10 @@ from dynazmq.dynamo.messages import (
     NOT_YET,
     STORAGE,
     VOUCHING,
+    AcknowledgeLosses,
     ChangeMembers,
+    Decided,
+    DecidedReply,
     Failure,
     FillAsk,
     FillTell,
@@ -126,15 +130,16 @@ class Node:
         self.retirement = Retirement(
             runtime, self.identity, self.membership, self.failure, self.hints, self.replica, retirable, self.trees, under_way
         )
-        self.gossip = Gossip(runtime, self.membership, self.failure)
-        self.transfer = Transfer(runtime, self.membership, self.failure, self.trees, self.replica)
+        self.gossip = Gossip(runtime, self.membership, self.failure, lambda: self.replica.keys)
+        self.transfer = Transfer(runtime, self.membership, self.failure, self.trees, self.replica, self.hints)
         self.handover = Handover(
             runtime, self.membership, self.failure, self.trees, self.replica, self.hints,
             lambda: self.puts.may_leave_hints or len(self.recalls) > 0,
         )  # fmt: skip
+        self.decisions = Decisions(runtime, self.membership)
         self.admin = Admin(
             runtime, self.identity, self.membership, self.failure, self.latency, self.hints, self.trees, self.replica,
-            self.anti_entropy, self.retirement, self.transfer, self.handover, lambda: self.in_flight,
+            self.anti_entropy, self.retirement, self.transfer, self.handover, self.decisions, lambda: self.in_flight,
         )  # fmt: skip
         self.scans = Scans(runtime, self.membership, self.admin.topology)
         self.looking = Looking(runtime, self.hints)
@@ -149,6 +154,7 @@ class Node:
             StatusRequest: self.admin.on_status_request,
             SetBucket: self.admin.on_set_bucket,
             ChangeMembers: self.admin.on_change_members,
+            AcknowledgeLosses: self.admin.on_acknowledge_losses,
             SetAntiEntropy: self.anti_entropy.on_set,
             TreeAsk: self.answers.on_tree_ask,
             RowsAsk: self.answers.on_rows_ask,
@@ -182,6 +188,8 @@ class Node:
             Stopping: self.failure.on_stopping,
             GossipDigest: self.gossip.on_digest,
             GossipDelta: self.gossip.on_delta,
+            Decided: self.decisions.on_decided,
+            DecidedReply: self.decisions.on_decided_reply,
         }
         self._from_clients = {kind: handler for kind, handler in handlers.items() if kind in FROM_CLIENTS}
         self._from_peers = {kind: handler for kind, handler in handlers.items() if kind in FROM_PEERS}
@@ -317,7 +325,7 @@ class Node:
 
     @property
     def in_flight(self) -> int:
-        return len(self.gets) + len(self.puts) + len(self.recalls) + len(self.forwards)
+        return len(self.gets) + len(self.puts) + len(self.recalls) + len(self.forwards) + len(self.decisions)
 
     # --- exchanges of trees: two techniques have them -----------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
     member    what one says of itself          (this module)
     policy    what holds for one bucket        (this module)
     intent    what admins want of one member   change.py
+    loss      of which partition nothing is left   losses.py
     ring      who owns what                    ring.py
 
 A record travels and is stored as the list of its fields. None changes its place; a newer release appends some, and an older one
@@ -21,6 +22,7 @@ import msgpack
 from dynazmq.config import CONFLICTS, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.change import Intent, intent_rows
 from dynazmq.dynamo.identity import INCARNATION_MAX
+from dynazmq.dynamo.losses import Losses
 from dynazmq.dynamo.ring import Ring
 
 ALIVE = "alive"
@@ -33,7 +35,7 @@ class Member(NamedTuple):
     """One record of gossip, as it travels.
 
     knows: a digest of the ring and the intents that it knows. filled: the digest of the ring for whose change it has all the keys
-    that it gains.
+    that it gains. keys: rows that it held when it said so, -1 if it did not say.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Member(NamedTuple):
     status: str
     knows: bytes = b""
     filled: bytes = b""
+    keys: int = -1
 
     @property
     def sound(self) -> bool:
@@ -61,6 +64,8 @@ class Member(NamedTuple):
             and len(self.knows) <= DIGEST_BYTES
             and isinstance(self.filled, bytes)
             and len(self.filled) <= DIGEST_BYTES
+            and type(self.keys) is int
+            and -1 <= self.keys < _COUNTER_MAX
         )
 
 
@@ -121,21 +126,24 @@ class Kept(NamedTuple):
     policies: dict[str, Policy]
     intents: dict[str, Intent]
     settled: bool
+    losses: Losses
 
     def pack(self) -> bytes:
         members = [list(member) for member in self.members.values()]
         rows = [members, self.ring.to_wire(), policy_rows(self.policies), intent_rows(self.intents), self.settled]
-        packed: bytes = msgpack.packb(rows)
+        packed: bytes = msgpack.packb([*rows, self.losses.to_wire()])
         return packed
 
     @classmethod
     def unpack(cls, packed: bytes) -> Kept:
         members, ring, policies, *later = msgpack.unpackb(packed)
-        intents, settled = later or ([], True)  # two more than in stores of earlier releases
+        intents, settled, *latest = later or ([], True)  # two more than in stores of earlier releases, and then one
+        losses = latest[0] if latest else []
         return cls(
             {row[0]: Member(*row) for row in members},
             Ring.from_wire(ring),
             {row[0]: Policy(*row[1:]) for row in policies},
             {row[0]: Intent(*row) for row in intents},
             settled,
+            Losses.from_wire(losses),
         )

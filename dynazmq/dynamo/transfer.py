@@ -13,7 +13,8 @@ is asked the less.
 
 **Nothing is served as absent** because it has not come yet: nobody reads from a new owner before the ring is flipped, which is
 after all new owners have confirmed (change.py). What was written before everybody wrote to both is found by the exchanges, since
-none of the old owners is left out unless it is gone; what was written since came by itself (joint.py).
+none of the old owners is left out unless it is gone; what was written since came by itself (joint.py). Where all of them are gone
+there is nobody to be filled from: what others may still hold is looked for (salvage.py), and the partition is lost (losses.py).
 """
 
 from __future__ import annotations
@@ -22,18 +23,17 @@ from collections.abc import Iterator
 
 import msgpack
 
-from dynazmq.dynamo.change import FOR_EVER
 from dynazmq.dynamo.exchange import START, Exchange, TreeId
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.hints import StateTooLarge
+from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import FillAsk, FillTell, MendReply, Refused, RowsTell, TreeTell
 from dynazmq.dynamo.replica import BadMessage, Replica, check_key
 from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
+from dynazmq.dynamo.salvage import PAGE_ROWS, Salvage
 from dynazmq.dynamo.trees import Trees
 
-_PAGE_ROWS = 64
 _PAGE_BYTES = 256 << 10
 _PATIENCE_S = 5.0
 _RETRY_S = 0.2
@@ -46,7 +46,13 @@ class Transfer:
     """What this node gains by the change under way, and what it gives to others who gain."""
 
     def __init__(
-        self, runtime: Runtime, membership: Membership, failure: FailureDetector, trees: Trees, replica: Replica
+        self,
+        runtime: Runtime,
+        membership: Membership,
+        failure: FailureDetector,
+        trees: Trees,
+        replica: Replica,
+        hints: Hints,
     ) -> None:
         self._runtime = runtime
         self._membership = membership
@@ -54,13 +60,15 @@ class Transfer:
         self._trees = trees
         self._replica = replica
         self._next = runtime.now
-        self._ring: Ring | None = None  # that the state below is for
+        self._ring: Ring | None = None  # that the state below is for, and who was gone then
+        self._gone: frozenset[str] = frozenset()
         self._question = 0  # request id of the page under way, from
         self._source = ""
         self._asked_at = 0.0
         self._exchange: Exchange | None = None
         self._compared: set[str] = set()  # old owners with whom an exchange was whole, in this change and this life
         self.partitions = 0
+        self.salvage = Salvage(runtime, membership, failure, hints, self._take)
         self._forget()
 
     def _forget(self) -> None:
@@ -71,8 +79,8 @@ class Transfer:
 
     @property
     def left(self) -> int:
-        """Partitions of which rows are still to come."""
-        return len(self._todo)
+        """Partitions of which rows are still to come, or to be looked for."""
+        return len(self._todo) + self.salvage.left
 
     # --- when -------------------------------------------------------------------------------------------------------------
 
@@ -80,7 +88,7 @@ class Transfer:
         now, ring = self._runtime.now, self._membership.ring
         self._next = now + _RETRY_S
         try:
-            if ring is not self._ring:
+            if ring is not self._ring or self._membership.gone != self._gone:
                 self._begin(ring)
         except StoreFailed:
             self._ring = None  # it cannot be read where an earlier life was: tried again
@@ -96,11 +104,22 @@ class Transfer:
             return
         if self._todo:
             self._ask()
-        elif not self._membership.awaited():
+        elif not self._membership.awaited() and self._is_salvaged():
             self._compare()
 
     def next_deadline(self) -> float:
         return self._next
+
+    def _is_salvaged(self) -> bool:
+        """Whether there is nothing left to be looked for; go on with what is."""
+        if not self.salvage.left:
+            return True
+        self._runtime.aborts.append((self._begin_anew, None))
+        try:
+            return self.salvage.go_on()
+        except StoreFailed:
+            self._runtime.counters["store_failures"] += 1
+            return False
 
     def _begin_anew(self, _: None) -> None:
         """The turn's commit failed: go on from what is stored."""
@@ -112,8 +131,9 @@ class Transfer:
 
     def _begin(self, ring: Ring) -> None:
         """With a new ring, or from where an earlier life of this process was."""
-        self._ring = ring
+        self._ring, self._gone = ring, self._membership.gone
         self._question, self._exchange, self._compared = 0, None, set()
+        self.salvage.begin([])
         if not ring.filling:
             self._todo, self.partitions = [], 0  # the figures stay, for who looks afterwards
             return
@@ -122,8 +142,12 @@ class Transfer:
         self.partitions = len(gained)
         if not gained:
             return
+        lost = self._membership.without_source()
         self._todo = gained
         self._load()
+        self._skip_without_source()
+        if not self.confirmed:
+            self.salvage.begin([partition for partition, n in self._gained() if n == lost.get(partition)])
 
     def _gained(self) -> Iterator[TreeId]:
         """(partition, n) of which this node is a new owner."""
@@ -155,13 +179,24 @@ class Transfer:
 
     def _ask(self) -> None:
         partition = self._todo[-1]
-        primaries = self._membership.ring.primaries(partition, max(self._membership.replica_counts()))
-        source = next((name for name in primaries if name != self._runtime.name and self._failure.reachable(name)), "")
+        source = next((name for name in self._sources(partition) if self._failure.reachable(name)), "")
         if not source:
             return
         self._source, self._asked_at = source, self._runtime.now
         self._question = next(self._runtime.request_ids)
         self._runtime.send(source, FillAsk(self._question, self._digest(), partition, *self._after))
+
+    def _skip_without_source(self) -> None:
+        """Nobody is left to be asked for their rows, in full: they are salvaged."""
+        left = [partition for partition in self._todo if self._sources(partition)]
+        if left != self._todo:
+            self._todo, self._after = left, START
+
+    def _sources(self, partition: int) -> list[str]:
+        """Old owners that are not gone: one of them is asked."""
+        membership = self._membership
+        primaries = membership.ring.primaries(partition, max(membership.replica_counts()))
+        return [name for name in primaries if name != self._runtime.name and not membership.is_gone(name)]
 
     def on_fill_ask(self, sender: Address, message: FillAsk) -> None:
         """The source's side."""
@@ -172,10 +207,13 @@ class Transfer:
         if not 0 <= message.partition < ring.partitions:
             raise BadMessage(f"partition {message.partition} is not in 0..{ring.partitions - 1}")
         after = (message.after_place, message.after_bucket, message.after_key)
-        rows, behind = self._runtime.store.rows(*ring.places_of(message.partition), after, _PAGE_ROWS)
+        if message.salvage:
+            rows, behind = self.salvage.page(message.partition, after)
+        else:
+            rows, behind = self._runtime.store.rows(*ring.places_of(message.partition), after, PAGE_ROWS)
         told, size = [], 0
         for at, bucket, key, state in rows:
-            if size > _PAGE_BYTES:
+            if size > _PAGE_BYTES and (at, bucket, key) != after:
                 behind = after
                 break
             after = (at, bucket, key)
@@ -186,6 +224,10 @@ class Transfer:
         self._runtime.send(sender, FillTell(message.request_id, told, behind is not None, *(behind or START)))
 
     def on_fill_tell(self, sender: Address, message: FillTell) -> None:
+        if self.salvage.on_fill_tell(sender, message):
+            self._runtime.aborts.append((self._begin_anew, None))
+            self._runtime.call_at(self.salvage.rests_until, self._go_on, self._ring)
+            return
         if not self._question or message.request_id != self._question or sender != self._source or not self._todo:
             return
         self._question = 0
@@ -194,7 +236,7 @@ class Transfer:
         if message.more and behind <= self._after:
             raise BadMessage("a page that does not go forward")
         for row in message.rows:
-            self._take(row)
+            self._take(row, self._todo[-1])
         self._after = behind if message.more else START
         if not message.more:
             self._todo.pop()
@@ -202,13 +244,14 @@ class Transfer:
         rest = min(_RESTS * (self._runtime.now - self._asked_at), _RETRY_S)
         self._runtime.call_at(self._runtime.now + rest, self._go_on, self._ring)
 
-    def _take(self, row: list[object]) -> None:
+    def _take(self, row: list[object], partition: int) -> None:
+        """Raises BadMessage."""
         bucket, key, state = row
         if not isinstance(bucket, str) or not isinstance(key, bytes) or not isinstance(state, bytes):
             raise BadMessage("a row is sent as bucket, key and state")
         check_key(bucket, key)
         at = place(bucket, key)
-        if self._membership.ring.partition_of(at) != self._todo[-1]:
+        if self._membership.ring.partition_of(at) != partition:
             raise BadMessage("a row of another partition than the one that was asked for")
         try:
             self._replica.merge("", at, bucket, key, state)
@@ -227,8 +270,7 @@ class Transfer:
         gained = list(self._gained())
         ring = self._membership.ring
         owners = {name for partition, n in gained for name in ring.primaries(partition, n)} - {self._runtime.name}
-        intents = self._membership.intents
-        owners = {name for name in owners if name not in intents or intents[name].kind not in FOR_EVER}
+        owners = {name for name in owners if not self._membership.is_gone(name)}
         peer = min(owners - self._compared, default="")
         if not peer:
             self.confirmed = True
@@ -272,6 +314,8 @@ class Transfer:
         """The peer cannot answer now, or does not know of the change yet. Whether the request was one of the transfer's."""
         if self._question and request_id == self._question and peer == self._source:
             self._question = 0
+            return True
+        if self.salvage.on_refused(peer, request_id):
             return True
         exchange = self._awaited(peer, request_id)
         if exchange is None:

@@ -16,7 +16,7 @@ from dynazmq.client.requests import Options, Request, get_request, get_result, p
 from dynazmq.client.results import PutResult, Result
 from dynazmq.client.scan import PAGE_KEYS
 from dynazmq.config import SIBLINGS
-from dynazmq.dynamo.messages import OVERLOADED, ChangeMembers, Failure, SetBucket
+from dynazmq.dynamo.messages import OVERLOADED, AcknowledgeLosses, ChangeMembers, Failure, SetBucket
 from dynazmq.simulator.history import History, Op
 from dynazmq.simulator.listing import Listing
 from dynazmq.simulator.network import Network
@@ -47,7 +47,7 @@ class Call:
         world = self._client.world
         world.run_until(lambda: self.done, self.request.timeout + 1.0)
         assert self.done, "the client's own deadline ends every request"
-        if isinstance(self.request.message, SetBucket | ChangeMembers):
+        if isinstance(self.request.message, SetBucket | ChangeMembers | AcknowledgeLosses):
             if self.request.error is not None:
                 raise self.request.error
             return None
@@ -109,6 +109,11 @@ class Client:
         """Decide who belongs to the cluster (messages.ChangeMembers)."""
         self.connected()
         self.begin_change(intents, at).result()
+
+    def acknowledge_losses(self, ring_version: int) -> None:
+        """Say that it is known what was lost with rings up to this version."""
+        self.connected()
+        self._start(Call(self, self.options, Request(AcknowledgeLosses(0, ring_version), "", 0, 2.0), None)).result()
 
     def begin_change(self, intents: list[list[Any]], at: str = "") -> Call:
         request = Request(ChangeMembers(0, b"", intents), "", 0, 2.0)

@@ -1,8 +1,8 @@
 """What admins want, told to the nodes of a simulated cluster until one takes it.
 
 An admin waits for a new node to make itself known before he asks for it, as the command line does, and asks the next node when
-one does not take it. What all refuse is withdrawn, and a node that was to join and may not ends. What was taken is on one disk
-when the admin hears of it, and told to the others in that moment; the loss of that disk before they hear can lose it.
+one does not take it. What all refuse is withdrawn, and a node that was to join and may not ends. What was taken is on two disks
+when the admin hears of it, if there are so many members: the loss of one cannot lose it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ class Decisions:
             error = call.request.error
             if error is None:
                 self.pending.remove(decision)
-                self.taken.append(Taken(decision, at, self._ranks(decision, at)))
+                taken = Taken(decision, at, self._ranks(decision, at))
+                self.taken.append(taken)
+                self._check_copies(taken)
                 self._when_taken(decision, at)
                 return
             if decision.refusals > _REFUSALS_MAX // 2:
@@ -122,6 +124,19 @@ class Decisions:
         known = node.process.node.membership.intents if node is not None and node.process.alive else {}
         first = {name: (0, kind in BY_FORCE, False, False, 1) for name, kind, *_ in decision.intents}
         return {name: known[name].rank if name in known else rank for name, rank in first.items()}
+
+    def _check_copies(self, taken: Taken) -> None:
+        """It is on as many disks as its acknowledgement says, or those were lost since (I15)."""
+        last = self.intents()
+        members = [name for name in self._cluster.ring.members if name not in last or last[name].kind not in BY_FORCE]
+        stored = [(node.name, node.intents()) for node in self._cluster.nodes]
+        holders = [
+            holder for holder, intents in stored
+            if all(name in intents and intents[name].rank >= rank for name, rank in taken.ranks.items())
+        ]  # fmt: skip
+        history = self._cluster.history
+        if len(holders) + len(history.robbed) < min(2, len(members)):
+            history.broken.append(f"I15: {taken.at} has acknowledged {taken.decision.intents}, which {holders} have on disk")
 
     def lost(self) -> list[Taken]:
         """What was taken, and no living node knows of; no later word on the same member, either."""

@@ -108,6 +108,10 @@ class Disk(MemoryStorage):
         hints = [(hint[0], hint[1:], self._hints.get(hint, b"")) for hint in sorted(self._home - self._damaged_hints)]
         return [each for each in rows + hints if each[2]]
 
+    def note(self, name: str) -> bytes | None:
+        """What is committed of what the node keeps beside rows and hints."""
+        return self._meta.get(name)
+
     def state(self, target: str, at: RowKey, *, next_: bool) -> bytes:
         """What is committed, or will be next, of this row, or of the hint for a target."""
         if not target:

@@ -73,9 +73,9 @@ class Ends:
         self._cluster.wait(lambda: not self._decisions.pending, what)
 
     def _decide_again(self) -> None:
-        """A decision that the loss of one disk has lost; by nothing less may one be (P1)."""
+        """A decision that the loss of two disks has lost; by nothing less may one be (P1)."""
         for taken in self._decisions.lost():
-            if taken.at not in self._cluster.history.robbed:
+            if len(self._cluster.history.robbed) < 2:
                 self._cluster.history.broken.append(f"I11: {taken.at} has taken {taken.decision.intents}, and nobody knows of it")
             if all(name in self._cluster.names for name, kind, *_ in taken.decision.intents if kind == IN):
                 self._decisions.decide(taken.decision.admin, taken.decision.intents)

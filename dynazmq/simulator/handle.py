@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynazmq.config import DEFAULT_BUCKET
+from dynazmq.dynamo.change import Intent
 from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
+from dynazmq.dynamo.records import Kept
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.versions import Siblings, decode
 from dynazmq.simulator.disk import Backup
@@ -131,6 +133,11 @@ class NodeHandle:
     def hints(self, target: str | NodeHandle = "") -> int:
         """Committed hints kept here, for one node or for all."""
         return sum(not target or kept_for == str(target) for kept_for, *_ in self.process.disk.hint_states())
+
+    def intents(self) -> dict[str, Intent]:
+        """What is wanted of members, as it lies on its disk."""
+        stored = self.process.disk.note("membership")
+        return Kept.unpack(stored).intents if stored is not None else {}
 
     def sees(self, other: str | NodeHandle) -> str:
         """up | suspect | down, in its own judgement."""

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from dynazmq.config import NodeConfig, Timing
-from dynazmq.dynamo.messages import Get, Message, Probe, ProbeReply, Put
+from dynazmq.dynamo.messages import Decided, DecidedReply, Get, Message, Probe, ProbeReply, Put
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address
@@ -20,12 +20,14 @@ M = TypeVar("M")
 
 
 class LoneNode:
-    """The node `name`. Its peers answer probes, unless they are in `away`; all else the test says for them."""
+    """The node `name`. Its peers answer probes, unless they are in `away`, and confirm what is decided, unless they shall not
+    (`confirm`); all else the test says for them."""
 
     def __init__(self, name: str = "a", members: tuple[str, ...] = NAMES, **config: Any) -> None:
         self.name = name
         self.now, self.wall_ms = 100.0, 1_700_000_000_000
         self.away: set[str] = set()
+        self.confirm = True
         self.disk = Disk()
         endpoints = {each: f"ipc://{each}" for each in members}
         self.config = NodeConfig(
@@ -74,6 +76,9 @@ class LoneNode:
         for to, message in said:
             if isinstance(message, Probe) and to not in self.away:
                 self.node.receive(to, ProbeReply(message.sequence))
+            if isinstance(message, Decided) and to not in self.away and self.confirm:
+                self.node.receive(to, DecidedReply(message.request_id))
+                said += self.flush()
         return [(to, message) for to, message in said if type(message).__name__ not in ("Probe", "GossipDigest", "GossipDelta")]
 
     def hear(self, sender: Address, message: Message) -> list[tuple[Address, Message]]:

@@ -48,7 +48,7 @@ def test_a_decision_is_stored_and_told_to_all_at_once() -> None:
     lone.node.tick(lone.now, lone.wall_ms)
     lone.disk.commit()
     outbox = lone.node.drain()
-    assert outbox[CLIENT] == [ChangeMembersReply(7, 1)]
+    assert CLIENT not in outbox, "one disk has it"
     told = [["d", "in", 1.0, "", 1, "a", 0, False]]
     for name in ("b", "c", "d"):
         assert any(isinstance(m, GossipDelta) and m.intents == told for m in outbox[name]), name

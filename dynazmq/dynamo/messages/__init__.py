@@ -28,6 +28,8 @@ the frame spent under way, and expired work is dropped.
 from __future__ import annotations
 
 from dynazmq.dynamo.messages.admin import (
+    AcknowledgeLosses as AcknowledgeLosses,
+    AcknowledgeLossesReply as AcknowledgeLossesReply,
     ChangeMembers as ChangeMembers,
     ChangeMembersReply as ChangeMembersReply,
     SetAntiEntropy as SetAntiEntropy,
@@ -64,6 +66,8 @@ from dynazmq.dynamo.messages.inspect import (
     TraceTell as TraceTell,
 )
 from dynazmq.dynamo.messages.membership import (
+    Decided as Decided,
+    DecidedReply as DecidedReply,
     GossipDelta as GossipDelta,
     GossipDigest as GossipDigest,
     Probe as Probe,

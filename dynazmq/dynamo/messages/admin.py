@@ -100,10 +100,10 @@ class SetBucket(Message):
     conflict: Annotated[str, Word(("", *CONFLICTS))] = SIBLINGS
 
 
-@message(10, answers=(SetBucket,))
+@message(10, answers=(SetBucket,), vouches=True)
 @dataclass(slots=True)
 class SetBucketReply(Message):
-    """version: of the policies as they now stand."""
+    """It is durable here and at another member, if there is one. version: of the policy as it now stands."""
 
     request_id: RequestId
     version: Version
@@ -161,7 +161,24 @@ class ChangeMembers(Message):
 @message(41, answers=(ChangeMembers,), vouches=True)
 @dataclass(slots=True)
 class ChangeMembersReply(Message):
-    """The decision is durable here, and gossip carries it on. ring_version: of the ring that now begins to change."""
+    """The decision is durable here and at another member, if there is one. ring_version: of the ring that begins to change."""
 
     request_id: RequestId
     ring_version: Version
+
+
+@message(52, by=CLIENT, declined=FAILURE)
+@dataclass(slots=True)
+class AcknowledgeLosses(Message):
+    """An admin knows of the partitions that were lost with rings up to this version: they are spoken of no more."""
+
+    request_id: RequestId
+    ring_version: Version
+
+
+@message(53, answers=(AcknowledgeLosses,), vouches=True)
+@dataclass(slots=True)
+class AcknowledgeLossesReply(Message):
+    """It is durable here and at another member, if there is one."""
+
+    request_id: RequestId

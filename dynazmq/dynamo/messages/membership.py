@@ -16,7 +16,9 @@ from dynazmq.dynamo.messages.fields import (
     MaybeNode,
     Names,
     NodeName,
+    Partition,
     RecordVersion,
+    RequestId,
     Sequence,
     Version,
     Weight,
@@ -62,6 +64,7 @@ class MemberRow(NamedTuple):
     status: Annotated[str, Word(("alive",))]
     knows: Digest = b""
     filled: Digest = b""
+    keys: Annotated[int, Whole(-1, (1 << 62) - 1)] = -1
 
 
 class PolicyRow(NamedTuple):
@@ -89,12 +92,30 @@ class IntentRow(NamedTuple):
     agreed: bool = False
 
 
+class LossRow(NamedTuple):
+    """A partition of which no copy was left (losses.Loss)."""
+
+    partition: Partition
+    version: Version
+    n: Level
+    milli_keys: Annotated[int, Whole(-1, (1 << 62) - 1)]
+    owners: Names
+
+
+class LossesRow(NamedTuple):
+    """All that is known to be lost (losses.Losses). acknowledged: up to this version of the ring an admin knows of it."""
+
+    acknowledged: Version
+    losses: Annotated[list[Any], many(LossRow, PARTITIONS_MAX)]
+
+
 RingAsIs = Annotated[list[Any], row(RingRow)]
 MaybeRing = Annotated[list[Any], row(RingRow, empty=True)]
 Lives = Annotated[list[Any], many(Life, 2 * MEMBERS_MAX)]
 Members = Annotated[list[Any], many(MemberRow, 2 * MEMBERS_MAX)]
 Policies = Annotated[list[Any], many(PolicyRow, BUCKETS_MAX)]
 Intents = Annotated[list[Any], many(IntentRow, NAMES_MAX)]
+MaybeLosses = Annotated[list[Any], row(LossesRow, empty=True)]
 
 
 @message(22, by=PEER, about_lives=True)
@@ -114,7 +135,7 @@ class ProbeReply(Message):
 class GossipDigest(Message):
     """What I know, in short. Without any members it asks for the ring and policies alone.
 
-    knowledge: Membership.knowledge(), which stands for ring and intents.
+    knowledge: Membership.knowledge(), which stands for ring, policies, intents and losses.
     """
 
     members: Lives
@@ -134,6 +155,26 @@ class GossipDelta(Message):
     ring: MaybeRing
     buckets: Policies
     intents: Intents = field(default_factory=list)
+    losses: MaybeLosses = field(default_factory=list)
+
+
+@message(50, by=PEER, vouches=True)
+@dataclass(slots=True)
+class Decided(Message):
+    """An admin has decided this at my node: tell me when it is on your disk (decisions.py)."""
+
+    request_id: RequestId
+    intents: Intents
+    buckets: Policies
+    losses: MaybeLosses = field(default_factory=list)
+
+
+@message(51, answers=(Decided,), vouches=True)
+@dataclass(slots=True)
+class DecidedReply(Message):
+    """It is durable here, or a later word on the same."""
+
+    request_id: RequestId
 
 
 @message(39, by=PEER)

@@ -150,7 +150,10 @@ class MendReply(Message):
 @message(42, by=PEER, declined=REFUSED)
 @dataclass(slots=True)
 class FillAsk(Message):
-    """A page of your rows of a partition that will be mine, behind `after`. ring_digest: of the change that this is for."""
+    """A page of your rows of a partition that will be mine, behind `after`. ring_digest: of the change that this is for.
+
+    salvage: nobody is left who held it; show me also what you keep of it as hints.
+    """
 
     request_id: RequestId
     ring_digest: Digest
@@ -158,6 +161,7 @@ class FillAsk(Message):
     after_place: AfterPlace
     after_bucket: AfterBucket
     after_key: AfterKey
+    salvage: bool = False
 
 
 @message(43, answers=(FillAsk,), vouches=True)
