@@ -45,6 +45,7 @@ WORDS = (
     Word("cluster plan", 'dynazmq.cli.main(["cluster", "plan"])'),
     Word("cluster commit", 'dynazmq.cli.main(["cluster", "commit"])'),
     Word("cluster clear", 'dynazmq.cli.main(["cluster", "clear"])'),
+    Word("cluster acknowledge", 'dynazmq.cli.main(["cluster", "acknowledge"])'),
     Word("node add", 'dynazmq.cli.main(["node", "add"])'),
     Word("node leave", 'dynazmq.cli.main(["node", "leave", "n2"])'),
     Word("node start", 'control.call(dir, "start", nodes=["n3"])', "S"),

@@ -37,7 +37,8 @@ cluster, else `DYNAZMQ_DIR`, else what `cluster use` chose, else it is the one c
 | 2 | usage | 8 | `status --check`: degraded |
 | 3 | key not found | 9 | `status --check`: some keys cannot meet their quorum |
 | 4 | siblings, and one value was asked for | 10 | check failed (`verify`, `simulate`, `doctor`) |
-| 5 | unavailable: not enough replicas reachable | 130 | interrupted |
+| 5 | unavailable: not enough replicas reachable | 11 | `status --check`: partitions were lost, and nobody has acknowledged it |
+| 130 | interrupted | | |
 
 The Python column has what the program imported: `from dynazmq.cluster import checkup, control, events, faults, launch, observe,
 verify`, `from dynazmq.storage.inspection import Inspection`, `client = dynazmq.connect()`, `bucket = client.bucket("carts")`,

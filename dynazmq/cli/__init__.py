@@ -6,6 +6,7 @@
     rolling.py                  restarting node after node
     status.py shown.py          what is seen of it: `status`, `wait`; the table as text
     membership.py planned.py    add, remove, plan, commit, clear; a plan as text
+    losses.py                   acknowledge; partitions of which no copy was left, as text
     change.py                   what is said while members come and go
     nodes.py                    kill, stop, start, pause, resume, wipe, restart, show
     fault_words.py faults.py    what people type of a fault; fault …, fault list
@@ -34,7 +35,7 @@ import os
 import sys
 from typing import NoReturn
 
-OK, FAILED, USAGE, ABSENT, SIBLINGS, UNAVAILABLE, TIMED_OUT, NOT_RUNNING, DEGRADED, NO_QUORUM, CHECK_FAILED = range(11)
+OK, FAILED, USAGE, ABSENT, SIBLINGS, UNAVAILABLE, TIMED_OUT, NOT_RUNNING, DEGRADED, NO_QUORUM, CHECK_FAILED, DATA_LOST = range(12)
 """Exit codes; 130 when interrupted."""
 
 INTERRUPTED = 130

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import INTERRUPTED, OK, TIMED_OUT
+from dynazmq.cli.losses import loss_lines
 from dynazmq.cli.planned import lines, staged_document
 from dynazmq.cli.shown import waited
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
@@ -32,6 +34,7 @@ class Report:
         self._at = where(directory)
         self._live = not as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._decided = False
+        self._alone = ""
         self._staged = Staged()
         self._plan: Plan | None = None
         self._progress: Progress | None = None
@@ -54,8 +57,10 @@ class Report:
                 self._say(f"{self._tick()} {name}  started, pid {pid}" if pid else f"{paint('✗', RED)} {name}  does not start")
             case Met(name):
                 self._say(f"{self._tick()} {name}  waits to be let in, seen by all others")
-            case Decided(version):
-                self._decided = True
+            case Decided(version, alone):
+                self._decided, self._alone = True, alone
+                if alone:
+                    self._say(paint(f"!  {alone} alone has it on disk so far: if that is lost now, so is the decision", YELLOW))
                 self._say(f"{self._tick()} decided; ring v{version} begins to change, whatever becomes of this command")
             case Progress():
                 self._follow(step)
@@ -85,6 +90,8 @@ class Report:
             moved = f"; {settled.keys:,} keys, {size(settled.bytes)} moved" if settled.keys else ""
             members = many(len(set(settled.owners)), "node")
             took = span(time.monotonic() - self._began)
+            for line in loss_lines(settled.lost):
+                self._say(paint(line, RED, BOLD))
             self._say(f"{paint('done', GREEN, BOLD)}  ring v{settled.ring_version}, {members}{moved} in {took}")
         else:
             self._say("nothing is staged, and nothing is under way")
@@ -132,6 +139,7 @@ class Report:
                 "dir": str(self._directory),
                 "staged": [staged_document(change) for change in self._staged.changes],
                 "decided": self._decided,
+                "decided_by_one_disk": self._alone or None,
                 "done": settled is not None,
                 "interrupted": False,
                 "missing": None,
@@ -141,6 +149,7 @@ class Report:
                     "members": sorted(set(settled.owners)) if settled else None,
                 },
                 "parted": list(settled.parted) if settled else [],
+                "lost": [asdict(lost) for lost in settled.lost] if settled else [],
                 "waiting_for": [] if settled or progress is None else sorted(progress.waiting_for),
                 "keys": seen.keys if seen else 0,
                 "bytes": seen.bytes if seen else 0,

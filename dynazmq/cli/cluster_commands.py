@@ -128,7 +128,7 @@ def restart(
 @command(cluster_app, app)
 def status(
     directory: Dir = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit code 8: degraded, 9: keys cannot meet their quorum.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit code 8: degraded, 9: no quorum, 11: data lost.")] = False,
     watch: Annotated[str | None, option(help="Again and again, for example 2s.", metavar="TIME")] = None,
     as_json: Json = False,
 ) -> Work:  # fmt: skip

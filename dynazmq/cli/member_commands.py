@@ -1,4 +1,4 @@
-"""Commands on who belongs to the cluster: add, remove, plan, commit, clear; and node add, node leave, which are short forms."""
+"""Commands on who belongs to the cluster: add, remove, plan, commit, clear, acknowledge; node add, node leave for short."""
 
 from __future__ import annotations
 
@@ -163,6 +163,26 @@ def clear(directory: Dir = None, as_json: Json = False) -> Work:
         from dynazmq.cli.membership import clear
 
         return clear(at(directory), as_json)
+
+    return work
+
+
+@command(cluster_app)
+def acknowledge(directory: Dir = None, as_json: Json = False) -> Work:
+    """Say that you know which partitions were lost.
+
+    When all who held a partition were removed by force, no copy of its keys is left; `status` says so, and `status --check`
+    ends with exit code 11, until this is said. Restore before what you can, for example with `import`; the files of removed
+    nodes are kept in DIR/removed.
+
+    \b
+    Example:  dynazmq cluster acknowledge
+    """
+
+    def work() -> int:
+        from dynazmq.cli.losses import acknowledge
+
+        return acknowledge(at(directory), as_json)
 
     return work
 

@@ -77,6 +77,9 @@ def _warnings(plan: Plan, members: int) -> list[str]:
         found.append(f"of each key there will be {members} {'copy' if members == 1 else 'copies'} and not {plan.n}")
     if plan.gone:
         found.append(f"{' '.join(plan.gone)} is given up: what no other node holds is lost; the rest is copied from its peers")
+    if plan.lost:
+        count = many(len(plan.lost), "partition")
+        found.append(f"{count} that nobody else holds: what is in them is lost, but for hints that others keep")
     if plan.without_quorum:
         alone = " ".join(plan.without_quorum)
         found.append(f"{alone}: expelled without the consent of a majority. If any lives and goes on there will be two clusters")
@@ -105,6 +108,7 @@ def document(plan: Plan, staged: Staged) -> dict[str, Any]:
         "owned": {name: [plan.before.count(name), plan.after.count(name)] for name in dict.fromkeys([*before, *after])},
         "repeats": {"before": plan.repeats[0], "after": plan.repeats[1]},
         "given_up": list(plan.gone),
+        "lost": list(plan.lost),
         "holds_up": list(plan.holds_up),
     }
 

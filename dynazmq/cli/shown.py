@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynazmq.cli.faults import status_line
+from dynazmq.cli.losses import loss_lines, no_holder
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
 from dynazmq.cli.words import brief, many, short, size, span
 from dynazmq.cluster.judgement import (
@@ -49,6 +50,7 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         waits = "waits" if count == 1 else "wait"
         lines.append(f"{many(count, 'hint')} {waits} for {target}, the oldest for {span(oldest)}")
     lines += _change(snapshot)
+    lines += [paint(line, RED, BOLD) for line in loss_lines(snapshot.lost)]
     lines += _compared(snapshot)
     if discarded := sum(node.lww_discarded for node in snapshot.nodes):
         lines.append(f"{many(discarded, 'concurrent write')} discarded in buckets where the last write wins")
@@ -86,6 +88,9 @@ def _change(snapshot: Snapshot) -> list[str]:
                 "flipped": "members change: the new owners are read, the old ones hand over what is left",
             }[snapshot.phase]
         )
+        if snapshot.without_source:
+            found = sum(node.transfer.salvaged for node in snapshot.nodes if node.answers)
+            lines.append(f"  {no_holder(len(snapshot.without_source))}: the others are searched, {found:,} copies of keys found")
         if snapshot.waiting_for:
             states = {node.name: node.state for node in snapshot.nodes}
             lines.append(f"  it waits for {waited({name: states.get(name, 'unknown') for name in snapshot.waiting_for})}")
@@ -156,6 +161,8 @@ def _health(snapshot: Snapshot, facts: Facts) -> tuple[str, ...]:
     states = {node.state for node in snapshot.nodes}
     if facts.stopping:
         return "STOPPING", YELLOW, BOLD
+    if snapshot.lost:
+        return "DATA LOST", RED, BOLD
     if not any(node.pid for node in snapshot.nodes):
         return "NOT RUNNING", RED, BOLD
     if states <= {*SERVES, "starting"} and "starting" in states:
@@ -266,6 +273,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(
             f"{brief(joining)} {'waits' if len(joining) == 1 else 'wait'} to be let in    next  dynazmq cluster commit{at}"
         )
+    if snapshot.lost:
+        lines.append(f"next  dynazmq cluster acknowledge{at}    when you know of it, or have restored a backup")
     if held := not_comparing(snapshot)["paused"]:
         lines.append(f"next  dynazmq aae resume{'' if len(held) == len(snapshot.nodes) else ' ' + ','.join(held)}{at}")
     if snapshot.faults:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cli import DEGRADED, NO_QUORUM, NOT_RUNNING, OK, TIMED_OUT
+from dynazmq.cli import DATA_LOST, DEGRADED, NO_QUORUM, NOT_RUNNING, OK, TIMED_OUT
 from dynazmq.cli.faults import applied_by, documents
 from dynazmq.cli.shown import report
 from dynazmq.cli.terminal import colored, emit, note, say
@@ -51,13 +51,15 @@ def _watch(observer: Observer, every_s: float) -> int:
 
 
 def code(snapshot: Snapshot, check: bool) -> int:
-    """7 when nothing of it runs; with --check also what is wrong: 8 degraded, 9 no quorum."""
+    """7 when nothing of it runs; with --check also what is wrong: 8 degraded, 9 no quorum, 11 data lost."""
     if not any(node.pid for node in snapshot.nodes):
         return NOT_RUNNING
     if not check:
         return OK
     if not judgement.quorum_met(snapshot):
         return NO_QUORUM
+    if snapshot.lost:
+        return DATA_LOST
     return DEGRADED if judgement.wrong(snapshot) else OK
 
 
@@ -81,6 +83,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
             "phase": snapshot.phase,
         },
         "change": _change(snapshot),
+        "lost": [asdict(lost) for lost in snapshot.lost],
         "nodes": [node_document(node) for node in snapshot.nodes],
     }
 
@@ -99,6 +102,8 @@ def _change(snapshot: Snapshot) -> dict[str, Any] | None:
         "keys": sum(each.keys for each in moved),
         "bytes": sum(each.bytes for each in moved),
         "strays": judgement.strays(snapshot),
+        "without_source": snapshot.without_source,
+        "salvaged": sum(each.salvaged for each in moved),
         "given_up": snapshot.given_up,
         "expelling": asdict(snapshot.expelling) if snapshot.expelling is not None else None,
     }

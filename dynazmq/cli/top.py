@@ -129,6 +129,8 @@ def _header(frame: Frame) -> list[str]:
     arrow = "↑" if hints > frame.hints_before else "↓" if hints < frame.hints_before else ""
     if not any(node.pid for node in snapshot.nodes):
         health = paint("NOT RUNNING", RED, BOLD)
+    elif snapshot.lost:
+        health = paint("DATA LOST", RED, BOLD)
     elif snapshot.degraded_s is not None:
         health = paint(f"DEGRADED {span(snapshot.degraded_s)}", RED, BOLD)
     else:

@@ -18,6 +18,7 @@ from dynazmq.cluster.judgement import Answer
 from dynazmq.config import FRAME_BYTES_MAX
 from dynazmq.dynamo.change import Intent
 from dynazmq.dynamo.messages import (
+    AcknowledgeLosses,
     ChangeMembers,
     HintsAsk,
     Message,
@@ -33,7 +34,7 @@ from dynazmq.dynamo.ring import Ring
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, OtherVersion, decode_body, encode, open_frame
 from dynazmq.wire.door import inner_endpoint
 
-Question = StatusRequest | TopologyRequest | TreeAsk | RowsAsk | HintsAsk | SetAntiEntropy | ChangeMembers
+Question = StatusRequest | TopologyRequest | TreeAsk | RowsAsk | HintsAsk | SetAntiEntropy | ChangeMembers | AcknowledgeLosses
 
 
 @dataclass(slots=True)

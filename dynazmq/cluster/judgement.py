@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cluster.snapshot import Event, Expelling, NodeView, Snapshot, Transfer
+from dynazmq.cluster.snapshot import Event, Expelling, Lost, NodeView, Snapshot, Transfer
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 
@@ -157,6 +157,8 @@ def judge(
         target=[str(name) for name in (told[0].section("change").get("target") or ())] if told else [],
         waiting_for=_waiting_for(told),
         expelling=_expelling(told),
+        without_source=_numbers(told[0].section("change").get("without_source")) if told else [],
+        lost=_lost(told),
         given_up=sorted({str(name) for answer in told for name in answer.section("change").get("gone") or ()}),
         faults=list(faults),
         events=facts.events,
@@ -265,6 +267,27 @@ def _waiting_for(told: Sequence[Answer]) -> list[str]:
     return sorted(name for name, count in named.items() if 2 * count >= len(told))
 
 
+def _lost(told: Sequence[Answer]) -> list[Lost]:
+    """All that any of them knows of: gossip may be on its way to the others."""
+    known: dict[int, Lost] = {}
+    for answer in told:
+        said = answer.status.get("lost")
+        for each in said if isinstance(said, list) else ():
+            keys = each.get("keys")
+            lost = Lost(
+                ring_version=int(each.get("ring_version", 0)),
+                partitions=_numbers(each.get("partitions")),
+                owners=[str(name) for name in each.get("owners") or ()],
+                keys=None if keys is None else int(keys),
+            )
+            known.setdefault(lost.ring_version, lost)
+    return [lost for _, lost in sorted(known.items())]
+
+
+def _numbers(said: object) -> list[int]:
+    return [int(each) for each in said] if isinstance(said, list) else []
+
+
 def _expelling(told: Sequence[Answer]) -> Expelling | None:
     """As the one sees it who has heard of most that agree."""
     found = [said for answer in told if isinstance(said := answer.section("change").get("expelling"), dict)]
@@ -362,7 +385,7 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     moved = answer.section("transfer")
     view.transfer = Transfer(
         confirmed=bool(moved.get("confirmed")),
-        **{what: int(moved.get(what, 0)) for what in ("partitions", "left", "keys", "bytes", "strays")},
+        **{what: int(moved.get(what, 0)) for what in ("partitions", "left", "keys", "bytes", "strays", "salvaged")},
     )
     view.ring_digest = answer.ring_digest
     view.ring_version = answer.ring_version

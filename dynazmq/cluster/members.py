@@ -19,13 +19,16 @@ from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.judgement import NodeFact, hints_by_target
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.plan import Known, Plan, make_plan, undecided
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.snapshot import Lost, NodeView, Snapshot
 from dynazmq.cluster.staging import Staged
 from dynazmq.dynamo.change import IN, Intent, goal, intents_digest
 from dynazmq.dynamo.expulsion import vote
 from dynazmq.dynamo.merkle import FANOUT, NODES
 from dynazmq.dynamo.messages import (
     INVALID,
+    TIMEOUT,
+    AcknowledgeLosses,
+    AcknowledgeLossesReply,
     ChangeMembers,
     ChangeMembersReply,
     Failure,
@@ -38,6 +41,9 @@ from dynazmq.dynamo.ring import Ring
 from dynazmq.errors import ClusterError, ClusterUnreachable
 
 ASK_S = 1.0
+DECIDE_S = 3.0
+"""Longer than the node that is told waits for a second one to have it on disk."""
+
 LOOK_S = 0.3
 POLL_S = 0.15
 SETTLE_S = 1.0
@@ -105,9 +111,13 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """From here on it happens by itself. ring_version: of the ring that begins to change."""
+    """From here on it happens by itself. ring_version: of the ring that begins to change.
+
+    alone: the one node that has it on its disk, as far as is known; "" when a second one has.
+    """
 
     ring_version: int
+    alone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +145,8 @@ class Settled:
     keys: int
     bytes: int
     parted: tuple[str, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    """Partitions of which no copy is left, by this change or an earlier one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +181,7 @@ def commit(observer: Observer, plan: Plan, known: Known, staged: Staged, deadlin
             return
         if waiting:
             time.sleep(POLL_S)
-    yield Decided(_decide(observer, plan, staged.intents(known.weights())))
+    yield _decide(observer, plan, staged.intents(known.weights()))
     staging.clear(observer.directory)
 
 
@@ -189,16 +201,18 @@ def _is_met(snapshot: Snapshot, name: str) -> bool:
     return node.ring_version > 0 and all(node.seen_by.get(peer) == "up" for peer in others)
 
 
-def _decide(observer: Observer, plan: Plan, intents: list[tuple[str, str, float, str]]) -> int:
-    """Tell one node after the other until one has it; the ring's version. Raises ClusterError."""
+def _decide(observer: Observer, plan: Plan, intents: list[tuple[str, str, float, str]]) -> Decided:
+    """Tell one node after the other until one has it. Raises ClusterError."""
     snapshot = observer.look(LOOK_S, facts_timeout=PATIENT_S)
     removed = {name for name, kind, *_ in intents if kind != IN}
     told = [node.name for node in snapshot.nodes if node.answers and node.name in plan.ring.owners and node.name not in removed]
     for name in told:
         question = ChangeMembers(0, plan.ring.digest(), [list(intent) for intent in intents])
-        (answer,) = observer.question([(name, question)], ASK_S)
+        (answer,) = observer.question([(name, question)], DECIDE_S)
         if isinstance(answer, ChangeMembersReply):
-            return answer.ring_version
+            return Decided(answer.ring_version)
+        if isinstance(answer, Failure) and answer.code == TIMEOUT:
+            return Decided(plan.ring.version, alone=name)
         if isinstance(answer, Failure) and answer.code == INVALID:
             raise ClusterError(f"{name} refuses: {answer.text}")
     raise ClusterUnreachable(f"none of {' '.join(told) or 'the members'} answers: nothing was decided")
@@ -220,7 +234,7 @@ def follow(observer: Observer, deadline: float, begun: int | None = None) -> Ite
         if not missing:
             yield Settled(
                 ring_version=snapshot.ring_version, owners=snapshot.owners, keys=tally.keys, bytes=tally.size,
-                parted=tuple(sorted(tally.seen - {node.name for node in snapshot.nodes})),
+                parted=tuple(sorted(tally.seen - {node.name for node in snapshot.nodes})), lost=tuple(snapshot.lost),
             )  # fmt: skip
             return
         yield progress
@@ -323,6 +337,24 @@ class _Tally:
 
 def _state_of(nodes: list[NodeView], name: str) -> str:
     return next((node.state for node in nodes if node.name == name), "unknown")
+
+
+def acknowledge_losses(observer: Observer, snapshot: Snapshot) -> str:
+    """Tell one node after the other that an admin knows of all that is lost by now, until one has taken it.
+
+    The node that alone has it on its disk, as far as is known; "" when a second one has. Raises ClusterError.
+    """
+    version = max(lost.ring_version for lost in snapshot.lost)
+    told = [node.name for node in snapshot.nodes if node.answers]
+    for name in told:
+        (answer,) = observer.question([(name, AcknowledgeLosses(0, version))], DECIDE_S)
+        if isinstance(answer, AcknowledgeLossesReply):
+            return ""
+        if isinstance(answer, Failure) and answer.code == TIMEOUT:
+            return name
+        if isinstance(answer, Failure) and answer.code == INVALID:
+            raise ClusterError(f"{name} refuses: {answer.text}")
+    raise ClusterUnreachable(f"none of {' '.join(told) or 'the members'} has taken it")
 
 
 # --- for a plan -------------------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ COUNTERS = {
     "hints_redirected": "Hints whose target is a holder of their key no more, brought to the new ones.",
     "hints_stored": "Keys for which a hint was stored.",
     "keys_exchanged": "Keys exchanged since trees differed.",
+    "keys_salvaged": "Versions found elsewhere of keys whose holders were all removed by force.",
     "keys_transferred": "Keys received as partitions moved here.",
     "lww_discarded": "Concurrent writes let go of in buckets where the last write wins.",
     "messages_of_other_lives": "Messages meant for an earlier process of this node, dropped.",
@@ -91,6 +92,7 @@ _FIXED: dict[str, tuple[str, str]] = {
     "members": ("gauge", "Members of the cluster."),
     "converged": ("gauge", "1 while rings agree, no hint pends and all replicas are known to be equal."),
     "degraded_seconds": ("gauge", "For how long something has been wrong; 0 while nothing is."),
+    "partitions_lost": ("gauge", "Partitions of which no copy was left, and which nobody has acknowledged."),
     "ring_agreed": ("gauge", "1 while all nodes that answer have the same ring."),
     "ring_version": ("gauge", "Version of the newest ring."),
     "ring_at_rest": ("gauge", "0 while members come or go."),
@@ -163,6 +165,7 @@ def text(snapshot: Snapshot, answers: Mapping[str, Answer], facts: Facts, versio
     sheet.add("members", len(snapshot.nodes))
     sheet.add("converged", snapshot.converged)
     sheet.add("degraded_seconds", snapshot.degraded_s or 0)
+    sheet.add("partitions_lost", len({partition for lost in snapshot.lost for partition in lost.partitions}))
     sheet.add("ring_agreed", snapshot.ring_agreed)
     sheet.add("ring_version", snapshot.ring_version)
     sheet.add("ring_at_rest", not judgement.changing(snapshot))

@@ -58,6 +58,8 @@ class Plan:
     """Members that are expelled."""
     without_quorum: tuple[str, ...] = ()
     """Those of them that are expelled without anybody's consent."""
+    lost: tuple[int, ...] = ()
+    """Partitions that nobody else holds: what is in them is lost, but for what others keep of it by chance."""
 
     @property
     def moves(self) -> tuple[tuple[int, str | None, str], ...]:
@@ -115,6 +117,7 @@ def make_plan(known: Known, staged: Staged) -> Plan:
         holds_up=tuple(sorted(awaited, key=_natural)),
         gone=gone,
         without_quorum=tuple(staged.without_quorum),
+        lost=() if why else tuple(p for p in range(ring.partitions) if set(ring.primaries(p, known.n)).issubset(gone)),
     )
 
 

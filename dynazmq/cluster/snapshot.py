@@ -20,6 +20,7 @@ class Transfer:
     keys: int = 0  # received so far
     bytes: int = 0
     confirmed: bool = False  # it has said that it has all of them
+    salvaged: int = 0  # versions found, of keys whose holders are all gone
     strays: int = 0  # partitions of which it holds rows and is no holder of any more, as of its last look
 
 
@@ -31,6 +32,16 @@ class Expelling:
     needed: int  # members that must agree
     agree: list[str]  # who is known to
     possible: bool  # False: of these expulsions together none can take effect
+
+
+@dataclass(slots=True, kw_only=True)
+class Lost:
+    """Partitions of which no copy was left when members were removed by force, and which nobody has acknowledged."""
+
+    ring_version: int  # with which they were lost
+    partitions: list[int]
+    owners: list[str]  # who held them
+    keys: int | None  # about so many, by the last word of those; None: nobody knows
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,6 +121,8 @@ class Snapshot:
     waiting_for: list[str] = field(default_factory=list)  # whose word the next step of the ring is waiting for
     expelling: Expelling | None = None
     given_up: list[str] = field(default_factory=list)  # members of the ring that were removed by force: nobody waits for them
+    without_source: list[int] = field(default_factory=list)  # partitions whose holders are all gone, of a change under way
+    lost: list[Lost] = field(default_factory=list)  # oldest first
     converged: bool = False
     degraded_s: float | None = None  # how long something has been wrong; None: nothing is
     faults: list[Fault] = field(default_factory=list)  # that are switched on

@@ -49,6 +49,8 @@ def _verdict(model: Model) -> Text:
     if snap.owners and model.coverage.up and model.coverage.up < max(snap.r, snap.w):
         short_of = "WRITES" if model.coverage.up < snap.w else "READS"
         return Text(f"✗ NO {short_of} {long_span(snap.degraded_s) if snap.degraded_s else ''} ", BAD)
+    if snap.lost:
+        return Text(f"✗ DATA LOST: {sum(len(lost.partitions) for lost in snap.lost)} partitions ", BAD)
     held = next((word for word, names in not_comparing(snap).items() if names), "")
     if snap.degraded_s is None and held:
         return Text(f"● up, aae {held} ", WARN)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot, Transfer
+from dynazmq.cluster.snapshot import Event, Expelling, Lost, NodeView, Snapshot, Transfer
 from dynazmq.errors import ClusterError
 from dynazmq.faults import Fault
 from dynazmq.tui.load import Check, LoadStats
@@ -184,8 +184,12 @@ def moment_of(document: Mapping[str, Any]) -> Moment:
     raw = dict(document["snapshot"])
     events = [Event(**_known(Event, event)) for event in raw.pop("events", ())]
     faults = [Fault(**_tuples(_known(Fault, fault))) for fault in raw.pop("faults", ())]
+    lost = [Lost(**_known(Lost, each)) for each in raw.pop("lost", ())]
+    expelling = raw.pop("expelling", None)
     snapshot = Snapshot(
-        **_known(Snapshot, raw) | {"nodes": nodes, "events": events, "faults": faults, "owners": tuple(raw["owners"])}
+        **_known(Snapshot, raw) | {"nodes": nodes, "events": events, "faults": faults, "owners": tuple(raw["owners"])},
+        lost=lost,
+        expelling=Expelling(**_known(Expelling, expelling)) if expelling else None,
     )
     load = document.get("load")
     return snapshot, _load(load) if load else None

@@ -145,6 +145,10 @@ def test_codes_never_change() -> None:
         "LookTell",
         "TraceAsk",
         "TraceTell",
+        "Decided",
+        "DecidedReply",
+        "AcknowledgeLosses",
+        "AcknowledgeLossesReply",
     ]
 
 

@@ -13,6 +13,7 @@ from dynazmq.cli import change, main, planned
 from dynazmq.cli.status import _met, code, document
 from dynazmq.cluster.members import Decided, Late, Met, Progress, Settled, Started
 from dynazmq.cluster.plan import Known, make_plan
+from dynazmq.cluster.snapshot import Lost
 from dynazmq.cluster.staging import Change, Staged
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.ring import Ring
@@ -139,6 +140,18 @@ def test_a_commit_that_is_late_or_interrupted_says_whether_it_goes_on(tmp_path: 
     ]
 
 
+def test_a_decision_that_one_disk_has_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_report(tmp_path).step(Decided(4, alone="n3"))
+    assert capsys.readouterr().out.splitlines() == [
+        "!  n3 alone has it on disk so far: if that is lost now, so is the decision",
+        "✓ decided; ring v4 begins to change, whatever becomes of this command",
+    ]
+    report = a_report(tmp_path, as_json=True)
+    report.step(Decided(4, alone="n3"))
+    report.interrupted()
+    assert json.loads(capsys.readouterr().out)["decided_by_one_disk"] == "n3"
+
+
 def test_a_commit_as_json_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = a_report(tmp_path, as_json=True)
     report.step(Decided(4))
@@ -184,7 +197,7 @@ def test_a_change_under_way_is_no_trouble_and_says_how_far_it_is() -> None:
     assert said["ring"]["phase"] == "filling"
     assert said["change"] == {
         "phase": "filling", "target": [*NAMES], "waiting_for": ["n5"], "partitions": 72, "partitions_left": 18, "keys": 22_500,
-        "bytes": 5_000_000, "strays": 0, "given_up": [], "expelling": None,
+        "bytes": 5_000_000, "strays": 0, "given_up": [], "expelling": None, "without_source": [], "salvaged": 0,
     }  # fmt: skip
     assert [node["state"] for node in said["nodes"]] == ["up"] * 4 + ["joining"]
 
@@ -230,6 +243,57 @@ def test_who_is_given_up_is_not_waited_for_and_nobody_is_told_to_start_it() -> N
         said["change"] |= {"gone": ["n3"]}  # type: ignore[operator]
     assert "n3 is given up: nobody waits for it" in seen.lines
     assert not any("node start" in line for line in seen.lines)
+
+
+LOST = {"ring_version": 4, "partitions": [3, 7, 12], "owners": ["n4", "n5"], "keys": 31}
+
+
+def test_lost_partitions_are_said_until_somebody_acknowledges_them_and_have_an_exit_code_of_their_own() -> None:
+    seen = Seen()
+    seen.said["n2"]["lost"] = [LOST]
+    assert seen.lines[0].endswith("DATA LOST")
+    assert "LOST  3 partitions with n4 n5, about 31 keys when last heard of: 3 7 12" in seen.lines
+    assert seen.lines[-1].startswith("next  dynazmq cluster acknowledge")
+    assert code(seen.snapshot, check=True) == 11
+    assert code(seen.snapshot, check=False) == 0
+    assert document(seen.snapshot)["lost"] == [LOST]
+    seen.said["n2"]["lost"] = [{**LOST, "keys": None}]
+    assert "LOST  3 partitions with n4 n5, nobody knows how many keys: 3 7 12" in seen.lines
+    del seen.said["n2"]["lost"]
+    assert document(seen.snapshot)["lost"] == []
+    assert code(seen.snapshot, check=True) == 0
+
+
+def test_while_others_are_searched_it_is_said_how_many_partitions_have_no_holder_left() -> None:
+    seen = changing()
+    for said in seen.said.values():
+        said["change"] |= {"without_source": [3, 7]}  # type: ignore[operator]
+    seen.said["n5"]["transfer"] |= {"salvaged": 12}  # type: ignore[operator]
+    assert "  2 partitions have no holder left: the others are searched, 12 copies of keys found" in seen.lines
+    assert document(seen.snapshot)["change"]["without_source"] == [3, 7]
+    assert document(seen.snapshot)["change"]["salvaged"] == 12
+
+
+def test_a_commit_ends_with_what_was_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        report = a_report(tmp_path, as_json=as_json)
+        report.step(Settled(ring_version=7, owners=("n1",), keys=0, bytes=0, lost=(Lost(**LOST),)))  # type: ignore[arg-type]
+        assert report.done() == 0
+        said = capsys.readouterr().out
+        if as_json:
+            assert json.loads(said)["lost"] == [LOST]
+        else:
+            assert said.splitlines()[0] == "LOST  3 partitions with n4 n5, about 31 keys when last heard of: 3 7 12"
+
+
+def test_a_plan_warns_of_partitions_that_nobody_else_holds() -> None:
+    staged = Staged([Change(action="remove", name=name, force=True, without_quorum=True) for name in ("n3", "n4", "n5")])
+    shown = make_plan(known(up=("n1", "n2")), staged)
+    warning = f"{len(shown.lost)} partitions that nobody else holds: what is in them is lost, but for hints that others keep"
+    assert f"  !  {warning}" in planned.lines(shown, staged)
+    assert planned.document(shown, staged)["lost"] == list(shown.lost) != []
+    one = Staged([Change(action="remove", name="n3", force=True)])
+    assert make_plan(known(), one).lost == ()
 
 
 def test_one_that_waits_to_be_let_in_is_not_degraded_and_the_next_command_is_named() -> None:
