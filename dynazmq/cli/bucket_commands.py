@@ -33,7 +33,7 @@ def set_(
         from dynazmq.cli.buckets import set_policy
         from dynazmq.cli.data import Access
 
-        return set_policy(Access(at(directory), name, timeout, as_json), n, r, w, conflict)
+        return set_policy(Access("bucket set", at(directory), name, timeout, as_json), n, r, w, conflict)
 
     return work
 
@@ -50,6 +50,6 @@ def list_(timeout: Timeout = "2s", directory: Dir = None, as_json: Json = False)
         from dynazmq.cli.buckets import show
         from dynazmq.cli.data import Access
 
-        return show(Access(at(directory), "default", timeout, as_json))
+        return show(Access("bucket list", at(directory), "default", timeout, as_json))
 
     return work

@@ -45,7 +45,7 @@ def _bucket(access: Access, name: str) -> Iterator[Bucket]:
     """Its timeout is each batch's."""
     limit_s, r, w = seconds(access.timeout), quorum(access.r), quorum(access.w)
     with access.connected() as client:
-        yield client.bucket(name).with_options(r=r, w=w, n=access.n, timeout=limit_s)
+        yield client.bucket(name).with_options(r=r, w=w, n=access.n, timeout=limit_s, operation=access.command)
 
 
 def _batches(items: Iterable[Any], size: int = _KEYS) -> Iterator[list[Any]]:

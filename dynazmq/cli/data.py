@@ -31,8 +31,10 @@ SHOWN_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Which cluster and bucket, with which quorums, for how long, and how to answer."""
+    """Which command asks which cluster and bucket, with which quorums, for how long, and how to answer."""
 
+    command: str
+    """As it was typed: what errors say has failed."""
     directory: Path
     bucket: str
     timeout: str
@@ -48,7 +50,8 @@ class Access:
         deadline = time.monotonic() + limit_s
         with self.connected() as client:
             left_s = max(0.001, deadline - time.monotonic())
-            yield client.bucket(self.bucket).with_options(r=r, w=w, n=self.n, timeout=left_s)
+            bucket = client.bucket(self.bucket)
+            yield bucket.with_options(r=r, w=w, n=self.n, timeout=left_s, operation=self.command)
 
     @contextmanager
     def connected(self) -> Iterator[Client]:

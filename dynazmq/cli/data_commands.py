@@ -39,7 +39,7 @@ def put(
     def work() -> int:
         from dynazmq.cli.data import Access, put
 
-        return put(Access(at(directory), bucket, timeout, as_json, r, w, n), key, value, context=context, blind=blind)
+        return put(Access("put", at(directory), bucket, timeout, as_json, r, w, n), key, value, context=context, blind=blind)
 
     return work
 
@@ -63,7 +63,7 @@ def get(
     def work() -> int:
         from dynazmq.cli.data import Access, get
 
-        return get(Access(at(directory), bucket, timeout, as_json, r, n=n), key)
+        return get(Access("get", at(directory), bucket, timeout, as_json, r, n=n), key)
 
     return work
 
@@ -88,7 +88,7 @@ def delete(
     def work() -> int:
         from dynazmq.cli.data import Access, delete
 
-        return delete(Access(at(directory), bucket, timeout, as_json, w=w, n=n), key, context=context)
+        return delete(Access("delete", at(directory), bucket, timeout, as_json, w=w, n=n), key, context=context)
 
     return work
 
@@ -104,7 +104,7 @@ def exists(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direct
     def work() -> int:
         from dynazmq.cli.data import Access, exists
 
-        return exists(Access(at(directory), bucket, timeout, as_json), key)
+        return exists(Access("exists", at(directory), bucket, timeout, as_json), key)
 
     return work
 
@@ -136,7 +136,7 @@ def edit(
         from dynazmq.cli.data import Access
         from dynazmq.cli.edit import run
 
-        return run(Access(at(directory), bucket, timeout, as_json, r, w, n), key)
+        return run(Access("edit", at(directory), bucket, timeout, as_json, r, w, n), key)
 
     return work
 
@@ -170,7 +170,7 @@ def resolve(
         from dynazmq.cli.data import Access
         from dynazmq.cli.resolve import run
 
-        return run(Access(at(directory), bucket, timeout, as_json, r, w, n), key, take=take, merge=merge, value=value)
+        return run(Access("resolve", at(directory), bucket, timeout, as_json, r, w, n), key, take=take, merge=merge, value=value)
 
     return work
 
@@ -195,7 +195,7 @@ def keys(
     def work() -> int:
         from dynazmq.cli.data import Access, keys
 
-        return keys(Access(at(directory), bucket, timeout, as_json), prefix, limit)
+        return keys(Access("keys", at(directory), bucket, timeout, as_json), prefix, limit)
 
     return work
 
@@ -215,7 +215,7 @@ def count(
     def work() -> int:
         from dynazmq.cli.data import Access, count
 
-        return count(Access(at(directory), bucket, timeout, as_json), prefix)
+        return count(Access("count", at(directory), bucket, timeout, as_json), prefix)
 
     return work
 
@@ -244,7 +244,7 @@ def mget(
         from dynazmq.cli.bulk import mget
         from dynazmq.cli.data import Access
 
-        return mget(Access(at(directory), bucket, timeout, as_json, r, n=n), keys)
+        return mget(Access("mget", at(directory), bucket, timeout, as_json, r, n=n), keys)
 
     return work
 
@@ -273,7 +273,7 @@ def export(
         from dynazmq.cli.bulk import export
         from dynazmq.cli.data import Access
 
-        return export(Access(at(directory), bucket, timeout, as_json), file, prefix=prefix, force=force)
+        return export(Access("export", at(directory), bucket, timeout, as_json), file, prefix=prefix, force=force)
 
     return work
 
@@ -305,7 +305,7 @@ def import_(
         from dynazmq.cli.bulk import Import
         from dynazmq.cli.data import Access
 
-        access = Access(at(directory), bucket or "", timeout, as_json, w=w)
+        access = Access("import", at(directory), bucket or "", timeout, as_json, w=w)
         return Import(access, missing=missing, contexts=contexts).run(file)
 
     return work

@@ -27,7 +27,7 @@ def explain(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direc
         from dynazmq.cli.data import Access
         from dynazmq.cli.looking import explain
 
-        return explain(Access(at(directory), bucket, timeout, as_json), key)
+        return explain(Access("explain", at(directory), bucket, timeout, as_json), key)
 
     return work
 
@@ -54,7 +54,7 @@ def get(
         from dynazmq.cli.data import Access
         from dynazmq.cli.looking import trace_get
 
-        return trace_get(Access(at(directory), bucket, timeout, as_json, r, n=n), key)
+        return trace_get(Access("trace get", at(directory), bucket, timeout, as_json, r, n=n), key)
 
     return work
 
@@ -86,7 +86,9 @@ def put(
         from dynazmq.cli.data import Access
         from dynazmq.cli.looking import trace_put
 
-        return trace_put(Access(at(directory), bucket, timeout, as_json, w=w, n=n), key, value, context=context, blind=blind)
+        return trace_put(
+            Access("trace put", at(directory), bucket, timeout, as_json, w=w, n=n), key, value, context=context, blind=blind
+        )
 
     return work
 
@@ -115,6 +117,6 @@ def delete(
         from dynazmq.cli.data import Access
         from dynazmq.cli.looking import trace_delete
 
-        return trace_delete(Access(at(directory), bucket, timeout, as_json, w=w, n=n), key, context=context)
+        return trace_delete(Access("trace delete", at(directory), bucket, timeout, as_json, w=w, n=n), key, context=context)
 
     return work

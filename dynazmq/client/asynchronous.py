@@ -217,7 +217,7 @@ class AsyncBucket:
         return self._options.bucket
 
     def with_options(self, **changes: Any) -> AsyncBucket:
-        """The same bucket with other defaults: n, r, w, pr, pw, timeout, codec, resolver."""
+        """The same bucket with other defaults: n, r, w, pr, pw, timeout, codec, resolver, operation."""
         return AsyncBucket(self._driver, self._options.with_(**changes))
 
     async def get(

@@ -32,6 +32,7 @@ _ANY = CODECS["raw"]
 
 def get(view: View, options: Options, key: Key) -> Flow[Result]:
     """Read; siblings are resolved and the merged value is written back, if the bucket has a resolver."""
+    options = options.part_of("get")
     request = get_request(options, view, key)
     yield [request]
     result = get_result(options, request)
@@ -77,6 +78,7 @@ def put(view: View, options: Options, key: Key, value: Any, context: AnyContext)
 
 def delete(view: View, options: Options, key: Key, context: AnyContext) -> Flow[PutResult]:
     """Without a context: delete what a read finds, since a tombstone that has seen nothing would replace nothing."""
+    options = options.part_of("delete")
     timeout = options.timeout
     if context is None:
         reading = get_request(options, view, key)
@@ -95,6 +97,7 @@ def delete(view: View, options: Options, key: Key, context: AnyContext) -> Flow[
 
 
 def get_many(view: View, options: Options, keys: Iterable[Key]) -> Flow[Batch[Key, Result]]:
+    options = options.part_of("get")
     batch: Batch[Key, Result] = Batch()
     requests = _build(batch, ((key, partial(get_request, options, view, key)) for key in _each(keys)))
     yield list(requests.values())
@@ -140,6 +143,7 @@ def put_many(
 def delete_many(
     view: View, options: Options, keys: Iterable[Key], contexts: Mapping[Any, AnyContext] | None
 ) -> Flow[Batch[Key, PutResult]]:
+    options = options.part_of("delete")
     seen = dict(_contexts(contexts))
     keys = list(dict.fromkeys(_each(keys)))
     batch: Batch[Key, PutResult] = Batch()
@@ -219,7 +223,10 @@ def _outcome(batch: Batch[Key, Any], key: Key, result: Callable[[], Any]) -> Non
 
 def page(view: View, options: Options, scanner: Scanner) -> Flow[list[str | bytes]]:
     """The next keys: str where they are UTF-8."""
+    options = options.part_of("keys")
     requests = scanner.wanted()
+    for request in requests:
+        request.operation = options.operation
     yield requests
     found = list(scanner.take(requests))
     doubtful = {raw: get_request(options, view, raw) for raw, certain in found if not certain}
@@ -246,7 +253,8 @@ def configure(view: View, options: Options, n: int | None, r: int | None, w: int
             raise InvalidRequest(f"{what}={given!r} is not in 1..{limit}")
     if conflict not in CONFLICTS:
         raise InvalidRequest(f"conflict={conflict!r} is not one of {', '.join(CONFLICTS)}")
-    request = Request(SetBucket(0, options.bucket, n, r, w, conflict), options.bucket, 0, options.timeout)
+    message = SetBucket(0, options.bucket, n, r, w, conflict)
+    request = Request(message, options.bucket, 0, options.timeout, options.operation or "configure")
     yield [request]
     if request.error is not None:
         raise request.error

@@ -40,7 +40,7 @@ def explain(view: View, options: Options, key: Key) -> Flow[Explanation]:
     asked: dict[str, tuple[Request, Request, Request]] = {}
     for name, link in view.links.items():
         messages = (LookAsk(0, options.bucket, raw), TopologyRequest(0), StatusRequest(0))
-        look, topology, status = (_to(link, message, key, patience) for message in messages)
+        look, topology, status = (_to(link, message, key, patience, "explain") for message in messages)
         asked[name] = look, topology, status
     yield [request for requests in asked.values() for request in requests]
     told = {
@@ -50,8 +50,8 @@ def explain(view: View, options: Options, key: Key) -> Flow[Explanation]:
     return explained(view, options.bucket, raw, told)
 
 
-def _to(link: str, message: Any, key: Key, timeout: float) -> Request:
-    request = Request(message, key, 0, timeout)
+def _to(link: str, message: Any, key: Key, timeout: float, operation: str) -> Request:
+    request = Request(message, key, 0, timeout, operation)
     request.only = link
     return request
 
@@ -83,7 +83,7 @@ def trace_put(view: View, options: Options, key: Key, value: Any, context: AnyCo
 def trace_delete(view: View, options: Options, key: Key, context: AnyContext) -> Flow[Trace]:
     """Without a context: of what a read finds before, which is not traced. Raises KeyNotFound when it finds nothing."""
     if context is None:
-        reading = get_request(options, view, key)
+        reading = get_request(options.part_of("delete"), view, key)
         yield [reading]
         if reading.error is not None:
             raise reading.error
@@ -110,7 +110,7 @@ def _trace(view: View, options: Options, request: Request, operation: str) -> Fl
 
     def ask(names: Iterable[str], note_ms: int, wait_s: float, patience: float) -> dict[str, Request]:
         message = TraceAsk(0, number, options.bucket, raw, note_ms, int(wait_s * 1000))
-        return {name: _to(view.links[name], replace(message), request.key, patience) for name in names}
+        return {name: _to(view.links[name], replace(message), request.key, patience, operation) for name in names}
 
     armed = ask(view.links, note_ms, 0, ARM_S)
     yield list(armed.values())

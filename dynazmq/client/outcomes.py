@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynazmq.client.requests import Request
+from dynazmq.client.requests import Request, about
 from dynazmq.client.view import View
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Get, Put, Scan
 from dynazmq.errors import (
@@ -25,15 +25,15 @@ def failure_of(request: Request) -> DynazmqError:
     failure: Any = request.refusal
     if failure.code == TIMEOUT or (request.maybe and request.message.__class__ is Put):
         return _timeout(request, failure.required, failure.received, failure.text)
-    about = _about(request)
+    what = about(request)
     if failure.code == INVALID:
-        return InvalidRequest(f"{about}: {failure.text}")
+        return InvalidRequest(f"{what}: {failure.text}")
     if failure.code == OVERLOADED:
-        return Overloaded(f"{about}: {failure.text}; nothing was attempted", max(failure.retry_after_ms, 10) / 1000)
+        return Overloaded(f"{what}: {failure.text}; nothing was attempted", max(failure.retry_after_ms, 10) / 1000)
     if failure.code == STORAGE:
-        return StorageError(f"{about}: {failure.text}")
+        return StorageError(f"{what}: {failure.text}")
     # UNAVAILABLE, NOT_YET, ELSEWHERE
-    return Unavailable(f"{about}: {failure.text}; nothing was attempted", failure.required, failure.received)
+    return Unavailable(f"{what}: {failure.text}; nothing was attempted", failure.required, failure.received)
 
 
 def late(request: Request, view: View) -> DynazmqError:
@@ -50,7 +50,7 @@ def late(request: Request, view: View) -> DynazmqError:
 
 def crowded_out(request: Request) -> Overloaded:
     """It has waited for its turn for as long as it had time, and nothing of this client was answered meanwhile."""
-    text = f"{_about(request)}: no room in {request.timeout:g} s, in which nothing of this client was answered"
+    text = f"{about(request)}: no room in {request.timeout:g} s, in which nothing of this client was answered"
     return Overloaded(f"{text}; nothing was attempted", request.timeout)
 
 
@@ -74,7 +74,7 @@ def misunderstood(request: Request, said: str) -> DynazmqError:
     if request.maybe and request.message.__class__ is Put:
         required = failure.required if failure is not None else 0
         return _timeout(request, required, 0, f"no node can be understood any more ({said})")
-    return ProtocolError(f"{_about(request)}: no node can be understood ({said}); nothing was attempted")
+    return ProtocolError(f"{about(request)}: no node can be understood ({said}); nothing was attempted")
 
 
 def unreachable(tried: dict[str, str]) -> ClusterUnreachable:
@@ -83,15 +83,7 @@ def unreachable(tried: dict[str, str]) -> ClusterUnreachable:
 
 
 def _timeout(request: Request, required: int, received: int, text: str) -> DynazmqError:
-    about = _about(request)
+    what = about(request)
     if request.message.__class__ is Get or request.message.__class__ is Scan:
-        return ReadTimeout(f"{about}: {text}", required, received)
-    return WriteTimeout(f"{about}: {text}; its outcome is unknown, some replicas may hold it", required, received)
-
-
-def _about(request: Request) -> str:
-    message = request.message
-    if message.__class__ is Put and message.value is None:
-        return f"delete {request.key!r}"
-    verb = message.__class__.__name__.lower()
-    return f"{verb} {request.key!r}" if request.key else verb
+        return ReadTimeout(f"{what}: {text}", required, received)
+    return WriteTimeout(f"{what}: {text}; its outcome is unknown, some replicas may hold it", required, received)

@@ -32,14 +32,15 @@ class Request:
     """One message that wants an answer. `reply` or `error` is set when `notify` is called."""
 
     __slots__ = (
-        "asked", "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "overloads",
-        "partition", "patience", "place", "refusal", "reply", "room", "rounds", "sent", "size", "started", "timeout", "tried",
-        "unavailable", "waiting",
+        "asked", "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "operation",
+        "overloads", "partition", "patience", "place", "refusal", "reply", "room", "rounds", "sent", "size", "started", "timeout",
+        "tried", "unavailable", "waiting",
     )  # fmt: skip
 
-    def __init__(self, message: Any, key: Key, at: int, timeout: float) -> None:
+    def __init__(self, message: Any, key: Key, at: int, timeout: float, operation: str) -> None:
         self.message = message
         self.key = key  # as the caller gave it, for texts
+        self.operation = operation  # what the caller has asked for, for texts: it may need several messages
         self.place = at
         self.partition = 0
         self.timeout = timeout
@@ -85,6 +86,12 @@ class Options:
     w: Level = None
     pr: Level = 0
     pw: Level = 0
+    operation: str = ""
+    """What errors say has failed; "": the call."""
+
+    def part_of(self, operation: str) -> Options:
+        """For a request that is a part of this operation, unless the caller has named a larger one."""
+        return self if self.operation else replace(self, operation=operation)
 
     def with_(self, **changes: Any) -> Options:
         """Others in the place of those that are given (None: as before). Raises InvalidRequest."""
@@ -139,6 +146,7 @@ _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "timeout": _check_timeout,
     "resolver": _check_resolver,
     "codec": lambda _, __: None,  # codec_of has
+    "operation": lambda _, __: None,  # any words
 }
 _WORDS = ("one", "quorum", "all")
 _LEVELS = "a number, 'one', 'quorum' or 'all'"
@@ -191,6 +199,11 @@ def _replicas(options: Options, view: View) -> int:
 # --- requests and their outcomes ------------------------------------------------------------------------------------------
 
 
+def about(request: Request) -> str:
+    """How its error texts begin: with what the caller has asked for, whichever message of it has failed."""
+    return f"{request.operation} {request.key!r}" if request.key else request.operation
+
+
 def get_request(options: Options, view: View, key: Key) -> Request:
     raw, bucket = key_bytes(key), options.bucket
     n = r = pr = 0
@@ -199,7 +212,8 @@ def get_request(options: Options, view: View, key: Key) -> Request:
         r, pr = _level("r", options.r, n), _level("pr", options.pr, n)
         pr = n if pr < 0 else pr
         n = options.n
-    return Request(Get(0, bucket, raw, n, r, pr, 0), key, place(bucket, raw), options.timeout)
+    operation = options.operation or "get"
+    return Request(Get(0, bucket, raw, n, r, pr, 0), key, place(bucket, raw), options.timeout, operation)
 
 
 def put_request(options: Options, view: View, key: Key, value: bytes | None, context: Context | str | None) -> Request:
@@ -218,7 +232,8 @@ def put_request(options: Options, view: View, key: Key, value: bytes | None, con
         n = options.n
     token = Context.of(context).token
     message = Put(0, bucket, raw, value, token, new_write_id(), 0, 0, n, w, pw, 0)
-    return Request(message, key, place(bucket, raw), options.timeout)
+    operation = options.operation or ("put" if value is not None else "delete")
+    return Request(message, key, place(bucket, raw), options.timeout, operation)
 
 
 def get_result(options: Options, request: Request) -> Result:
@@ -235,7 +250,7 @@ def get_result(options: Options, request: Request) -> Result:
     try:
         origins = [[value, *origin] for value, origin in zip(values, reply.siblings, strict=True)]
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"get {request.key!r}: an answer that makes no sense: {error}") from None
+        raise ProtocolError(f"{about(request)}: an answer that makes no sense: {error}") from None
     return Result(request.key, values, Context(reply.context), tuple(reply.responders), origins)
 
 
@@ -247,5 +262,5 @@ def put_result(request: Request) -> PutResult:
     try:
         stand_ins = tuple([(holder, primary) for holder, primary in reply.stand_ins]) if reply.stand_ins else ()
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"put {request.key!r}: done, but the answer makes no sense: {error}") from None
+        raise ProtocolError(f"{about(request)}: done, but the answer makes no sense: {error}") from None
     return PutResult(Context(reply.context), tuple(reply.acked), stand_ins)

@@ -88,7 +88,7 @@ class Scanner:
         for stream in self._streams:
             if stream.more and not stream.rows:
                 message = Scan(0, self._bucket, stream.partitions, *stream.after, self._page_keys, 0, version)
-                request = Request(message, "", 0, self._timeout)
+                request = Request(message, "", 0, self._timeout, "keys")
                 request.only = stream.link
                 requests.append(request)
         return requests

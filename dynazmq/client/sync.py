@@ -106,9 +106,15 @@ class Bucket:
         timeout: float | None = None,
         codec: str | Codec | None = None,
         resolver: Resolver | None = None,
+        operation: str | None = None,
     ) -> Bucket:
-        """The same bucket with other defaults; what is not given stays."""
-        changed = self._options.with_(n=n, r=r, w=w, pr=pr, pw=pw, timeout=timeout, codec=codec, resolver=resolver)
+        """The same bucket with other defaults; what is not given stays.
+
+        operation: what errors say has failed, for who makes one operation of several calls; otherwise the call.
+        """
+        changed = self._options.with_(
+            n=n, r=r, w=w, pr=pr, pw=pw, timeout=timeout, codec=codec, resolver=resolver, operation=operation
+        )
         return Bucket(self._driver, changed)
 
     def get(self, key: Key, *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None) -> Result:

@@ -102,7 +102,7 @@ class Client:
     def configure(self, bucket: str, n: int, r: int, w: int, conflict: str = SIBLINGS) -> None:
         """Give a bucket a policy of its own."""
         self.connected()
-        request = Request(SetBucket(0, bucket, n, r, w, conflict), bucket, 0, 2.0)
+        request = Request(SetBucket(0, bucket, n, r, w, conflict), bucket, 0, 2.0, "configure")
         self._start(Call(self, self.options, request, None)).result()
 
     def change_members(self, intents: list[list[Any]], at: str = "") -> None:
@@ -116,7 +116,7 @@ class Client:
         self._start(Call(self, self.options, Request(AcknowledgeLosses(0, ring_version), "", 0, 2.0), None)).result()
 
     def begin_change(self, intents: list[list[Any]], at: str = "") -> Call:
-        request = Request(ChangeMembers(0, b"", intents), "", 0, 2.0)
+        request = Request(ChangeMembers(0, b"", intents), "", 0, 2.0, "change members")
         request.only = SCHEME + at if at else None
         return self._start(Call(self, self.options, request, None))
 

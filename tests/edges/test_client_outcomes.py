@@ -147,7 +147,7 @@ def test_a_cluster_none_of_whose_nodes_could_be_sent_to_is_unreachable() -> None
 
 def test_a_request_for_one_node_speaks_of_that_node_alone() -> None:
     bench = Bench()
-    request = Request(Scan(0, "b", [0], -1, b"", 10, 0), "", 0, 1.0)
+    request = Request(Scan(0, "b", [0], -1, b"", 10, 0), "", 0, 1.0, "keys")
     request.only = link_of("n4")
     bench.start(request)
     began = bench.now
@@ -165,7 +165,7 @@ def test_a_request_for_one_node_speaks_of_that_node_alone() -> None:
 def test_a_request_for_one_node_waits_for_a_connection_that_is_just_being_made() -> None:
     """Found on a busy machine: a scan was refused since one node's connection came some milliseconds later than another's."""
     bench = Bench()
-    request = Request(Scan(0, "b", [0], -1, b"", 10, 0), "", 0, 1.0)
+    request = Request(Scan(0, "b", [0], -1, b"", 10, 0), "", 0, 1.0, "keys")
     request.only = link_of("n4")
     bench.start(request)
     for _ in range(3):
@@ -181,7 +181,7 @@ def test_a_request_for_one_node_waits_for_a_connection_that_is_just_being_made()
 
 def test_a_policy_whose_setting_got_no_answer_may_have_been_set() -> None:
     bench = Bench()
-    request = bench.start(Request(SetBucket(0, "b", 3, 2, 2), "b", 0, 0.5))
+    request = bench.start(Request(SetBucket(0, "b", 3, 2, 2), "b", 0, 0.5, "configure"))
     bench.wait(0.6)
 
     assert isinstance(request.error, WriteTimeout)

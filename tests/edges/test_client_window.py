@@ -103,7 +103,7 @@ def test_what_an_operator_asks_does_not_wait_behind_the_load() -> None:
     bench = Bench(nodes=1)
     puts(bench, 2000)
     bench.sent()
-    scan = Request(Scan(0, "b", [0], -1, b"", 10, 0), "b", 0, 2.0)
+    scan = Request(Scan(0, "b", [0], -1, b"", 10, 0), "b", 0, 2.0, "keys")
     scan.only = link_of("n1")
     bench.start(scan)
     assert bench.only_sent()[1].__class__ is Scan

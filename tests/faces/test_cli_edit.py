@@ -67,7 +67,7 @@ def access(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> A
         yield bucket
 
     monkeypatch.setattr(Access, "open", opened)
-    return Access(directory, "default", "2s", False)
+    return Access("edit", directory, "default", "2s", False)
 
 
 @pytest.fixture
@@ -117,9 +117,7 @@ def test_what_was_changed_is_put_with_the_context_that_was_read(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_nobody_else_can_read_the_file_and_json_is_named_so(
-    access: Access, bucket: Bucket, edits: Edits, tmp_path: Path
-) -> None:
+def test_nobody_else_can_read_the_file_and_json_is_named_so(access: Access, bucket: Bucket, edits: Edits, tmp_path: Path) -> None:
     bucket.values = [b'{"milk":1}']
     told = tmp_path / "told"
     edits(f"pathlib.Path({str(told)!r}).write_text(f'{{path.stat().st_mode}} {{path.parent.stat().st_mode}} {{path.name}}')")
