@@ -27,11 +27,11 @@ from dynazmq.cli import ABSENT, OK, SIBLINGS, code_of
 from dynazmq.cli.data import Access, document, key_of, printable, scan, texts
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
 from dynazmq.cli.words import many, quorum, seconds
-from dynazmq.errors import DynazmqError, InvalidRequest
+from dynazmq.errors import DynazmqError, InvalidRequest, Unavailable
 from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
-    from dynazmq import Bucket
+    from dynazmq import Bucket, Result
 
 SCHEMA = "dynazmq.export/1"
 _KEYS = 128
@@ -219,6 +219,7 @@ class Import:
         self._missing = missing
         self._contexts = contexts
         self._stored = self._skipped = self._failed = 0
+        self._unseen = 0  # keys stored of which some copies could not be read before
         self._gave_up = False
         self._first_error: DynazmqError | None = None
 
@@ -287,7 +288,9 @@ class Import:
         if not batch:
             return
         lines: dict[Any, Line] = {line.key: line for line in batch}  # of a key that comes twice the last one
-        found = bucket.get_many(list(lines))
+        found = bucket.get_many(list(lines), best_effort=True)
+        if self._missing:
+            found.update({key: _unknown(result) for key, result in found.ok.items() if result.unseen and not result.found})
         self._note(found.failed)
         seen: dict[Any, Any] = {}
         new: dict[Any, list[bytes]] = {}
@@ -306,6 +309,7 @@ class Import:
             self._note(done.failed)
             failed |= set(done.failed)
         self._stored += len(seen) - len(failed)
+        self._unseen += sum(bool(found.ok[key].unseen) for key in seen if key not in failed)
         if len(found.failed) + len(failed) == len(lines):  # nothing goes: no sense in trying all the rest
             assert self._first_error is not None
             self._gave_up = True
@@ -318,7 +322,7 @@ class Import:
     def _report(self, file: str, name: str) -> int:
         error = self._first_error
         if self._access.as_json:
-            counts = {"stored": self._stored, "skipped": self._skipped, "failed": self._failed}
+            counts = {"stored": self._stored, "skipped": self._skipped, "failed": self._failed, "unseen": self._unseen}
             emit("import", {"file": file, "bucket": name, **counts, "error": str(error) if error else None})
         else:
             skipped = f", {self._skipped:,} there already" if self._skipped else ""
@@ -327,7 +331,15 @@ class Import:
             if error:
                 rest = "; the rest of the file was not tried" if self._gave_up else ""
                 note(f"{many(self._failed, 'key')} not stored, the first since: {error}{rest}    next  the same command again")
+        if self._unseen:
+            note(f"of {many(self._unseen, 'key')} too few replicas could be read: what was not seen may still be there later")
         return code_of(error) if error else OK
+
+
+def _unknown(result: Result) -> Unavailable:
+    heard = len(result.responders)
+    text = f"import {result.key!r}: unknown whether there is a value: {heard} of {result.required} replicas could be read"
+    return Unavailable(text, result.required, heard)
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from dynazmq.cli import ABSENT, OK, SIBLINGS
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say
-from dynazmq.cli.words import quorum, seconds
+from dynazmq.cli.words import many, quorum, seconds
 from dynazmq.cluster.leftovers import anybody_runs
-from dynazmq.errors import ClusterUnreachable, InvalidRequest, NoSuchCluster, ValueTooLarge
+from dynazmq.errors import ClusterUnreachable, DynazmqError, InvalidRequest, NoSuchCluster, Unavailable, ValueTooLarge
 from dynazmq.paths import ClusterFile, where
 
 if TYPE_CHECKING:
@@ -43,15 +43,17 @@ class Access:
     w: str | None = None
     n: int | None = None
 
+    def deadline(self) -> float:
+        """On the monotonic clock, for a command that begins now and has several calls to do."""
+        return time.monotonic() + seconds(self.timeout)
+
     @contextmanager
     def open(self) -> Iterator[Bucket]:
-        """The bucket, whose calls all together take no longer than the timeout."""
-        limit_s, r, w = seconds(self.timeout), quorum(self.r), quorum(self.w)
-        deadline = time.monotonic() + limit_s
+        """The bucket, each of whose calls takes no longer than what connecting has left of the timeout."""
+        deadline, r, w = self.deadline(), quorum(self.r), quorum(self.w)
         with self.connected() as client:
-            left_s = max(0.001, deadline - time.monotonic())
             bucket = client.bucket(self.bucket)
-            yield bucket.with_options(r=r, w=w, n=self.n, timeout=left_s, operation=self.command)
+            yield bucket.with_options(r=r, w=w, n=self.n, timeout=left(deadline), operation=self.command)
 
     @contextmanager
     def connected(self) -> Iterator[Client]:
@@ -69,31 +71,40 @@ class Access:
             raise ClusterUnreachable(f"{error}    look  dynazmq status{at}", error.tried) from None
 
 
+def left(deadline: float) -> float:
+    """Seconds, and at least so many that it is not refused as no time at all."""
+    return max(0.001, deadline - time.monotonic())
+
+
 def put(access: Access, key: str, value: str | None, *, context: str | None, blind: bool) -> int:
     if blind and context is not None:
         raise InvalidRequest("--blind and --context contradict each other: choose one")
     seen = checked_context(context)
     data = checked_value(value, ClusterFile.load(access.directory).max_value_bytes)
+    found, deadline = None, access.deadline()
     with access.open() as bucket:
         if seen is None and not blind:
-            seen = bucket.get(key_of(key)).context
+            found = read_first(access, bucket, key)
+            seen = found.context
         began = time.perf_counter()
-        done = bucket.put(key_of(key), data, context=seen)
-        _say_done("put", access, done, time.perf_counter() - began)
+        done = bucket.put(key_of(key), data, context=seen, timeout=left(deadline))
+        _say_done("put", access, key, found, done, time.perf_counter() - began)
     return OK
 
 
 def delete(access: Access, key: str, *, context: str | None) -> int:
     seen = checked_context(context)
+    found, deadline = None, access.deadline()
     with access.open() as bucket:
         if seen is None:
-            found = bucket.get(key_of(key))
+            found = read_first(access, bucket, key)
             if not found.found:
+                check_absent(access, key, found)
                 return _absent("delete", access, key)
             seen = found.context
         began = time.perf_counter()
-        done = bucket.delete(key_of(key), context=seen)
-        _say_done("delete", access, done, time.perf_counter() - began)
+        done = bucket.delete(key_of(key), context=seen, timeout=left(deadline))
+        _say_done("delete", access, key, found, done, time.perf_counter() - began)
     return OK
 
 
@@ -154,6 +165,52 @@ def scan(bucket: Bucket, prefix: str) -> Iterator[bytes]:
         raw = key.encode() if isinstance(key, str) else key
         if raw.startswith(wanted):
             yield raw
+
+
+# --- what a write replaces ------------------------------------------------------------------------------------------------
+
+
+def read_first(access: Access, bucket: Bucket, key: str) -> Result:
+    """What there is, for a command that writes next: all that can be seen, or with -r what so many replicas hold.
+
+    A read that cannot be had must not keep a write away that can. What was not seen stays, as a sibling (client/best_effort.py).
+    """
+    return bucket.get(key_of(key), best_effort=access.r is None)
+
+
+def check_absent(access: Access, key: str, found: Result) -> None:
+    """Raises Unavailable where no value was seen, and that does not say that there is none."""
+    if found.unseen:
+        heard = len(found.responders)
+        raise Unavailable(
+            f"{access.command} {key_of(key)!r}: unknown whether there is a value: {heard} of {found.required} replicas could be "
+            f"read, what {' '.join(found.unseen)} hold was not seen; nothing was written",
+            found.required,
+            heard,
+        )
+
+
+def note_unseen(key: str, found: Result) -> None:
+    if found.unseen:
+        read = f"only {' '.join(found.responders)} could be read, of" if found.responders else "none could be read of"
+        what = f"what {' '.join(found.unseen)} hold of {printable(os.fsencode(key))}"
+        note(f"{read} {many(found.required, 'replica')}: {what} was not seen, and may still be there when they are back")
+
+
+def read_document(found: Result | None) -> dict[str, Any]:
+    """What a write rests on, for --json: null when nothing was read before."""
+    if found is None:
+        return {"read": None}
+    return {"read": {"responders": list(found.responders), "unseen": list(found.unseen)}}
+
+
+def values_left(bucket: Bucket, key: str) -> int | None:
+    """How many values a key has after a write; None: not known. The write stands, whatever comes of looking."""
+    try:
+        found = bucket.get(key_of(key), best_effort=True)
+    except DynazmqError:
+        return None
+    return None if found.unseen else len(found.values)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------------
@@ -254,11 +311,13 @@ def say_siblings(access: Access, key: str, result: Result) -> None:
     note(f"all        dynazmq get {key} --json{bucket}{at_}")
 
 
-def _say_done(verb: str, access: Access, done: PutResult, elapsed_s: float) -> None:
+def _say_done(verb: str, access: Access, key: str, found: Result | None, done: PutResult, elapsed_s: float) -> None:
     if access.as_json:
-        emit(verb, {**({"found": True} if verb == "delete" else {}), **outcome(done, elapsed_s)})
+        emit(verb, {**({"found": True} if verb == "delete" else {}), **outcome(done, elapsed_s), **read_document(found)})
     else:
         say_done(done, elapsed_s)
+    if found is not None:
+        note_unseen(key, found)
 
 
 def outcome(done: PutResult, elapsed_s: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dynazmq.cli.options import Bucket, Dir, Json, Timeout, Work, app, at, comma
 Prefix = Annotated[str, typer.Argument(help="Only keys that begin so.", metavar="[PREFIX]", show_default=False)]
 Patience = Annotated[str, typer.Option("--timeout", help="How long to try each batch.", metavar="TIME")]
 ReadQuorum = Annotated[str | None, option("-r", "--r", help="Replies to wait for when reading.", metavar="one|quorum|all|N")]
+ReadBefore = Annotated[str | None, option("-r", "--r", help="Replicas that must be read before.", metavar="one|quorum|all|N")]
 WriteQuorum = Annotated[str | None, option("-w", "--w", help="Durable copies to wait for.", metavar="one|quorum|all|N")]
 Replicas = Annotated[int | None, option("-n", "--n", help="Copies to involve, at most the bucket's N.", metavar="N")]
 
@@ -21,7 +22,7 @@ def put(
     value: Annotated[str | None, typer.Argument(help="The value; - reads standard input.", show_default=False)] = None,
     bucket: Bucket = "default",
     w: WriteQuorum = None,
-    r: ReadQuorum = None,
+    r: ReadBefore = None,
     n: Replicas = None,
     context: Annotated[str | None, option(help="Replace what this token covers.", metavar="TOKEN")] = None,
     blind: Annotated[bool, typer.Option("--blind", help="Do not read first: what is there may stay as a sibling.")] = False,
@@ -30,6 +31,9 @@ def put(
     as_json: Json = False,
 ) -> Work:  # fmt: skip
     """Store a value. What is there is read first and replaced, so that a person makes no siblings by accident.
+
+    Where too few replicas can be read, what can be seen is replaced, and whose copies were not seen is said: what only they
+    hold stays, as a sibling.
 
     \b
     Example:  dynazmq put greeting hello
@@ -81,6 +85,9 @@ def delete(
 ) -> Work:  # fmt: skip
     """Delete what a key holds now. Exit code 3 when it holds nothing.
 
+    Where too few replicas can be read, what can be seen is deleted, and whose copies were not seen is said. Exit code 5 when
+    no value was seen, and there may be one all the same.
+
     \b
     Example:  dynazmq delete greeting
     """
@@ -113,7 +120,7 @@ def exists(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direct
 def edit(
     key: str,
     bucket: Bucket = "default",
-    r: ReadQuorum = None,
+    r: ReadBefore = None,
     w: WriteQuorum = None,
     n: Replicas = None,
     timeout: Timeout = "2s",
@@ -148,7 +155,7 @@ def resolve(
     merge: Annotated[str | None, option("--merge", help="Make one of all.", metavar="union|largest|latest")] = None,
     value: Annotated[str | None, option("--value", help="Another one; - reads standard input.", metavar="VALUE")] = None,
     bucket: Bucket = "default",
-    r: ReadQuorum = None,
+    r: ReadBefore = None,
     w: WriteQuorum = None,
     n: Replicas = None,
     timeout: Timeout = "2s",

@@ -21,7 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dynazmq.cli import FAILED, OK, SIBLINGS, code_of
-from dynazmq.cli.data import Access, key_of, outcome, printable, say_done, say_siblings
+from dynazmq.cli.data import (
+    Access,
+    check_absent,
+    key_of,
+    note_unseen,
+    outcome,
+    printable,
+    read_document,
+    read_first,
+    say_done,
+    say_siblings,
+    values_left,
+)
 from dynazmq.cli.terminal import emit, error, note
 from dynazmq.cli.words import many
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest, ValueTooLarge
@@ -37,7 +49,10 @@ def run(access: Access, key: str) -> int:
     editor = _editor()
     limit = ClusterFile.load(access.directory).max_value_bytes
     with access.open() as bucket:
-        found = bucket.get(key_of(key))
+        found = read_first(access, bucket, key)
+    if not found.found:
+        check_absent(access, key, found)
+    note_unseen(key, found)  # what was on the screen is there again when the editor ends
     if len(found.values) > 1:
         return _siblings(access, key, found)
     before: bytes = found.values[0] if found.found else b""
@@ -59,11 +74,11 @@ def run(access: Access, key: str) -> int:
         raise
     _remove(file)
     if stored is not None:
-        _say(access, key, found.found, stored)
+        _say(access, key, found, stored)
         if before and _is_json(before) and not _is_json(after):
             note("it was JSON, and is none any more")
     elif access.as_json:
-        emit("edit", {"found": found.found, "changed": False, "values_left": len(found.values)})
+        emit("edit", {"found": found.found, "changed": False, "values_left": len(found.values), **read_document(found)})
     else:
         note("nothing has changed, and nothing was written")
     return OK
@@ -80,15 +95,13 @@ def _store(access: Access, key: str, value: bytes, context: Context) -> _Stored:
         began = time.perf_counter()
         done = bucket.put(key_of(key), value, context=context)
         elapsed_s = time.perf_counter() - began
-        try:
-            return _Stored(done, elapsed_s, len(bucket.get(key_of(key)).values))
-        except DynazmqError:  # it is stored, all the same
-            return _Stored(done, elapsed_s, None)
+        return _Stored(done, elapsed_s, values_left(bucket, key))
 
 
-def _say(access: Access, key: str, found: bool, stored: _Stored) -> None:
+def _say(access: Access, key: str, found: Result, stored: _Stored) -> None:
     if access.as_json:
-        emit("edit", {"found": found, "changed": True, **outcome(stored.done, stored.elapsed_s), "values_left": stored.left})
+        done = outcome(stored.done, stored.elapsed_s)
+        emit("edit", {"found": found.found, "changed": True, **done, "values_left": stored.left, **read_document(found)})
     else:
         say_done(stored.done, stored.elapsed_s)
     if stored.left is not None and stored.left > 1:
@@ -99,7 +112,7 @@ def _say(access: Access, key: str, found: bool, stored: _Stored) -> None:
 def _siblings(access: Access, key: str, found: Result) -> int:
     """Which of them? That is `resolve`'s question: an answer to it that happens in an editor would be one by accident."""
     if access.as_json:
-        emit("edit", {"found": True, "changed": False, "values_left": len(found.values)})
+        emit("edit", {"found": True, "changed": False, "values_left": len(found.values), **read_document(found)})
     else:
         say_siblings(access, key, found)
     return SIBLINGS

@@ -6,13 +6,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dynazmq.cli import OK, code_of
-from dynazmq.cli.data import Access, checked_context, checked_value, key_of
+from dynazmq.cli.data import (
+    Access,
+    check_absent,
+    checked_context,
+    checked_value,
+    key_of,
+    left,
+    note_unseen,
+    read_document,
+    read_first,
+)
 from dynazmq.cli.terminal import columns, emit, show
-from dynazmq.errors import InvalidRequest
+from dynazmq.errors import InvalidRequest, KeyNotFound
 from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
-    from dynazmq import Explanation, Trace
+    from dynazmq import Explanation, Result, Trace
 
 
 def explain(access: Access, key: str) -> int:
@@ -52,24 +62,40 @@ def trace_put(access: Access, key: str, value: str | None, *, context: str | Non
         raise InvalidRequest("--blind and --context contradict each other: choose one")
     seen = checked_context(context)
     data = checked_value(value, ClusterFile.load(access.directory).max_value_bytes)
+    before, deadline = None, access.deadline()
     with access.open() as bucket:
         if seen is None and not blind:
-            seen = bucket.get(key_of(key)).context
-        found = bucket.trace_put(key_of(key), data, context=seen)
-    return _told(access, found)
+            before = read_first(access, bucket, key)
+            seen = before.context
+        found = bucket.trace_put(key_of(key), data, context=seen, timeout=left(deadline))
+    return _told_write(access, key, found, before)
 
 
 def trace_delete(access: Access, key: str, *, context: str | None) -> int:
     seen = checked_context(context)
+    before, deadline = None, access.deadline()
     with access.open() as bucket:
-        found = bucket.trace_delete(key_of(key), context=seen)
-    return _told(access, found)
+        if seen is None:
+            before = read_first(access, bucket, key)
+            if not before.found:
+                check_absent(access, key, before)
+                raise KeyNotFound(f"no value for key {key_of(key)!r}: there is nothing to delete")
+            seen = before.context
+        found = bucket.trace_delete(key_of(key), context=seen, timeout=left(deadline))
+    return _told_write(access, key, found, before)
 
 
-def _told(access: Access, found: Trace) -> int:
+def _told_write(access: Access, key: str, found: Trace, before: Result | None) -> int:
+    code = _told(access, found, **read_document(before))
+    if before is not None:
+        note_unseen(key, before)
+    return code
+
+
+def _told(access: Access, found: Trace, **more: object) -> int:
     """The exit code is that of the request."""
     if access.as_json:
-        emit("trace", found.document())
+        emit("trace", {**found.document(), **more})
     else:
         from dynazmq.cli.traced import lines
 

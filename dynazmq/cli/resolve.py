@@ -7,14 +7,27 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from dynazmq.cli import ABSENT, OK
-from dynazmq.cli.data import Access, checked_value, in_order, key_of, printable, texts
+from dynazmq.cli.data import (
+    Access,
+    check_absent,
+    checked_value,
+    in_order,
+    key_of,
+    left,
+    note_unseen,
+    printable,
+    read_document,
+    read_first,
+    texts,
+    values_left,
+)
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
 from dynazmq.cli.words import many
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
-    from dynazmq.client.results import Sibling
+    from dynazmq.client.results import Result, Sibling
 
 _SHOWN_MAX = 200
 
@@ -27,34 +40,38 @@ def run(access: Access, key: str, *, take: int | None, merge: str | None, value:
     limit = ClusterFile.load(access.directory).max_value_bytes
     given = None if value is None else checked_value(value, limit)
     name = printable(os.fsencode(key))
+    deadline = access.deadline()
     with access.open() as bucket:
-        found = bucket.get(key_of(key))
+        found = read_first(access, bucket, key)
         siblings = in_order(found)
         if not siblings:
-            return _unchanged(access, 0, f"no value for {name}")
+            check_absent(access, key, found)
+            return _unchanged(access, found, f"no value for {name}")
+        note_unseen(key, found)
         if len(siblings) == 1:
-            return _unchanged(access, 1, f"{name} has one value: nothing to resolve")
+            return _unchanged(access, found, f"{name} has one value: nothing to resolve")
         chosen = given if given is not None else _chosen(siblings, take, merge)
-        done = bucket.put(key_of(key), chosen, context=found.context)
-        left = len(bucket.get(key_of(key)).values)
+        done = bucket.put(key_of(key), chosen, context=found.context, timeout=left(deadline))
+        still = values_left(bucket, key)
     if access.as_json:
         shown, encoding = texts([chosen])
-        document = {"found": True, "resolved": len(siblings), "value": shown[0], "encoding": encoding, "values_left": left}
-        emit("resolve", {**document, "context": str(done.context), "acked": list(done.acked)})
+        document = {"found": True, "resolved": len(siblings), "value": shown[0], "encoding": encoding, "values_left": still}
+        emit("resolve", {**document, "context": str(done.context), "acked": list(done.acked), **read_document(found)})
     else:
         text = printable(chosen[:_SHOWN_MAX]) + (f" … {len(chosen):,} bytes" if len(chosen) > _SHOWN_MAX else "")
-        say(f"{paint('ok', GREEN)}   {text}   {many(left, 'value')} left   held by {' '.join(done.acked)}")
-        if left > 1:
-            note(f"{many(left - 1, 'value')} came in meanwhile: resolve again")
+        counted = f"   {many(still, 'value')} left" if still is not None else ""
+        say(f"{paint('ok', GREEN)}   {text}{counted}   held by {' '.join(done.acked)}")
+        if still is not None and still > 1:
+            note(f"{many(still - 1, 'value')} came in meanwhile: resolve again")
     return OK
 
 
-def _unchanged(access: Access, values: int, text: str) -> int:
+def _unchanged(access: Access, found: Result, text: str) -> int:
     if access.as_json:
-        emit("resolve", {"found": bool(values), "resolved": 0, "values_left": values})
+        emit("resolve", {"found": found.found, "resolved": 0, "values_left": len(found.values), **read_document(found)})
     else:
         note(text)
-    return OK if values else ABSENT
+    return OK if found.found else ABSENT
 
 
 def _chosen(siblings: list[Sibling], take: int | None, merge: str | None) -> bytes:

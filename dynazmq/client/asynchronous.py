@@ -221,10 +221,21 @@ class AsyncBucket:
         return AsyncBucket(self._driver, self._options.with_(**changes))
 
     async def get(
-        self, key: Key, *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None
+        self,
+        key: Key,
+        *,
+        r: Level = None,
+        pr: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+        best_effort: bool = False,
     ) -> Result:
-        """Read a key: all concurrent values, and the context with which to replace them. An absent key is no error."""
-        return await self._perform(flows.get(self._driver.view, self._with(r=r, pr=pr, n=n, timeout=timeout), key))
+        """Read a key: all concurrent values, and the context with which to replace them. An absent key is no error.
+
+        best_effort: as of `dynazmq.Bucket.get`.
+        """
+        options = self._with(r=r, pr=pr, n=n, timeout=timeout)
+        return await self._perform(flows.get(self._driver.view, options, key, best_effort))
 
     async def put(
         self,
@@ -256,11 +267,21 @@ class AsyncBucket:
         return await self._perform(flows.delete(self._driver.view, options, key, context))
 
     async def get_many(
-        self, keys: Iterable[Key], *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None
+        self,
+        keys: Iterable[Key],
+        *,
+        r: Level = None,
+        pr: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+        best_effort: bool = False,
     ) -> Batch[Key, Result]:
-        """Read many keys, one frame for each node. Outcome by key: a Result or an error. `timeout` is each key's own."""
+        """Read many keys, one frame for each node. Outcome by key: a Result or an error. `timeout` is each key's own.
+
+        best_effort: as of `get`.
+        """
         options = self._with(r=r, pr=pr, n=n, timeout=timeout)
-        return await self._perform(flows.get_many(self._driver.view, options, keys))
+        return await self._perform(flows.get_many(self._driver.view, options, keys, best_effort))
 
     async def put_many(
         self,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from dynazmq.client.best_effort import read
 from dynazmq.client.codecs import CODECS
 from dynazmq.client.context import Context
 from dynazmq.client.requests import Key, Options, Request, check_key, get_request, get_result, put_request, put_result
@@ -30,17 +31,28 @@ _ANY = CODECS["raw"]
 """Reads any value: for calls that only want to know whether there is one."""
 
 
-def get(view: View, options: Options, key: Key) -> Flow[Result]:
+def get(view: View, options: Options, key: Key, best_effort: bool = False) -> Flow[Result]:
     """Read; siblings are resolved and the merged value is written back, if the bucket has a resolver."""
     options = options.part_of("get")
-    request = get_request(options, view, key)
-    yield [request]
-    result = get_result(options, request)
+    if best_effort:
+        deadline = time.monotonic() + options.timeout
+        result = _raised((yield from read(view, options, [key]))[key])
+    else:
+        request = get_request(options, view, key)
+        yield [request]
+        deadline = request.deadline
+        result = get_result(options, request)
     if options.resolver is not None and len(result.values) > 1:
-        request = _resolved(view, options, result, request.deadline)
+        request = _resolved(view, options, result, deadline)
         yield [request]
         _written_back(result, request)
     return result
+
+
+def _raised(outcome: Result | DynazmqError) -> Result:
+    if isinstance(outcome, DynazmqError):
+        raise outcome
+    return outcome
 
 
 def _resolved(view: View, options: Options, result: Result, deadline: float) -> Request:
@@ -96,13 +108,16 @@ def delete(view: View, options: Options, key: Key, context: AnyContext) -> Flow[
 # --- many at a time -------------------------------------------------------------------------------------------------------
 
 
-def get_many(view: View, options: Options, keys: Iterable[Key]) -> Flow[Batch[Key, Result]]:
+def get_many(view: View, options: Options, keys: Iterable[Key], best_effort: bool = False) -> Flow[Batch[Key, Result]]:
     options = options.part_of("get")
     batch: Batch[Key, Result] = Batch()
-    requests = _build(batch, ((key, partial(get_request, options, view, key)) for key in _each(keys)))
-    yield list(requests.values())
-    for key, request in requests.items():
-        _outcome(batch, key, partial(get_result, options, request))
+    if best_effort:
+        batch.update((yield from read(view, options, _each(keys))))
+    else:
+        requests = _build(batch, ((key, partial(get_request, options, view, key)) for key in _each(keys)))
+        yield list(requests.values())
+        for key, request in requests.items():
+            _outcome(batch, key, partial(get_result, options, request))
     if options.resolver is not None:
         yield from _resolve_many(view, options, batch)
     return batch

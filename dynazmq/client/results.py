@@ -36,6 +36,11 @@ class Result:
     """The nodes whose copies it rests on."""
     origins: list[Any]
     """As they came: [value, node, counter, milliseconds since 1970] of each concurrent value; see `siblings`."""
+    required: int = 0
+    """Of a best-effort read: as many replies make it a full one."""
+    unseen: tuple[str, ...] = ()
+    """Of a best-effort read that had fewer: the key's primaries that have not answered. What they hold is not known, and without
+    a value neither is whether there is one."""
 
     @property
     def found(self) -> bool:

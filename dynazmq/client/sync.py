@@ -117,10 +117,23 @@ class Bucket:
         )
         return Bucket(self._driver, changed)
 
-    def get(self, key: Key, *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None) -> Result:
-        """Read a key: all concurrent values, and the context with which to replace them. An absent key is no error."""
+    def get(
+        self,
+        key: Key,
+        *,
+        r: Level = None,
+        pr: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+        best_effort: bool = False,
+    ) -> Result:
+        """Read a key: all concurrent values, and the context with which to replace them. An absent key is no error.
+
+        best_effort: for who writes next. Where R replicas cannot be heard, fewer do, or none: `Result.unseen` names those whose
+        copies were not seen, and the context does not cover what only they hold. Some of the timeout is left for the write.
+        """
         options = self._with(r=r, pr=pr, n=n, timeout=timeout)
-        return self._perform(flows.get(self._driver.view, options, key))
+        return self._perform(flows.get(self._driver.view, options, key, best_effort))
 
     def put(
         self,
@@ -152,11 +165,21 @@ class Bucket:
         return self._perform(flows.delete(self._driver.view, options, key, context))
 
     def get_many(
-        self, keys: Iterable[Key], *, r: Level = None, pr: Level = None, n: int | None = None, timeout: float | None = None
+        self,
+        keys: Iterable[Key],
+        *,
+        r: Level = None,
+        pr: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+        best_effort: bool = False,
     ) -> Batch[Key, Result]:
-        """Read many keys, one frame for each node. Outcome by key: a Result or an error. `timeout` is each key's own."""
+        """Read many keys, one frame for each node. Outcome by key: a Result or an error. `timeout` is each key's own.
+
+        best_effort: as of `get`.
+        """
         options = self._with(r=r, pr=pr, n=n, timeout=timeout)
-        return self._perform(flows.get_many(self._driver.view, options, keys))
+        return self._perform(flows.get_many(self._driver.view, options, keys, best_effort))
 
     def put_many(
         self,

@@ -244,7 +244,7 @@ class _Worker:
         began = time.monotonic()
         try:
             if key.context is None:
-                key.context = bucket.get(self._name(index), timeout=TIMEOUT_S).context
+                key.context = bucket.get(self._name(index), timeout=TIMEOUT_S, best_effort=True).context
             began = time.monotonic()
             done = bucket.put(self._name(index), str(number).encode(), context=key.context, timeout=TIMEOUT_S)
         except Exception as error:

@@ -34,7 +34,7 @@ class Bucket:
         self.puts: list[tuple[bytes, Context]] = []
         self.fails: Exception | None = None
 
-    def get(self, key: str | bytes) -> Result:
+    def get(self, key: str | bytes, *, best_effort: bool) -> Result:
         origins: list[Any] = [[value, "n1", number, 0] for number, value in enumerate(self.values, 1)]
         return Result(key, self.values, SEEN if self.values else EMPTY, ("n1", "n2"), origins)
 
