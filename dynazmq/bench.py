@@ -3,6 +3,8 @@
 Each of the `in_flight` workers has one request under way at a time, so the figures are what a program with as many concurrent
 callers would see. Puts carry the context of the key's last one, as a program that reads before it writes does: nothing piles up
 as siblings. The keys are always the same, so repeating it does not fill the cluster.
+
+A cluster that refuses work for having too much of it does what it should: what ended as Overloaded is counted apart from errors.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -27,13 +29,16 @@ from dynazmq.cli.words import many
 from dynazmq.client.asynchronous import AsyncBucket, AsyncClient
 from dynazmq.client.context import EMPTY, Context
 from dynazmq.cluster.asking import Asker
-from dynazmq.errors import DynazmqError
+from dynazmq.errors import DynazmqError, Overloaded
 from dynazmq.paths import ClusterFile
 
 BUCKET = "dynazmq.bench"
 KEYS = 10_000
 TIMEOUT_S = 5.0
 _PROGRESS_S = 0.1
+_FILL_BYTES = 32 << 20  # values that the client holds at a time while the keys are made: 10,000 of 1 MiB are 10 GB
+_FILL_TIMEOUT_S = 30.0  # nothing is measured meanwhile: a disk that is slow for a moment need not end it
+_FILL_KEYS_MIN = 32  # however large the values are: the nodes' windows are never empty
 
 
 class Step(Protocol):
@@ -44,18 +49,24 @@ class Step(Protocol):
 
 @dataclass(slots=True)
 class Run:
-    """One line of the table. Latencies are of operations that succeeded."""
+    """One line of the table. Rates and latencies are of operations that succeeded."""
 
     op: str
     in_flight: int
     seconds: float
     ops_per_s: float
+    mb_per_s: float
+    """Bytes of values, put and acknowledged or got: 10^6 a second."""
     avg_ms: float
     p50_ms: float
     p99_ms: float
     p999_ms: float
     max_ms: float
     errors: int
+    overloads: int
+    """Operations of which nothing was attempted, since the cluster had too much to do. No errors."""
+    backoffs: int
+    """Times that a node has refused something for that; most were done later all the same."""
     cpu_us_per_op: float
     """Of all nodes together, per operation that succeeded."""
     client_cpu_us_per_op: float
@@ -66,13 +77,17 @@ class Run:
 class _Tally:
     latencies_s: array[float] = field(default_factory=lambda: array("d"))
     errors: int = 0
+    overloads: int = 0
     first_error: str = ""
 
 
 def run_bench(
     *, directory: Path, ops: Sequence[str], in_flight: Sequence[int], value_bytes: int, seconds: float, as_json: bool
 ) -> int:
-    """Measure, print the table or the JSON document; 0, or 1 if an operation failed. Raises DynazmqError when it cannot begin."""
+    """Measure, print the table or the JSON document. Raises DynazmqError when it cannot begin.
+
+    Returns 0, or 1 if an operation failed or none was done; one that the cluster had no room for did not fail.
+    """
     cluster = ClusterFile.load(directory)
     asker = Asker(cluster.cluster_id, cluster.members)
     try:
@@ -91,7 +106,7 @@ def run_bench(
         _print_table(cluster, value_bytes, runs, nodes)
     if first_error:
         note(f"the first error: {first_error}")
-    return 1 if any(run.errors for run in runs) else 0
+    return 1 if any(run.errors or not run.ops_per_s for run in runs) else 0
 
 
 async def _measure(
@@ -104,18 +119,21 @@ async def _measure(
         first_error = ""
         total = len(ops) * len(in_flight)
         with _progress(total, seconds) as begin:
-            await load.prepare(begin(f"preparing {KEYS:,} keys"))
+            await load.prepare(lambda done: begin(f"preparing {KEYS:,} keys: {done:,}"))
             gc.collect()
             gc.freeze()
             for op in ops:
                 for workers in in_flight:
                     step = begin(f"{op}, {workers} in flight")
                     before = _cpu_s(asker, cluster)
+                    refused_before = client.overloads
                     own_before, began = time.process_time(), time.perf_counter()
                     tally = await load.run(op, workers, seconds, step)
                     length = time.perf_counter() - began
                     own = time.process_time() - own_before
-                    runs.append(_summary(op, workers, length, tally, _cpu_s(asker, cluster) - before, own))
+                    run = _summary(op, workers, length, tally, value_bytes, _cpu_s(asker, cluster) - before, own)
+                    run.backoffs = client.overloads - refused_before
+                    runs.append(run)
                     first_error = first_error or tally.first_error
     return runs, first_error
 
@@ -128,17 +146,23 @@ class _Load:
         self._contexts: list[Context] = [EMPTY] * KEYS
         self._next = count()
 
-    async def prepare(self, step: Step) -> None:
-        """Every key exists, with a value of this size and one sibling. Raises the first error."""
-        began = time.perf_counter()
-        found = await self._bucket.get_many(self._keys)
-        found.raise_for_errors()
-        step(time.perf_counter() - began)
-        contexts = {key: result.context for key, result in found.ok.items()}
-        written = await self._bucket.put_many(dict.fromkeys(self._keys, self._value), contexts)
-        written.raise_for_errors()
-        done = written.ok
-        self._contexts = [done[key].context for key in self._keys]
+    async def prepare(self, begun: Callable[[int], object]) -> None:
+        """Every key exists, with a value of this size and one sibling. begun: told how many do. Raises the first error.
+
+        So many keys at a time that what is read of an earlier bench and what is written fit into memory.
+        """
+        each = max(_FILL_KEYS_MIN, _FILL_BYTES // max(len(self._value), 1))
+        for first in range(0, KEYS, each):
+            begun(first)
+            keys = self._keys[first : first + each]
+            found = await self._bucket.get_many(keys, timeout=_FILL_TIMEOUT_S)
+            found.raise_for_errors()
+            contexts = {key: result.context for key, result in found.ok.items()}
+            del found
+            written = await self._bucket.put_many(dict.fromkeys(keys, self._value), contexts, timeout=_FILL_TIMEOUT_S)
+            written.raise_for_errors()
+            done = written.ok
+            self._contexts[first : first + each] = [done[key].context for key in keys]
 
     async def run(self, op: str, workers: int, seconds: float, step: Step) -> _Tally:
         tally = _Tally()
@@ -186,15 +210,20 @@ class _Load:
             began = ended
 
     async def _failed(self, error: DynazmqError, tally: _Tally) -> None:
-        tally.errors += 1
-        tally.first_error = tally.first_error or f"{type(error).__name__}: {error}"
+        if isinstance(error, Overloaded):
+            tally.overloads += 1
+        else:
+            tally.errors += 1
+            tally.first_error = tally.first_error or f"{type(error).__name__}: {error}"
         await asyncio.sleep(0.01)  # a cluster that is down must not be asked as fast as it can refuse
 
 
 # --- figures --------------------------------------------------------------------------------------------------------------
 
 
-def _summary(op: str, workers: int, length_s: float, tally: _Tally, nodes_cpu_s: float, own_cpu_s: float) -> Run:
+def _summary(
+    op: str, workers: int, length_s: float, tally: _Tally, value_bytes: int, nodes_cpu_s: float, own_cpu_s: float
+) -> Run:
     took = sorted(tally.latencies_s)
     done = len(took)
 
@@ -206,12 +235,15 @@ def _summary(op: str, workers: int, length_s: float, tally: _Tally, nodes_cpu_s:
         in_flight=workers,
         seconds=round(length_s, 3),
         ops_per_s=round(done / length_s, 1),
+        mb_per_s=round(done * value_bytes / length_s / 1e6, 3),
         avg_ms=round(sum(took) / done * 1000, 3) if took else 0.0,
         p50_ms=percentile(0.5),
         p99_ms=percentile(0.99),
         p999_ms=percentile(0.999),
         max_ms=percentile(1.0),
         errors=tally.errors,
+        overloads=tally.overloads,
+        backoffs=0,
         cpu_us_per_op=round(nodes_cpu_s / max(done, 1) * 1e6, 1),
         client_cpu_us_per_op=round(own_cpu_s / max(done, 1) * 1e6, 1),
     )
@@ -232,11 +264,12 @@ def _print_table(cluster: ClusterFile, value_bytes: int, runs: Sequence[Run], no
         f" {cluster.name}  N={cluster.n} R={cluster.r} W={cluster.w}  {sync}  {many(len(cluster.members), 'node')}  "
         f"{os.cpu_count()} cores  {value_bytes:,} B values" + ("  anti-entropy off" if cluster.anti_entropy == "off" else "")
     )
-    say(" op   flight   ops/s    avg    p50    p99  p99.9     max ms  errors  cpu µs/op: nodes client")
+    say(" op   flight   ops/s    MB/s    avg    p50    p99  p99.9     max ms  errors  overloads  cpu µs/op: nodes client")
     for run in runs:
         say(
-            f" {run.op:<4} {run.in_flight:>6} {run.ops_per_s:>7,.0f} {run.avg_ms:>6.2f} {run.p50_ms:>6.2f} {run.p99_ms:>6.2f} "
-            f"{run.p999_ms:>6.2f} {run.max_ms:>10.2f} {run.errors:>7,} {run.cpu_us_per_op:>17,.0f}"
+            f" {run.op:<4} {run.in_flight:>6} {run.ops_per_s:>7,.0f} {run.mb_per_s:>7.1f} {run.avg_ms:>6.2f} {run.p50_ms:>6.2f} "
+            f"{run.p99_ms:>6.2f} {run.p999_ms:>6.2f} {run.max_ms:>10.2f} {run.errors:>7,} {run.overloads:>10,}"
+            f" {run.cpu_us_per_op:>17,.0f}"
             f" {run.client_cpu_us_per_op:>6,.0f}"
         )
     say(" memory  " + "  ".join(f"{node['name']} {node['rss_bytes'] / 1e6:.0f} MB" for node in nodes))

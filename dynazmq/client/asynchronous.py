@@ -427,6 +427,11 @@ class AsyncClient(AsyncBucket):
         """What the client knows of the cluster: ring, endpoints, policies."""
         return self._driver.view
 
+    @property
+    def overloads(self) -> int:
+        """Times that a node has refused a request for having too much to do. Most were done later all the same."""
+        return self._driver.links.core.overloads
+
     def close(self) -> None:
         """Close the sockets; calls under way end with ClientClosed. Again does nothing."""
         self._driver.close()

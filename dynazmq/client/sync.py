@@ -69,6 +69,10 @@ class _Driver:
         """Whether a node is believed to answer."""
         return self._connection.core.standing(link)
 
+    @property
+    def overloads(self) -> int:
+        return self._connection.core.overloads
+
     def close(self) -> None:
         self._closed = True
         self._finalizer.detach()
@@ -326,6 +330,11 @@ class Client(Bucket):
     def view(self) -> View:
         """What the client knows of the cluster: ring, endpoints, policies."""
         return self._driver.view
+
+    @property
+    def overloads(self) -> int:
+        """Times that a node has refused a request for having too much to do. Most were done later all the same."""
+        return self._driver.overloads
 
     def close(self) -> None:
         """Close the sockets; calls under way in other threads end with ClientClosed. Again does nothing."""
