@@ -19,7 +19,7 @@ from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell
 from dynazmq.dynamo.overwritten import Overwritten
-from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
+from dynazmq.dynamo.runtime import Address, DamagedRow, OwnRow, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Siblings, decode, encode, sync
 
 Row = tuple[int, str, bytes]  # place, bucket, key
@@ -131,18 +131,18 @@ class Hints:
     def all(self) -> Iterator[tuple[str, Row, bytes]]:
         """(target, row, state) of each hint that is here when it is its turn; who goes through them may change them."""
         for target in list(self.pending):
-            after = _START
-            while rows := self._runtime.store.hints(target, after, _ROWS_PER_PAGE):
-                after = rows[-1][:3]
+            after: Row | None = _START
+            while after is not None:
+                rows, after = self._runtime.store.hints(target, after, _ROWS_PER_PAGE)
                 yield from ((target, (place, bucket, key), state) for place, bucket, key, state in rows if state is not None)
 
     def on_hints_ask(self, sender: Address, message: HintsAsk) -> None:
         """Somebody looks at what is kept. A damaged hint is told as one of no hash and no bytes."""
         after = (message.after_place, message.after_bucket, message.after_key)
-        rows = self._runtime.store.hints(message.target, after, _ROWS_PER_PAGE) if message.target in self.pending else []
+        rows, end = self._runtime.store.hints(message.target, after, _ROWS_PER_PAGE)
         told = [row for row in rows if row[0] <= message.last_place]
-        more = len(rows) == len(told) == _ROWS_PER_PAGE
-        behind = told[-1][:3] if more else _START
+        more = end is not None and end[0] <= message.last_place
+        behind = end if more and end is not None else _START
         told_rows = [[bucket, key, row_hash(place, state or b""), len(state or b"")] for place, bucket, key, state in told]
         self._runtime.send(sender, HintsTell(message.request_id, told_rows, more, *behind))
 
@@ -169,10 +169,10 @@ class Hints:
         if delivery.sent:
             return
         try:
-            rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+            rows = self._page(target, delivery.cursor)
             if not rows and delivery.cursor != _START:
                 delivery.cursor = _START  # those that were not acknowledged at first
-                rows = self._runtime.store.hints(target, delivery.cursor, self._batch)
+                rows = self._page(target, delivery.cursor)
             for place, bucket, key, state in rows:
                 if state is None:
                     self._read(target, place, bucket, key)  # which finds the damage, and gives it up for anti-entropy to mend
@@ -191,6 +191,14 @@ class Hints:
             if size > _BATCH_BYTES:
                 break
         delivery.sent_at = self._runtime.now
+
+    def _page(self, target: str, behind: Row) -> list[OwnRow]:
+        """The next of a target's hints; none only where there are no more. Raises StoreFailed."""
+        rows: list[OwnRow] = []
+        after: Row | None = behind
+        while not rows and after is not None:  # a page of what this turn has deleted is empty
+            rows, after = self._runtime.store.hints(target, after, self._batch)
+        return rows
 
     def on_handoff_reply(self, sender: Address, message: HandoffReply) -> None:
         delivery = self._deliveries.get(sender) if isinstance(sender, str) else None

@@ -71,8 +71,12 @@ class Store(Protocol):
 
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None: ...
 
-    def hints(self, target: str, after: Row, limit: int) -> list[OwnRow]:
-        """The hints for a target behind `after`, in order; the state of a damaged one is None."""
+    def hints(self, target: str, after: Row, limit: int) -> tuple[list[OwnRow], Row | None]:
+        """The hints for a target behind `after`, in order; the state of a damaged one is None.
+
+        No more than `limit`, and fewer (even none) where they are large or some were just deleted. The second result says where
+        to go on, or None at the end.
+        """
 
     def hint_total(self, target: str) -> HintTotal:
         """How much is kept for a target, this turn's writes included. It is known and not counted: ask as often as you like."""
@@ -85,13 +89,15 @@ class Store(Protocol):
     ) -> tuple[list[tuple[int, bytes, bytes]], tuple[int, bytes] | None]:
         """(place, key, state) of a bucket's rows and hints between two places, behind `after`.
 
-        Looks at no more than `limit` rows; the second result says where to go on, or None at the end.
+        Looks at no more than `limit` rows, and at fewer where they are large. The second result says where to go on, or None at
+        the end.
         """
 
     def rows(self, first: int, last: int, after: Row, limit: int) -> tuple[list[OwnRow], Row | None]:
         """This node's own rows between two places and behind `after`, in order; the state of a damaged one is None.
 
-        No more than `limit`, and fewer where they are large. The second result says where to go on, or None at the end.
+        No more than `limit`, and fewer (even none) where they are large. The second result says where to go on, or None at the
+        end.
         """
 
     def key_count(self) -> int:

@@ -62,7 +62,7 @@ class Disk(MemoryStorage):
         self._check_readable()
         return super().read_hint(target, place, bucket, key)
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
+    def hints(self, target: str, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         self._check_readable()
         return super().hints(target, after, limit)
 

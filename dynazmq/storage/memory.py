@@ -91,12 +91,13 @@ class MemoryStorage:
     def delete_hint(self, target: str, place: int, bucket: str, key: bytes) -> None:
         self.write_hint(target, place, bucket, key, b"")
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
+    def hints(self, target: str, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
         all_hints = self._all_hints()
         keys = sorted((place, bucket, key) for t, place, bucket, key in all_hints if t == target)
-        keys = keys[bisect_right(keys, after) :][:limit]
+        keys = keys[bisect_right(keys, after) :]
         damaged = self._damaged_hints - self._new_hints.keys()
-        return [(*at, None if (target, *at) in damaged else all_hints[(target, *at)]) for at in keys]
+        page = [(*at, None if (target, *at) in damaged else all_hints[(target, *at)]) for at in keys[:limit]]
+        return page, keys[limit - 1] if len(keys) > limit else None
 
     def hint_total(self, target: str) -> HintTotal:
         return self._hint_totals.of(target)

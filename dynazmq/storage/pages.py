@@ -1,8 +1,8 @@
 """Pages of many rows in the order of the ring: what the tables show, and laid over it what is newer in memory.
 
-A SELECT is cut off where it has found enough rows, and of what is newer only that counts which lies before the cut: the rest
-belongs to the next page. So a page may have fewer rows than were asked for, or none, and still not be the last: that is said by
-its end, None when nothing lies behind.
+A SELECT is cut off where it has found enough rows or enough bytes, since a state may have 15 MiB, and of what is newer only that
+counts which lies before the cut: the rest belongs to the next page. So a page may have fewer rows than were asked for, or none,
+and still not be the last: that is said by its end, None when nothing lies behind.
 
 Damage can show a row out of its order. An end that does not lie behind the page's beginning is none: the reader must not go round
 in circles.
@@ -19,25 +19,44 @@ from dynazmq.storage.tables import HintKey, Stored, intact, position
 _PAGE_BYTES = 4 << 20  # a page of rows ends with the one that passes this, so that large values make no turn long
 
 
+class Taken:
+    """Rows of one SELECT, taken until there are enough: the rest is not read."""
+
+    def __init__(self, stored: Iterable[Stored], limit: int, bytes_max: int = _PAGE_BYTES) -> None:
+        """limit: what the SELECT itself ends with. bytes_max: of the states, passed by one row at most."""
+        self.rows: list[tuple[RowKey, bytes | None]] = []  # None for the state of a damaged one
+        looked = 0
+        for row in stored:
+            looked += 1
+            bytes_max -= len(row[3]) if row[3].__class__ is bytes else 0
+            if (at := position(row)) is not None:
+                self.rows.append((at, row[3] if intact(at, row[3], row[4]) else None))
+            if bytes_max < 0 and self.rows:  # where none of them has a place, nobody could say where to go on
+                break
+        cut = bytes_max < 0 or looked == limit
+        self.end = self.rows[-1][0] if cut and self.rows else None
+        """The last one's place, when more may lie behind it."""
+
+
 class KeysPage:
     """One bucket's keys with a state of each. Table after table is added, then what is newer; hinted states count as well."""
 
-    def __init__(self, bucket: str, limit: int) -> None:
-        """limit: of the rows of each SELECT, and of the page."""
+    def __init__(self, bucket: str, limit: int, tables: int) -> None:
+        """limit: of the rows of each SELECT, and of the page. tables: how many will be added; each gets a share of the bytes."""
         self._bucket = bucket
         self._limit = limit
+        self._bytes_max = _PAGE_BYTES // tables
         self._states: dict[tuple[str, int, bytes], bytes] = {}  # (target, "" for an own copy; place; key)
         self._ends: list[tuple[int, bytes]] = []  # where tables were cut off
 
-    def add_stored(self, target: str, rows: list[Stored]) -> None:
+    def add_stored(self, target: str, stored: Iterable[Stored]) -> None:
         """From `data`, or the hints for a target."""
-        placed = [(at, row[3:]) for row in rows if (at := position(row)) is not None]
-        if len(rows) == self._limit and placed:
-            (place, _, key), _ = placed[-1]
-            self._ends.append((place, key))
-        self._states.update(
-            ((target, at[0], at[2]), found[0]) for at, found in placed if at[1] == self._bucket and intact(at, *found)
-        )
+        taken = Taken(stored, self._limit, self._bytes_max)
+        if taken.end is not None:
+            self._ends.append(taken.end[::2])
+        for (place, bucket, key), state in taken.rows:
+            if bucket == self._bucket and state is not None:
+                self._states[target, place, key] = state
 
     def add_committed(self, rows: list[tuple[RowKey, bytes]]) -> None:
         """From the overlay, which shows at most `limit` rows as well."""
@@ -70,23 +89,15 @@ class KeysPage:
 def rows_page(
     stored: Iterable[Stored], newer: dict[RowKey, bytes], after: RowKey, limit: int
 ) -> tuple[list[OwnRow], RowKey | None]:
-    """Own copies, None for the state of a damaged one, and the page's end.
+    """Own copies or hints for one target, None for the state of a damaged one, and the page's end.
 
-    stored: at most `limit` rows of `data` behind `after`, not all of which need be read. newer: all there are in the same places.
+    stored: at most `limit` rows behind `after`, not all of which need be read. newer: all there are in the same places.
     """
-    found: dict[RowKey, bytes | None] = {}
-    room = _PAGE_BYTES
-    looked = 0
-    for row in stored:
-        looked += 1
-        room -= len(row[3]) if isinstance(row[3], bytes) else 0
-        if (at := position(row)) is not None:
-            found[at] = row[3] if intact(at, row[3], row[4]) else None
-        if room < 0:
-            break
-    end = next(reversed(found)) if found and (room < 0 or looked == limit) else None
+    taken = Taken(stored, limit)
+    end = taken.end
     if end is not None and end <= after:
         end = None
+    found = dict(taken.rows)
     found.update({row: state for row, state in newer.items() if row > after and (end is None or row <= end)})
     page = [(*row, found[row]) for row in sorted(found) if found[row] != b""]
     if len(page) > limit:

@@ -53,7 +53,6 @@ from dynazmq.storage.tables import (
     intact,
     meta_intact,
     meta_row,
-    position,
     put_hints,
     put_rows,
 )
@@ -150,10 +149,11 @@ class SqliteStorage:
         begin = max(first, after[0])
         # Behind `after`: beyond its place, or at its place with a greater key. Two buckets share a place once in 2^64 keys.
         where = (begin - SIGNED, last - SIGNED, max(after[0], 0) - SIGNED, after[1], limit)
-        page = KeysPage(bucket, limit)
-        for target in self._hint_totals.all():
-            page.add_stored(target, self._ask(SCAN_HINTS, (target, *where)))
-        page.add_stored("", self._ask(SCAN, where))
+        targets = self.hint_totals()
+        page = KeysPage(bucket, limit, len(targets) + 1)
+        for target in targets:
+            page.add_stored(target, self._connection.each(SCAN_HINTS, (target, *where)))
+        page.add_stored("", self._connection.each(SCAN, where))
         page.add_committed(self._overlay.page(begin, last, after, limit))
         page.add_written(self._rows, self._hints)
         return page.cut(begin, last, after)
@@ -202,16 +202,10 @@ class SqliteStorage:
         found = self._ask(HINT_BYTES, (target, place - SIGNED, bucket, key))
         return int(found[0][0]) if found else 0
 
-    def hints(self, target: str, after: RowKey, limit: int) -> list[OwnRow]:
-        new = {at[1:]: state for at, state in self._hints.items() if at[0] == target and at[1:] > after}
-        # As many more as the turn may have deleted, so that the page is full all the same.
-        stored = self._ask(HINTS, (target, max(after[0], 0) - SIGNED, after[1], after[2], limit + len(new)))
-        found: dict[RowKey, bytes | None] = {}
-        for row in stored:
-            if (at := position(row)) is not None:
-                found[at] = row[3] if intact(at, row[3], row[4]) else None
-        found.update(new)
-        return [(*at, found[at]) for at in sorted(found) if found[at] != b""][:limit]
+    def hints(self, target: str, after: RowKey, limit: int) -> tuple[list[OwnRow], RowKey | None]:
+        newer = {at[1:]: state for at, state in self._hints.items() if at[0] == target}
+        where = (target, max(after[0], 0) - SIGNED, *after[1:], limit)
+        return rows_page(self._connection.each(HINTS, where), newer, after, limit)
 
     def hint_total(self, target: str) -> HintTotal:
         return self._hint_totals.of(target)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from lone_node import CLIENT, LoneNode, a_put, of, written
 
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell, Refused, Write
 from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.runtime import DamagedRow
+from dynazmq.dynamo.runtime import DamagedRow, OwnRow, Row
 from dynazmq.dynamo.versions import Siblings, decode, encode
 
 
@@ -160,6 +162,34 @@ def test_who_looks_is_shown_the_hints_for_a_target_page_by_page_and_they_stay() 
     assert (told.rows, told.more) == ([], False)
 
 
+def test_pages_that_are_short_or_empty_are_not_taken_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store ends a page early where states are large, and shows none of what the turn has deleted."""
+    lone, target = keeping(12)
+    hints = lone.disk.hints
+
+    def one_or_none(target: str, after: Row, limit: int) -> tuple[list[OwnRow], Row | None]:
+        rows, behind = hints(target, after, 1)
+        return [row for row in rows if row[0] % 2], behind
+
+    monkeypatch.setattr(lone.disk, "hints", one_or_none)
+    shown = sorted(key for key in (b"k%d" % number for number in range(12)) if place("default", key) % 2)
+    assert 0 < len(shown) < 12
+    assert sorted(row[2] for _, row, _ in lone.node.hints.all()) == shown
+    seen, after = [], (-1, "", b"")
+    while True:
+        ((_, told),) = of(HintsTell, lone.hear(CLIENT, HintsAsk(9, target, LAST_PLACE, *after)))
+        seen += [row[1] for row in told.rows]
+        after = (told.next_place, told.next_bucket, told.next_key)
+        if not told.more:
+            break
+    assert sorted(seen) == shown
+    home, sent = [], come_back(lone, target)
+    while sent:
+        home += [handoff.key for _, handoff in sent]
+        sent = [each for to, handoff in sent for each in of(Handoff, lone.hear(to, HandoffReply(handoff.request_id)))]
+    assert sorted(home) == shown
+
+
 def test_s7_a_damaged_hint_is_forgotten_and_does_not_hold_up_the_others_or_pend_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     lone, target = keeping(3)
     hints, read = lone.disk.hints, lone.disk.read_hint
@@ -169,7 +199,11 @@ def test_s7_a_damaged_hint_is_forgotten_and_does_not_hold_up_the_others_or_pend_
             raise DamagedRow("k1")
         return read(to, at, bucket, key)
 
-    monkeypatch.setattr(lone.disk, "hints", lambda *page: [(*r[:3], None if r[2] == b"k1" else r[3]) for r in hints(*page)])
+    def damaged(*page: Any) -> tuple[list[OwnRow], Row | None]:
+        rows, behind = hints(*page)
+        return [(*row[:3], None if row[2] == b"k1" else row[3]) for row in rows], behind
+
+    monkeypatch.setattr(lone.disk, "hints", damaged)
     monkeypatch.setattr(lone.disk, "read_hint", read_hint)
     handoffs = come_back(lone, target)
     assert sorted(message.key for _, message in handoffs) == [b"k0", b"k2"]

@@ -51,9 +51,20 @@ def own_rows(store: MemoryStorage | SqliteStorage, first: int, last: int, limit:
     return found
 
 
+def all_hints(store: MemoryStorage | SqliteStorage, target: str, limit: int) -> list[OwnRow]:
+    """The same of a target's hints."""
+    found: list[OwnRow] = []
+    behind: RowKey | None = (-1, "", b"")
+    while behind is not None:
+        page, behind = store.hints(target, behind, limit)
+        assert len(page) <= limit
+        found += page
+    return found
+
+
 def counted(store: MemoryStorage | SqliteStorage, targets: Iterable[str]) -> dict[str, HintTotal]:
     """The totals as they are when every hint is looked at."""
-    kept = {target: store.hints(target, (-1, "", b""), 1000) for target in targets}
+    kept = {target: all_hints(store, target, 1000) for target in targets}
     sizes = {target: [len(key) + len(state or b"") for _, _, key, state in rows] for target, rows in kept.items()}
     return {target: HintTotal(len(each), sum(each)) for target, each in sizes.items() if each}
 
@@ -62,10 +73,8 @@ def everything(store: MemoryStorage | SqliteStorage) -> object:
     """All that a reader can see, through every way of reading."""
     buckets, keys = ("default", "carts", "ünï"), (b"a", b"b", b"\x00\xff")
     rows = {(p, b, k): store.read(p, b, k) for p in PLACES for b in buckets for k in keys}
-    hints = {t: store.hints(t, (-1, "", b""), 1000) for t in ("n1", "n2")}
-    paged = [store.hints("n1", (0, "", b""), 2)]
-    while paged[-1]:
-        paged.append(store.hints("n1", paged[-1][-1][:3], 2))
+    hints = {target: all_hints(store, target, 1000) for target in ("n1", "n2")}
+    assert all_hints(store, "n1", 1) == all_hints(store, "n1", 2) == hints["n1"]
     scans = {b: store.scan(b, 0, LAST_PLACE, (-1, b""), 1000) for b in ("default", "carts")}
     meta = [store.get_meta("identity"), store.get_meta("ring")]
     own = [own_rows(store, 0, LAST_PLACE, limit) for limit in (1, 2, 1000)]
@@ -73,7 +82,7 @@ def everything(store: MemoryStorage | SqliteStorage) -> object:
     own += [own_rows(store, 1, 1 << 63, 2)]
     assert store.hint_totals() == counted(store, ("n1", "n2"))
     assert [store.hint_total(target) for target in store.hint_totals()] == list(store.hint_totals().values())
-    return rows, hints, paged, scans, own, meta, store.key_count()
+    return rows, hints, scans, own, meta, store.key_count()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -159,7 +168,7 @@ def test_a_flipped_bit_is_noticed_and_never_returned(tmp_path: Path) -> None:
         store.read(7, "b", b"k")
     with pytest.raises(DamagedRow):
         store.read_hint("n2", 7, "b", b"k")
-    assert store.hints("n2", (0, "", b""), 10) == [(7, "b", b"k", None)]
+    assert store.hints("n2", (0, "", b""), 10) == ([(7, "b", b"k", None)], None)
     store.close()
 
 
@@ -210,6 +219,33 @@ def test_a_page_of_rows_ends_early_where_rows_are_large(tmp_path: Path) -> None:
     store.close()
     assert places == list(range(40))
     assert max(sizes) <= 5 << 20
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+def test_a_page_of_keys_or_of_hints_ends_early_where_states_are_large(tmp_path: Path, targets: int) -> None:
+    """Promise 7: a page of a scan was a thousand rows of each table, whatever they held, and a batch of hints 64."""
+    store = SqliteStorage(tmp_path / "data.db", "normal")
+    for number in range(24):
+        store.write(number, "b", b"%d" % number, bytes(1 << 20))
+        for target in range(targets):
+            store.write_hint(f"n{target}", number, "b", b"h%d" % number, bytes(1 << 20))
+        store.commit()
+    places: list[tuple[int, bytes]] = []
+    after: tuple[int, bytes] | None = (-1, b"")
+    while after is not None:
+        page, after = store.scan("b", 0, LAST_PLACE, after, 1000)
+        places += [row[:2] for row in page]
+        assert sum(len(state) for *_, state in page) <= (5 + targets) << 20
+    assert places == sorted((number, prefix + b"%d" % number) for number in range(24) for prefix in (b"", b"h"))
+
+    behind: RowKey | None = (-1, "", b"")
+    hints: list[RowKey] = []
+    while behind is not None:
+        rows, behind = store.hints("n0", behind, 1000)
+        assert sum(len(state or b"") for *_, state in rows) <= 5 << 20
+        hints += [row[:3] for row in rows]
+    assert hints == [(number, "b", b"h%d" % number) for number in range(24)]
+    store.close()
 
 
 def test_a_commit_that_fails_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:

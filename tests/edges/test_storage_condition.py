@@ -408,7 +408,7 @@ def test_s7_a_column_of_another_type_hits_its_own_row_and_no_other(tmp_path: Pat
         found |= {key for _, key, _ in rows}
     assert found >= {key for _, _, key in others}
     assert found <= {b"k%d" % n for n in range(KEYS)}, "no key that there never was"
-    hints = [key for _, _, key, state in store.hints("n1", (-1, "", b""), 1000) if state is not None]
+    hints = [key for _, _, key, state in store.hints("n1", (-1, "", b""), 1000)[0] if state is not None]
     assert set(hints) >= {b"k%d" % n for n in range(0, KEYS, 20) if n != 20}
     assert set(hints) <= {b"k%d" % n for n in range(0, KEYS, 20)}
     store.write(20 << 55, "b", b"k20", b"mended")

@@ -64,7 +64,7 @@ def everything(store: MemoryStorage | SqliteStorage) -> object:
     rows = {(p, b, k): store.read(p, b, k) for p in PLACES for b in BUCKETS for k in KEYS}
     scans = {b: store.scan(b, 0, LAST_PLACE, (-1, b""), 1000) for b in BUCKETS}
     parts = [store.scan("default", first, last, (first, b"a"), 1000) for first, last in zip(PLACES, PLACES[2:], strict=False)]
-    hints = store.hints("n1", (-1, "", b""), 1000)
+    hints, _ = store.hints("n1", (-1, "", b""), 1000)
     return rows, scans, parts, hints, store.hint_totals(), store.get_meta("identity"), store.key_count()
 
 

@@ -204,7 +204,7 @@ def test_a_damaged_hint_is_never_returned_and_is_whole_again_when_it_is_written(
     disk = Disk()
     written(disk, 1)
     assert disk.damage_hints_of(*AT)
-    assert disk.hints("n2", (0, "", b""), 9) == [(*AT, None)]
+    assert disk.hints("n2", (0, "", b""), 9) == ([(*AT, None)], None)
     with pytest.raises(DamagedRow):
         disk.read_hint("n2", *AT)
     disk.write_hint("n2", *AT, b"anew")
