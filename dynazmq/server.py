@@ -145,6 +145,8 @@ class Server:
             watch.turned()
         self._meter.tick(self.node.runtime.now)
         self._sockets.keep(self.node.membership.members)
+        for peer, (endpoint, why) in self._sockets.unconnectable.items():
+            self._log.rarely("WARN", "wire", f"{peer} is said to be at {endpoint}, to which nobody can connect: {why}")
         if self.node.runtime.notes:
             self._log_notes()
 

@@ -54,6 +54,7 @@ COUNTERS = {
     "keys_transferred": "Keys received as partitions moved here.",
     "lww_discarded": "Concurrent writes let go of in buckets where the last write wins.",
     "messages_of_other_lives": "Messages meant for an earlier process of this node, dropped.",
+    "handlers_failed": "Messages that met a mistake in this program, given up: please report the node's log.",
     "messages_refused": "Messages that made no sense here.",
     "overloads": "Requests refused since too many were under way.",
     "puts_caught_up": "Puts under way that were written to new owners, too, when the ring changed.",

@@ -93,6 +93,8 @@ class Exchange:
     # --- trees ------------------------------------------------------------------------------------------------------------
 
     def on_tree_tell(self, message: TreeTell) -> None:
+        if not self._asked or message.request_id != self._question:
+            raise BadMessage("an answer to another question")
         self._question = 0
         asked, self._asked = self._asked, []
         if len(message.hashes) != len(asked):
@@ -159,6 +161,8 @@ class Exchange:
         self._ask(RowsAsk(0, partition, n, first, last, at, bucket, key))
 
     def on_rows_tell(self, message: RowsTell) -> None:
+        if self._asked or not self._question or message.request_id != self._question:
+            raise BadMessage("an answer to another question")
         self._question = 0
         partition, n = self.todo[-1]
         bounds = places_of_leaves(partition, self._membership.ring.partitions, *self._runs[-1])
@@ -213,7 +217,9 @@ class Exchange:
         return 1 + (len(state) + their_bytes) * _MENDS // _MEND_BYTES
 
     def on_mend_reply(self, message: MendReply) -> None:
-        row = self._mends.pop(message.request_id)
+        row = self._mends.pop(message.request_id, None)
+        if row is None:
+            raise BadMessage("an answer to another question")
         if message.state:
             try:
                 self._replica.merge("", *row, message.state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutReply
+from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.recall import Recalls
@@ -89,7 +90,7 @@ class Forwards:
         """age_ms and budget_ms of the next try: a retry, and at least a millisecond old, if an earlier one may have been done."""
         message = forward.op.message
         waited_ms = int((self._runtime.now - forward.op.started) * 1000)
-        return (message.age_ms + waited_ms + 1 if forward.maybe else 0), message.budget_ms - waited_ms
+        return (aged(message.age_ms, waited_ms + 1) if forward.maybe else 0), message.budget_ms - waited_ms
 
     def _overdue(self, late: tuple[ForwardOp, int]) -> None:
         forward, request_id = late

@@ -20,7 +20,7 @@ from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell
 from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.runtime import Address, DamagedRow, OwnRow, Runtime, StoreFailed
-from dynazmq.dynamo.versions import Siblings, decode, encode, sync
+from dynazmq.dynamo.versions import Siblings, context_fits, decode, encode, sync
 
 Row = tuple[int, str, bytes]  # place, bucket, key
 _START: Row = (-1, "", b"")
@@ -36,7 +36,7 @@ class StateTooLarge(ValueError):
 
 def fits(state: Siblings, encoded: bytes) -> bool:
     """Whether a merge of two states can still be sent, and be read by a client."""
-    return len(encoded) <= MERGED_BYTES_MAX and len(state.live) <= MESSAGES_PER_FRAME_MAX
+    return len(encoded) <= MERGED_BYTES_MAX and len(state.live) <= MESSAGES_PER_FRAME_MAX and context_fits(state.context)
 
 
 def check_size(state: Siblings, encoded: bytes) -> None:

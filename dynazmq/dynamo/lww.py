@@ -38,7 +38,8 @@ two are lost as well, and one is counted.
 
 from __future__ import annotations
 
-from dynazmq.dynamo.versions import COUNTER_MAX, Context, Sibling, Siblings
+from dynazmq.dynamo.messages.fields import COUNTER_MAX
+from dynazmq.dynamo.versions import Context, Sibling, Siblings
 
 CLOCK = "~lww"
 """The entry of a context that is no actor: its counter is the highest stamp among all that the context covers."""

@@ -38,9 +38,9 @@ from dynazmq.dynamo.change import (
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.expulsion import outweighs, taking_effect, withdrawn
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.identity import INCARNATION_MAX, Identity
+from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.losses import Losses, declare, without_source
-from dynazmq.dynamo.records import ALIVE, DIGEST_BYTES, Kept, Member, Policy, policies_digest
+from dynazmq.dynamo.records import ALIVE, DIGEST_BYTES, Kept, Member, Policy, in_reach, life_in_reach, policies_digest
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
 
@@ -170,7 +170,7 @@ class Membership:
         """A frame of a peer's life has come: whether it is the peer's newest life, or a new one. False: from an earlier one, or
         from one that was expelled."""
         member = self.members.get(name)
-        if member is None or name in self._gone or incarnation > INCARNATION_MAX:  # nobody could refute that one
+        if member is None or name in self._gone or not life_in_reach(incarnation, member.incarnation):
             return False
         if incarnation > member.incarnation:
             self.members[name] = member._replace(incarnation=incarnation, heartbeat=0)
@@ -191,7 +191,7 @@ class Membership:
 
     def learn_member(self, row: Any) -> None:
         told = Member(*row[: len(Member._fields)])
-        if not told.sound:
+        if not told.sound or not life_in_reach(told.incarnation, self.incarnation_of(told.name)):
             self._runtime.counters["gossip_refused"] += 1
             return
         if told.name == self._runtime.name:
@@ -221,8 +221,12 @@ class Membership:
 
     def learn_ring(self, ring: Ring) -> None:
         fits = ring.partitions == self.ring.partitions or not self.ring.version
-        if fits and rank(ring) > rank(self.ring):
+        if not fits or rank(ring) <= rank(self.ring):
+            return
+        if in_reach(ring.version, self.ring.version):
             self._turn_to(ring)
+        else:
+            self._runtime.counters["gossip_refused"] += 1
 
     def doubt_ring(self, ring: Ring) -> None:
         """This ring is not to be learned. If it is newer, a node that has not stored one cannot rely on its own."""
@@ -232,7 +236,8 @@ class Membership:
         bucket, *fields = row
         told = Policy(*fields[: len(Policy._fields)])  # surplus ones are a newer release's
         known = self.policies.get(bucket)
-        if not isinstance(bucket, str) or not told.sound or (known is None and len(self.policies) >= BUCKETS_MAX):
+        room = known is not None or len(self.policies) < BUCKETS_MAX
+        if not isinstance(bucket, str) or not told.sound or not room or not in_reach(told.version, known.version if known else 0):
             self._runtime.counters["gossip_refused"] += 1
         elif known is None or told.rank > known.rank:
             self.policies = {**self.policies, bucket: told}
@@ -240,7 +245,15 @@ class Membership:
 
     def learn_intents(self, rows: list[Any]) -> None:
         """Raises ValueError, and then has learned none."""
-        self._decided([Intent.from_wire(row) for row in rows])
+        told = [Intent.from_wire(row) for row in rows]
+        believed = [intent for intent in told if self._in_reach(intent)]
+        self._runtime.counters["gossip_refused"] += len(told) - len(believed)
+        self._decided(believed)
+
+    def _in_reach(self, told: Intent) -> bool:
+        known = self.intents.get(told.name)
+        version, pardons = (known.version, known.pardons) if known is not None else (0, 0)
+        return in_reach(told.version, version) and in_reach(told.pardons, pardons)
 
     def learn_losses(self, row: list[Any]) -> None:
         """Raises ValueError."""
@@ -249,7 +262,7 @@ class Membership:
 
     def learn_decision(self, intents: list[Any], policies: list[Any], losses: list[Any]) -> bool:
         """Whether this node has it, or a later word on the same; it is stored in this turn. Raises ValueError."""
-        told = [Intent.from_wire(row) for row in intents]
+        told = [intent for intent in map(Intent.from_wire, intents) if self._in_reach(intent)]
         self.learn_losses(losses)
         for row in policies:
             self.learn_policy(row)
@@ -257,7 +270,8 @@ class Membership:
         if self._unsaved:
             self._save()  # it may have come before, in a turn that could not be stored
         known = self.intents
-        return all(each.name in known and known[each.name].rank >= each.rank for each in told) and all(
+        heard = len(told) == len(intents)  # what is out of reach is not believed
+        return heard and all(each.name in known and known[each.name].rank >= each.rank for each in told) and all(
             bucket in self.policies and self.policies[bucket].version >= Policy(*fields[: len(Policy._fields)]).version
             for bucket, *fields in policies
         )
@@ -471,7 +485,8 @@ class Membership:
         if raw is None:
             return False
         kept = Kept.unpack(raw)
-        self.members.update(kept.members)
+        # Those that are not sound were let in by an earlier release. Whom they speak of will speak up again.
+        self.members.update({name: member for name, member in kept.members.items() if member.sound})
         for name, endpoint in self._runtime.config.members.items():
             # The members' addresses are the supervisor's to give; a life of theirs is told by gossip anew.
             if name in self.members:

@@ -33,6 +33,7 @@ from dynazmq.dynamo.looking import Looking
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     ACKNOWLEDGING,
+    ASKED_BY,
     DECLINED_BY_FAILURE,
     DECLINED_BY_REFUSAL,
     FROM_CLIENTS,
@@ -40,6 +41,7 @@ from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
     STORAGE,
+    TIMEOUT,
     VOUCHING,
     AcknowledgeLosses,
     ChangeMembers,
@@ -87,10 +89,11 @@ from dynazmq.dynamo.messages import (
     WriteReply,
     request_id_of,
 )
+from dynazmq.dynamo.messages.fields import COUNTER_MAX
 from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.recall import Recalls
-from dynazmq.dynamo.replica import BadMessage, Replica
+from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.routing import Routes
@@ -99,7 +102,6 @@ from dynazmq.dynamo.scans import Scans
 from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
-from dynazmq.dynamo.versions import MalformedVersion
 
 
 class Node:
@@ -199,7 +201,7 @@ class Node:
     def wake(self, now: float, wall_ms: int) -> None:
         """Time has come to this point: first of a turn, so that requests which waited too long are dropped."""
         self.runtime.now = now
-        self.runtime.wall_ms = wall_ms
+        self.runtime.wall_ms = min(max(wall_ms, 0), COUNTER_MAX - 1)  # what can be stored and sent, whatever a clock shows
 
     def tick(self, now: float, wall_ms: int) -> None:
         """Do what is due. After the messages that are there: nobody is called late whose answer was only waiting to be heard."""
@@ -248,9 +250,18 @@ class Node:
             self.runtime.counters["changes_declined"] += 1
             self.runtime.note(f"declined a change of members of {sender!r}: {error}", "WARN")
             self._decline(sender, message.__class__, request_id_of(message), INVALID, str(error))
-        except (BadMessage, MalformedVersion, ValueError, TypeError) as error:
-            # A peer's or client's fault, never ours to crash on. TypeError: lists inside gossip of the wrong form.
+        except (ValueError, TypeError) as error:  # BadMessage, MalformedVersion, StateTooLarge, …: its sender's fault
             self.refuse(sender, message.__class__, request_id_of(message), str(error))
+        except AssertionError:
+            raise  # what this node rests on is not so: its disk knows better than this life
+        except Exception as error:
+            # A fault of ours that somebody's message has found. It ends this message and not the node, or one frame, sent to all,
+            # would end all of them. Where nodes are tested (the simulator, the fuzzer) it is never let pass.
+            self.runtime.counters["handlers_failed"] += 1
+            where = _innermost(error)
+            self.runtime.note(f"{message.__class__.__name__} of {sender!r} was given up: {error!r} in {where}", "ERROR")
+            text = f"{self.runtime.name} could not work on it: {type(error).__name__}"
+            self._decline(sender, message.__class__, request_id_of(message), INVALID, text)
 
     def refuse(self, sender: Address, kind: type[Message], request_id: int, text: str) -> None:
         """A message of this kind holds what nobody should send: the sender's fault, never ours to end for."""
@@ -288,6 +299,16 @@ class Node:
                 self._refused(to, request_id_of(message))
             elif isinstance(message, Put):
                 self.forwards.undelivered(message.request_id)
+
+    def unsendable(self, to: Address, message: Message) -> None:
+        """This message cannot be put into a frame. Who waits for an answer is told that it has none; nobody is suspected."""
+        if isinstance(to, str):
+            if message.__class__ in DECLINED_BY_REFUSAL:
+                self._refused(to, request_id_of(message))
+            elif isinstance(message, Put):
+                self.forwards.undelivered(message.request_id)
+        for kind in ASKED_BY[message.__class__]:
+            self._decline(to, kind, request_id_of(message), TIMEOUT, f"the answer of {self.runtime.name} fits into no frame")
 
     def turn_failed(self) -> None:
         """The turn's commit failed and the store is as before the turn: take back whatever rested on it."""
@@ -360,6 +381,14 @@ class Node:
             self.runtime.send(sender, Failure(request_id, code, 0, 0, 0, text))
         elif kind in DECLINED_BY_REFUSAL and request_id:
             self.runtime.send(sender, Refused(request_id, text))
+
+
+def _innermost(error: Exception) -> str:
+    """Where it was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_qualname}, line {trace.tb_lineno}" if trace is not None else "nowhere"
 
 
 def _acknowledged(message: Any) -> list[int]:

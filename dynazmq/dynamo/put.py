@@ -38,6 +38,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.messages.fields import COUNTER_MAX
 from dynazmq.dynamo.operations import Operations
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
@@ -51,6 +52,7 @@ from dynazmq.dynamo.versions import (
     Dot,
     Sibling,
     Siblings,
+    context_fits,
     decode,
     encode,
     node_of,
@@ -229,6 +231,9 @@ class Puts:
         """
         identity = self._identity
         actor, floor = (identity.stand_in_actor, 0) if stands_for else (identity.actor, identity.floor)
+        if max(known.context.last(actor), op.context.last(actor), floor) >= COUNTER_MAX - 1:
+            identity.new_epoch(f"the counters of {actor} are at their end, as somebody has told them")
+            return (identity.stand_in_actor if stands_for else identity.actor), 0
         if op.context and (seen := op.context.last(actor)) > max(known.context.last(actor), floor):
             identity.new_epoch(f"a client shows write {seen} of {actor}, which is not in this store")
             return (identity.stand_in_actor if stands_for else identity.actor), 0
@@ -452,6 +457,8 @@ def _too_much(before: Siblings, after: Siblings, encoded: bytes) -> str | None:
     count = len(after.live)
     if count > SIBLINGS_MAX and count > len(before.live):
         return f"{count:,} siblings, the limit is {SIBLINGS_MAX}: resolve them first (put with the context of a get)"
+    if not context_fits(after.context):
+        return f"its context has {len(after.context.vector):,} entries, more than a client can be given"
     if len(encoded) > STATE_BYTES_MAX:
         return f"{count:,} siblings of {len(encoded):,} bytes, the limit is {STATE_BYTES_MAX:,}: resolve them first"
     return None

@@ -23,7 +23,34 @@ from dynazmq.config import CONFLICTS, MEMBERS_MAX, SIBLINGS
 from dynazmq.dynamo.change import Intent, intent_rows
 from dynazmq.dynamo.identity import INCARNATION_MAX
 from dynazmq.dynamo.losses import Losses
+from dynazmq.dynamo.messages.fields import is_endpoint
 from dynazmq.dynamo.ring import Ring
+
+_STEP_MAX = 1 << 20
+_FIRST_MAX = 1 << 40
+
+
+def in_reach(told: int, known: int) -> bool:
+    """Whether a record's version may be believed by who knows this one of it; 0: none.
+
+    Versions rise by one, by whoever decides something, and must never come to the end of their range: a ring could not change any
+    more. An end that peers may name is one that they can bring about, by a single frame. So none may jump. A node can have been
+    away for a million decisions, which no cluster makes; and to come to the end in such steps takes four million million
+    frames, each of which is committed. Who knows nothing yet, as a new member, believes what is a million times higher.
+    """
+    return told <= (known + _STEP_MAX if known else _FIRST_MAX)
+
+
+_LIFE_STEP_MAX = 1 << 16
+_LIFE_FIRST_MAX = 1 << 44
+
+
+def life_in_reach(told: int, known: int) -> bool:
+    """The same of an incarnation. Lives are numbered by the time, in milliseconds since 1970, and any is believed up to the year
+    2527; beyond, as many as it may have been refuted meanwhile.
+    """
+    return told <= max(known + _LIFE_STEP_MAX, _LIFE_FIRST_MAX)
+
 
 ALIVE = "alive"
 DIGEST_BYTES = 8
@@ -53,8 +80,7 @@ class Member(NamedTuple):
         return (
             isinstance(self.name, str)
             and 0 < len(self.name) <= 64
-            and isinstance(self.endpoint, str)
-            and len(self.endpoint) <= 256
+            and is_endpoint(self.endpoint)
             and type(self.incarnation) is int
             and 0 <= self.incarnation < _COUNTER_MAX
             and type(self.heartbeat) is int

@@ -141,9 +141,8 @@ class Salvage:
         if rows:
             found, end = store.rows(first, last, after, PAGE_ROWS)
         for target in self._hints.pending:
-            kept = store.hints(target, max(after, (first, "", b"")), PAGE_ROWS)
-            mine = [row for row in kept if row[0] <= last]
-            if mine and len(mine) == PAGE_ROWS:
-                end = mine[-1][:3] if end is None else min(end, mine[-1][:3])
-            found += mine
+            kept, behind = store.hints(target, max(after, (first, "", b"")), PAGE_ROWS)
+            if behind is not None and behind[0] <= last:
+                end = behind if end is None else min(end, behind)
+            found += [row for row in kept if row[0] <= last]
         return sorted([row for row in found if end is None or row[:3] <= end], key=itemgetter(0, 1, 2)), end

@@ -46,6 +46,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from dynazmq.config import CONTEXT_BYTES_MAX, MESSAGES_PER_FRAME_MAX
+from dynazmq.dynamo.messages.fields import ACTOR_BYTES_MAX, COUNTER_MAX, WRITE_ID_BYTES
+
 Dot = tuple[str, int]
 
 
@@ -295,7 +298,6 @@ def without_retried(state: Siblings) -> Siblings:
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 # The length of arrays is bounded far above what put.py lets grow: a key that can be written but not read again would be lost.
 _LIMITS: dict[str, Any] = {"max_array_len": 1 << 16, "max_map_len": 0, "max_ext_len": 0, "strict_map_key": True}
-COUNTER_MAX = 1 << 48
 
 
 def encode(state: Siblings) -> bytes:
@@ -321,7 +323,9 @@ def decode(raw: bytes) -> Siblings:
     try:
         vector_rows, cloud_rows, live_rows, *more = msgpack.unpackb(raw, **_LIMITS)
         context = _context_of(vector_rows, cloud_rows, *more)
-        if live_rows.__class__ is not list or not context or (len(live_rows) > 1 and not _ascending(live_rows)):
+        if live_rows.__class__ is not list or len(live_rows) > MESSAGES_PER_FRAME_MAX or not context_fits(context):
+            raise MalformedVersion("more than a client could ever be told")
+        if not context or (len(live_rows) > 1 and not _ascending(live_rows)):
             raise MalformedVersion("not in the one form that a state has")
         vector = context.vector
         for actor, counter, value, write_id, wall_ms in live_rows:
@@ -331,7 +335,9 @@ def decode(raw: bytes) -> Siblings:
                 or counter < 1
                 or (value.__class__ is not bytes and value is not None)
                 or write_id.__class__ is not bytes
+                or len(write_id) > WRITE_ID_BYTES
                 or wall_ms.__class__ is not int
+                or not 0 <= wall_ms < COUNTER_MAX
                 # As `covers` has it; for most siblings the vector says it.
                 or (counter > vector.get(actor, 0) and (actor, counter) not in context.cloud)
             ):
@@ -359,6 +365,20 @@ def _ascending(rows: list[Any]) -> bool:
     return all(left[:2] < right[:2] for left, right in pairwise(rows))
 
 
+def _is_long(actor: str) -> bool:
+    return len(actor) > ACTOR_BYTES_MAX or (not actor.isascii() and len(actor.encode()) > ACTOR_BYTES_MAX)
+
+
+def context_fits(context: Context) -> bool:
+    """Whether a client can be given it: what cannot be is never stored, or the key could not be read any more."""
+    if len(context.vector) + len(context.cloud) + len(context.retried) <= _SURELY_FIT:
+        return True
+    return len(_pack(_context_rows(context))) + len(_TOKEN_VERSION) + _HASH_BYTES <= CONTEXT_BYTES_MAX
+
+
+_SURELY_FIT = CONTEXT_BYTES_MAX // (ACTOR_BYTES_MAX + 16)
+
+
 def _context_of(vector_rows: Any, cloud_rows: Any, *retried_rows: Any) -> Context:
     if vector_rows.__class__ is not list or cloud_rows.__class__ is not list:
         raise MalformedVersion("a context is two arrays")
@@ -367,13 +387,15 @@ def _context_of(vector_rows: Any, cloud_rows: Any, *retried_rows: Any) -> Contex
     for actor, counter in vector_rows:
         if actor.__class__ is not str or not before < actor or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
             raise MalformedVersion("a vector entry of the wrong form, or out of order")
+        if _is_long(actor):
+            raise MalformedVersion("a vector entry of the wrong form, or out of order")
         vector[actor] = counter
         before = actor
     retried = _retried_of(*retried_rows) if retried_rows else NONE
     if not cloud_rows:
         return Context(vector, retried=retried)
     for actor, counter in cloud_rows:
-        if actor.__class__ is not str or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
+        if actor.__class__ is not str or _is_long(actor) or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
             raise MalformedVersion("a dot of the wrong form")
     cloud = frozenset([(actor, counter) for actor, counter in cloud_rows])
     if not _ascending(cloud_rows) or _compact(dict(vector), cloud)[1] != cloud:
@@ -382,8 +404,10 @@ def _context_of(vector_rows: Any, cloud_rows: Any, *retried_rows: Any) -> Contex
 
 
 def _retried_of(rows: Any) -> frozenset[bytes]:
-    if rows.__class__ is not list or not rows or any(row.__class__ is not bytes or not row for row in rows):
-        raise MalformedVersion("the ids of retried writes are bytes, and there are some")
+    if rows.__class__ is not list or not rows:
+        raise MalformedVersion("where ids of retried writes are, there are some")
+    if any(row.__class__ is not bytes or not 0 < len(row) <= WRITE_ID_BYTES for row in rows):
+        raise MalformedVersion("an id of a retried write is bytes, and no more than an id has")
     if not all(left < right for left, right in pairwise(rows)):
         raise MalformedVersion("ids of retried writes out of order")
     return frozenset(rows)

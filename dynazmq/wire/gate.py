@@ -60,6 +60,9 @@ _LATE_MS = 250
 _COME_BACK_MS = 1_000
 """When somebody who could not be given a connection may try again."""
 
+_UNSENDABLE = (BadFrame, ValueError, TypeError, OverflowError)
+"""What it raises to encode a message that is too large, or holds what does not travel."""
+
 
 class Gate:
     """One node's."""
@@ -171,16 +174,38 @@ class Gate:
             envelope = Envelope(FROM_NODE, self._cluster_id, node.identity.incarnation, to_incarnation, sent_ms)
             left = 0
             try:
-                for frame, count in encode_counted(envelope, messages):
-                    if not send(to, frame):
-                        break
-                    if self.watch is not None:
-                        self.watch.spoken(to, messages[left : left + count], True)
-                    left += count
-            except BadFrame as error:
-                node.runtime.counters["unsendable"] += len(messages) - left
-                node.runtime.note(f"cannot send {len(messages) - left} messages to {to!r}: {error}", "WARN")
+                left = self._speak_to(to, envelope, messages, send)
+            except _UNSENDABLE:
+                messages = self._sendable(to, envelope, messages)
+                left = self._speak_to(to, envelope, messages, send)
             if left < len(messages):
                 if self.watch is not None:
                     self.watch.spoken(to, messages[left:], False)
                 node.undeliverable(to, messages[left:])
+
+    def _speak_to(
+        self, to: Address, envelope: Envelope, messages: list[Message], send: Callable[[Address, bytes], bool]
+    ) -> int:
+        """How many of them have left. Raises one of _UNSENDABLE before any has."""
+        left = 0
+        for frame, count in list(encode_counted(envelope, messages)):
+            if not send(to, frame):
+                break
+            if self.watch is not None:
+                self.watch.spoken(to, messages[left : left + count], True)
+            left += count
+        return left
+
+    def _sendable(self, to: Address, envelope: Envelope, messages: list[Message]) -> list[Message]:
+        """Those that fit into a frame. One that does not is no reason to keep the others from being sent."""
+        runtime, sendable = self._node.runtime, []
+        for message in messages:
+            try:
+                list(encode_counted(envelope, [message]))
+            except _UNSENDABLE as error:
+                runtime.counters["unsendable"] += 1
+                runtime.note(f"cannot send a {message.__class__.__name__} to {to!r}: {error}", "WARN")
+                self._node.unsendable(to, message)
+            else:
+                sendable.append(message)
+        return sendable

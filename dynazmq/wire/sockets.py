@@ -62,6 +62,8 @@ class Sockets:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._dealers: dict[str, tuple[str, zmq.Socket[bytes]]] = {}
         self._expected = 0
+        self.unconnectable: dict[str, tuple[str, str]] = {}
+        """Peer → its endpoint, and why no socket can be connected to it."""
         self._router = self._context.socket(zmq.ROUTER)
         set_options(self._router, _ROUTER_HEARTBEAT_MS)
         self._router.router_handover = 1  # a restarted client or peer takes its identity over from its dead connection
@@ -129,14 +131,20 @@ class Sockets:
                 return known[1]
             known[1].close()
             del self._dealers[peer]
-        if not endpoint:
+        if not endpoint or self.unconnectable.get(peer, ("",))[0] == endpoint:
             return None
+        self.unconnectable.pop(peer, None)
         dealer = self._context.socket(zmq.DEALER)
         set_options(dealer, _PEER_HEARTBEAT_MS)
         dealer.identity = self._identity
         dealer.immediate = 1
         dealer.reconnect_ivl, dealer.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
-        dealer.connect(inner_endpoint(endpoint))
+        try:
+            dealer.connect(inner_endpoint(endpoint))
+        except zmq.ZMQError as error:  # the peer's misfortune, or what somebody has told of it: it is away until it says another
+            dealer.close()
+            self.unconnectable[peer] = endpoint, str(error)
+            return None
         self._dealers[peer] = endpoint, dealer
         return dealer
 
@@ -150,6 +158,8 @@ class Sockets:
         if len(peers) != self._expected:
             self._expected = len(peers)
             self.door.expect(self._expected)
+        for name in [name for name in self.unconnectable if name not in peers]:
+            del self.unconnectable[name]
         if len(self._dealers) <= len(peers):
             return
         for name in [name for name in self._dealers if name not in peers]:

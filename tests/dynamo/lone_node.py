@@ -115,7 +115,7 @@ def written(*writes: tuple[str, bytes], state: Siblings = EMPTY, covering: bool 
     """A state in which these nodes have written these values, one beside the other or one over the other."""
     for node, value in writes:
         seen = state.context if covering else EMPTY.context
-        state, _, _ = put(state, seen, actor_id(node, "epoch"), value, value.ljust(16, b"."), 1)
+        state, _, _ = put(state, seen, actor_id(node, "epoch"), value, value[:16].ljust(16, b"."), 1)
     return state
 
 

@@ -293,10 +293,30 @@ def test_a_thousand_blind_puts_are_a_thousand_siblings_and_can_still_be_read_and
     assert write(state, state.context, "a~1", b"all").values == [b"all"]
 
 
-def test_a_state_with_more_siblings_than_one_node_lets_grow_can_be_read_again() -> None:
-    live = tuple(Sibling("a~1", n, b"x", b"", 0) for n in range(1, 30_001))
-    state = Siblings(live, Context({"a~1": 30_000}))
+def test_a_state_with_as_many_siblings_as_a_client_can_be_told_can_be_read_again_and_one_with_more_is_none() -> None:
+    live = tuple(Sibling("a~1", n, b"x", b"", 0) for n in range(1, 4098))
+    state = Siblings(live[1:], Context({"a~1": 4097}))
     assert decode(encode(state)) == state
+    with pytest.raises(MalformedVersion):
+        decode(encode(Siblings(live, state.context)))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        Siblings((), Context({f"{n:05}~{'e' * 100}": 1 for n in range(1_000)})),
+        Siblings((), Context({"a" * 129: 1})),
+        Siblings((), Context({"ü" * 65: 1})),
+        Siblings((), Context({"a~1": 2}, frozenset({("b" * 129, 9)}))),
+        Siblings((), Context({"a~1": 2}, retried=frozenset({b"w" * 17}))),
+        Siblings((Sibling("a~1", 1, b"x", b"w" * 17, 0),), Context({"a~1": 1})),
+        Siblings((Sibling("a~1", 1, b"x", b"w", -1),), Context({"a~1": 1})),
+        Siblings((Sibling("a~1", 1, b"x", b"w", 1 << 48),), Context({"a~1": 1})),
+    ],
+)
+def test_a_state_that_no_client_could_be_told_of_is_none(state: Siblings) -> None:
+    with pytest.raises(MalformedVersion):
+        decode(encode(state))
 
 
 # --- contexts as sets ------------------------------------------------------------------------------------------------------

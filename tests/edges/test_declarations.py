@@ -21,8 +21,10 @@ from dynazmq.dynamo.messages import (
     FROM_PEERS,
     FROM_STRANGERS,
     INVALID,
+    TIMEOUT,
     Failure,
     Get,
+    GetReply,
     LookTell,
     Message,
     Probe,
@@ -35,6 +37,8 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.messages.fields import AGE_MS_MAX, Bytes, Kind, Many, Real, Row, Text, Whole, aged, is_endpoint
 from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.records import Kept, Member
+from dynazmq.dynamo.ring import Ring
 from dynazmq.simulator.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
 from dynazmq.wire.gate import Gate
@@ -231,3 +235,89 @@ def test_a_put_with_an_age_beyond_all_bounds_is_refused_by_the_first_node_that_h
     (failure,) = said
     assert isinstance(failure, Failure)
     assert failure.text == "Put.age_ms: 0 to 2^48, not 18,446,744,073,709,551,615"
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------------
+
+
+def spoken(*messages: Message, to: str | bytes = b"client") -> tuple[Node, list[Message], list[Message]]:
+    """(the node, what has left, what the node then says further)."""
+    node, _ = a_node()
+    gate = Gate(node, 1, lambda _: None)
+    frames: list[bytes] = []
+    node.drain()
+    gate.speak({to: list(messages)}, 1, lambda _, frame: frames.append(frame) is None)
+    later = [message for said in node.drain().values() for message in said]
+    return node, [message for frame in frames for message in decode_body(open_frame(frame)[1])], later
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        GetReply(7, [bytes(FRAME_BYTES_MAX)], [], b"", []),
+        GetReply(7, [], [["n1", 1 << 64, 0]], b"", []),
+        GetReply(7, [], [], b"", ["\ud800"]),
+        GetReply(7, [object()], [], b"", []),  # type: ignore[list-item]
+    ],
+    ids=["too large", "a number beyond all", "half a character", "no value"],
+)
+def test_one_message_that_cannot_be_encoded_is_dropped_and_the_others_leave(bad: Message) -> None:
+    node, left, later = spoken(ProbeReply(1), bad, ProbeReply(2))
+    assert left == [ProbeReply(1), ProbeReply(2)]
+    assert node.runtime.counters["unsendable"] == 1
+    assert later == [Failure(7, TIMEOUT, 0, 0, 0, "the answer of a fits into no frame")], "who waits for it is told"
+    assert node.runtime.counters["replies_undeliverable"] == 0
+
+
+def test_nobody_is_suspected_for_a_message_that_cannot_be_encoded() -> None:
+    node, left, _ = spoken(Read(7, "default", b"k", 1 << 70), Probe(1), to="b")
+    assert left == [Probe(1)]
+    assert node.runtime.counters["suspicions"] == 0
+
+
+# --- what is believed ------------------------------------------------------------------------------------------------------
+
+
+def test_no_version_can_be_brought_to_its_end_by_a_single_word() -> None:
+    node, _ = a_node()
+    membership = node.membership
+    owners = membership.ring.owners
+    for ring_version, version in ((1 << 62, 1 << 61), ((1 << 20) + 2, (1 << 40) + 1)):
+        membership.learn_ring(Ring(ring_version, owners))
+        membership.learn_intents([["b", "out", 1.0, "", version, "b"]])
+        membership.learn_policy(["carts", 3, 2, 2, version, "b", "lww"])
+    assert (membership.ring.version, membership.intents, membership.policies) == (1, {}, {})
+    assert node.runtime.counters["gossip_refused"] == 6
+    membership.learn_ring(Ring(1 << 20, owners))
+    assert membership.ring.version == 1 << 20
+
+
+def test_a_stored_member_at_no_endpoint_does_not_keep_a_node_from_starting() -> None:
+    """An earlier release believed it."""
+    node, disk = a_node()
+    members = {**node.membership.members, "d": Member("d", "bogus", 1, 1, "alive"), "b": Member("b", "bogus", 1, 1, "alive")}
+    disk.set_meta("membership", Kept(members, node.membership.ring, {}, {}, True).pack())
+    disk.commit()
+    again = Node(node.runtime.config, disk, Random(2), 100.0, 1_700_000_000_000)
+    assert {name: member.endpoint for name, member in again.membership.members.items()} == {
+        name: f"ipc://{name}" for name in ("a", "b", "c")
+    }
+
+
+def test_a_fault_of_ours_that_a_message_finds_ends_the_message_and_an_assertion_the_process() -> None:
+    node, _ = a_node()
+
+    def fails(error: Exception) -> Any:
+        def handler(_sender: object, _message: object) -> None:
+            raise error
+
+        return handler
+
+    node._from_peers[Read] = fails(KeyError("x"))
+    node.membership.settled = True
+    node.receive("b", Read(7, "default", b"k", 1000))
+    assert node.runtime.counters["handlers_failed"] == 1
+    assert node.drain()["b"][-1] == Refused(7, "a could not work on it: KeyError")
+    node._from_peers[Read] = fails(AssertionError())
+    with pytest.raises(AssertionError):
+        node.receive("b", Read(7, "default", b"k", 1000))

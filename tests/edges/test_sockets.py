@@ -38,3 +38,21 @@ def test_a_peer_with_another_address_gets_another_socket(tmp_path: Path) -> None
         assert sockets.peers == {"b"}
     finally:
         sockets.close()
+
+
+def test_an_endpoint_to_which_nobody_can_connect_costs_that_peer_alone(tmp_path: Path) -> None:
+    members = {"a": f"ipc://{tmp_path}/a", "b": "bogus", "c": f"ipc://{tmp_path}/{'c' * 200}"}
+    sockets = Sockets("a", 1, members["a"], lambda name: members.get(name, ""))
+    try:
+        for peer in ("b", "c"):
+            sockets.connect(peer)
+            assert not sockets.send_to_peer(peer, b"frame")
+        assert sockets.peers == set()
+        assert {peer: endpoint for peer, (endpoint, _) in sockets.unconnectable.items()} == {"b": "bogus", "c": members["c"]}
+        members["b"] = f"ipc://{tmp_path}/b"
+        sockets.connect("b")
+        assert sockets.peers == {"b"}, "it has said where it is"
+        sockets.keep(["a", "b"])
+        assert sockets.unconnectable == {}
+    finally:
+        sockets.close()

@@ -127,6 +127,9 @@ def request_id_of(message: Message) -> int:
 ANSWER_TO = {asked: each.cls for each in DECLARATIONS for asked in each.answers}
 """Request → its answer."""
 
+ASKED_BY = {each.cls: each.answers for each in DECLARATIONS}
+"""Answer → the requests that it answers; nothing for any other message."""
+
 FROM_STRANGERS = those(lambda each: each.by & STRANGER)
 FROM_CLIENTS = those(lambda each: each.by & CLIENT)
 FROM_PEERS = those(lambda each: each.by & PEER or each.answered_to(PEER))

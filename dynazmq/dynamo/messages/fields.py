@@ -325,7 +325,7 @@ NodeName = Annotated[str, Text(1, NAME_BYTES_MAX)]
 MaybeNode = Annotated[str, Text(0, NAME_BYTES_MAX)]
 """\"\" stands for nobody."""
 Names = Annotated[list[str], many(NodeName, 2 * MEMBERS_MAX)]
-Actor = Annotated[str, Text(0, ACTOR_BYTES_MAX)]
+Actor = Annotated[str, Text(0, ACTOR_BYTES_MAX, name=False)]
 Actors = Annotated[list[str], many(Actor, 16)]
 ClusterName = Annotated[str, Text(0, 256)]
 Endpoint = Annotated[str, Where()]
