@@ -113,7 +113,8 @@ class Client:
     def acknowledge_losses(self, ring_version: int) -> None:
         """Say that it is known what was lost with rings up to this version."""
         self.connected()
-        self._start(Call(self, self.options, Request(AcknowledgeLosses(0, ring_version), "", 0, 2.0, "acknowledge losses"), None)).result()
+        request = Request(AcknowledgeLosses(0, ring_version), "", 0, 2.0, "acknowledge losses")
+        self._start(Call(self, self.options, request, None)).result()
 
     def begin_change(self, intents: list[list[Any]], at: str = "") -> Call:
         request = Request(ChangeMembers(0, b"", intents), "", 0, 2.0, "change members")
