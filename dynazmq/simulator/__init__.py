@@ -10,6 +10,7 @@
     handle.py      one node, as a story speaks of it
     history.py     what clients asked and were told, and every dot that was given
     watch.py       promises that are checked at every commit, answer and turn
+    judge.py       what a history proves of an answer, and of what is stored in the end
     checker.py     promises that are checked when the faults are over
     workload.py    clients that read and write at random
     faults.py      what goes wrong, drawn from the seed

@@ -24,10 +24,10 @@ was read then, may show once more under the dot of a retry (`echoes`; versions.p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
-from dynazmq.dynamo.versions import Siblings, decode
+from dynazmq.dynamo.versions import decode
 from dynazmq.errors import DynazmqError, Unavailable
+from dynazmq.simulator import judge
 from dynazmq.simulator.admins import Admins
 from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
 from dynazmq.simulator.history import FAILED, OK, History, Op
@@ -213,56 +213,27 @@ class Checker:
                         self._fresh(op, ops)
 
     def _fresh(self, read: Op, ops: list[Op], promise: str = "I7") -> None:
-        seen = {write.write_id for value in read.values if (write := self._history.by_value.get((read.key, value)))}
-        known = seen.union(*(self._history.writes[write_id].covers for write_id in seen))
-        known |= self._history.shown.get((read.client, read.token), frozenset())
+        known = self._history.shown.get((read.client, read.token), 0)
+        for write in self._history.found_by(read):
+            known |= write.bit | write.covers
         if self._collected:  # a tombstone has done its work, and no context tells of it any more
-            known = known.union(*(op.covers | {op.write_id} for op in ops if op.kind == "delete" and op.outcome == OK))
+            for op in ops:
+                known |= op.covers | op.bit if op.kind == "delete" and op.outcome == OK else 0
         for write in ops:
-            if write.kind != "get" and write.outcome == OK and write.ended < read.began and write.write_id not in known:
+            if write.kind != "get" and write.outcome == OK and write.ended < read.began and not known & write.bit:
                 self.broken.append(f"{promise}: {read} does not show {write}")
 
     # --- what is stored ---------------------------------------------------------------------------------------------------
 
     def _key(self, key: str) -> None:
         state = decode(next(iter(self._cluster.rows(key).values())))
-        present = list(self._present(key, state))
-        kept = {write.write_id for write in present}
-        effective = [op for op in self._history.writes.values() if op.key == key.encode() and self._took_effect(op, state, kept)]
-        covered = frozenset[bytes]().union(*(write.covers for write in present))
-        # A delete that took effect covers what it covers, be its tombstone gone or not.
-        covered = covered.union(*(op.covers for op in effective if op.kind == "delete"))
-        for write in effective:
-            if write.kind == "put" and write.write_id not in kept and write.write_id not in covered:
-                self.figures["lost"] += 1
-                self.broken.append(f"I1: lost: {write}")
-        for write in present:
-            for other in effective:
-                if write.write_id in other.covers:
-                    self._cluster.watch.revived(write, other, "I4")
-
-    def _present(self, key: str, state: Siblings) -> Iterator[Op]:
-        seen: set[bytes] = set()
-        for sibling in state.live:
-            write = self._history.writes.get(sibling.write_id)
-            if write is None:
-                self.broken.append(f"I6: {key} holds {sibling}, which nobody wrote")
+        for breach in judge.of_key(self._history, key.encode(), state, collected=self._collected):
+            if breach.kind == judge.RESURRECTED:
+                self._cluster.watch.revived(breach)
                 continue
-            if sibling.write_id in seen:
-                self.figures["false_siblings"] += 1
-                self.broken.append(f"I5: {key} holds a write beside itself: {write}")
-            seen.add(sibling.write_id)
-            yield write
-
-    def _took_effect(self, op: Op, state: Siblings, kept: set[bytes]) -> bool:
-        """Acknowledged, there in the end, or seen by somebody (and no disk forgot it since). No get shows a tombstone: one whose
-        outcome is unknown took effect if the state has seen its dot, or if it was stored and may have been collected since."""
-        if op.outcome == OK or op.write_id in kept:
-            return True
-        if op.kind == "delete":
-            dots = self._history.dots_of.get(op.write_id, set())
-            return any(state.context.covers(*dot) for dot in dots) or bool(dots and self._collected)
-        return op.write_id in self._history.seen and not self._history.lost(op.key)
+            self.figures["lost"] += breach.kind == judge.LOST
+            self.figures["false_siblings"] += breach.kind == judge.FALSE_SIBLING
+            self.broken.append(str(breach))
 
     @property
     def _collected(self) -> bool:

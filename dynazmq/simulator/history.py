@@ -2,7 +2,10 @@
 
 Values are unique and each write has its own write id, so that a write can be told anywhere: in an answer by its value, on a
 disk by its id. What a context covers is recorded as the writes that its holder was shown (`covers`), and not as the dots in its
-token: a token that covers more than was shown would silently overwrite what its holder never saw.
+token: a token that covers more than was shown would silently overwrite what its holder never saw. Such a set of writes of one key
+is a number, with a bit for each of them: a key that is written again and again is covered by every later write.
+
+It is the simulator's, which sees every commit, and that of a load on real processes (`sees_commits`), which sees answers alone.
 """
 
 from __future__ import annotations
@@ -39,8 +42,9 @@ class Op:
     began: float
     value: bytes | None = None
     write_id: bytes = b""
+    number: int = -1  # of a write, among those of its key
     needed: int = 0  # copies, until it may be acknowledged
-    covers: frozenset[bytes] = frozenset()  # write ids that its context's holder was shown, and what those replaced
+    covers: int = 0  # bits of the writes that its context's holder was shown, and of what those replaced
     given: bytes = b""  # the context's token
     acked: tuple[str, ...] = ()  # who acknowledged it; stand-ins beside whom they stand in for
     stand_ins: tuple[str, ...] = ()
@@ -50,6 +54,11 @@ class Op:
     values: tuple[bytes, ...] = ()  # what a get found
     token: bytes = b""  # the context that came back
     tries: int = 0
+
+    @property
+    def bit(self) -> int:
+        """It alone, as a set of writes."""
+        return 1 << self.number
 
     def __str__(self) -> str:
         said = f"{self.kind} {self.key!r}"
@@ -65,15 +74,18 @@ class History:
 
     secret: bytes
     doubled: bool = False  # frames may come twice, as TCP never lets them: a refusal may be of one copy, and the other be done
+    sees_commits: bool = True  # whether `dots` has every dot that was made durable
     ops: list[Op] = field(default_factory=list)
     writes: dict[bytes, Op] = field(default_factory=dict)  # write id → op
+    writes_of: dict[bytes, list[Op]] = field(default_factory=dict)  # key → its writes, by number
     by_value: dict[tuple[bytes, bytes], Op] = field(default_factory=dict)  # (key, value) → op
     dots: dict[tuple[bytes, str, int], bytes] = field(default_factory=dict)  # (key, actor, counter) → write id
     dots_of: dict[bytes, set[Dot]] = field(default_factory=dict)  # write id → its dots; several if a retry was written anew
     first_dot: dict[bytes, Dot] = field(default_factory=dict)  # write id → that of them which a disk had first
     tombstones: dict[bytes, list[Op]] = field(default_factory=dict)  # key → its deletes
     covered_by: dict[bytes, list[Op]] = field(default_factory=dict)  # write id → the writes whose context covers it
-    shown: dict[tuple[str, bytes], frozenset[bytes]] = field(default_factory=dict)  # (client, token) → write ids it was shown
+    shown: dict[tuple[str, bytes], int] = field(default_factory=dict)  # (client, token) → the writes that it was shown
+    shown_with: dict[bytes, int] = field(default_factory=dict)  # token → what anybody was shown with it
     seen: set[bytes] = field(default_factory=set)  # write ids that some get has found
     broken: list[str] = field(default_factory=list)  # promises seen broken on the way
     disks_lost: int = 0
@@ -88,12 +100,16 @@ class History:
             op.value, op.write_id, op.given = message.value, message.write_id, message.context
             op.covers = self._covered(client, message.context)
             self.writes[op.write_id] = op
+            of_key = self.writes_of.setdefault(op.key, [])
+            op.number = len(of_key)
+            of_key.append(op)
             if op.value is not None:
                 self.by_value[op.key, op.value] = op
             else:
                 self.tombstones.setdefault(op.key, []).append(op)
-            for covered in op.covers:
-                self.covered_by.setdefault(covered, []).append(op)
+            for covered in of_key:
+                if op.covers & covered.bit:
+                    self.covered_by.setdefault(covered.write_id, []).append(op)
         self.ops.append(op)
         return op
 
@@ -107,7 +123,9 @@ class History:
         op.outcome, op.token = OK, reply.context
         if isinstance(reply, GetReply):
             op.values = tuple(reply.values)
-            self._show(op, [self.by_value.get((op.key, value)) for value in op.values])
+            found = self.found_by(op)
+            self.seen.update(write.write_id for write in found if write.outcome != FAILED)
+            self._show(op, found)
         elif isinstance(reply, PutReply):
             op.acked, op.stand_ins = tuple(reply.acked), tuple(node for node, _ in reply.stand_ins)
             self.dots_of.setdefault(op.write_id, set()).update(self._told_dots(op))
@@ -119,24 +137,29 @@ class History:
         dots = [*now.vector.items(), *now.cloud]
         return [(actor, counter) for actor, counter in dots if actor != CLOCK and not seen.covers(actor, counter)]
 
-    def _covered(self, client: str, token: bytes) -> frozenset[bytes]:
-        """What the holder of a context was shown: this client, or whoever passed the context on to it."""
-        own = self.shown.get((client, token))
-        if own is not None or not token:
-            return own or frozenset()
-        return frozenset().union(*(covers for (_, other), covers in self.shown.items() if other == token))
+    def found_by(self, op: Op) -> list[Op]:
+        """The writes that an answer shows. What nobody has put is none of them."""
+        known = (self.by_value.get((op.key, value)) for value in op.values)
+        return [write for write in known if write is not None]
 
-    def _show(self, op: Op, seen: list[Op | None]) -> None:
+    def _covered(self, client: str, token: bytes) -> int:
+        """What the holder of a context was shown: this client, or whoever passed the context on to it."""
+        if not token:
+            return 0
+        own = self.shown.get((client, token))
+        return self.shown_with.get(token, 0) if own is None else own
+
+    def _show(self, op: Op, seen: list[Op]) -> None:
         """The token that came with this answer covers what it showed, what that replaced, and the tombstones in it."""
-        covers = set(op.covers)
+        covers = op.covers
         for write in seen:
-            if write is not None:
-                covers |= {write.write_id} | write.covers
+            covers |= write.bit | write.covers
         context = self.context_of(op.token, op.bucket, op.key)
         for delete in self.tombstones.get(op.key, ()):  # no get shows a tombstone
             if any(context.covers(*dot) for dot in self.dots_of.get(delete.write_id, ())):
-                covers |= {delete.write_id} | delete.covers
-        self.shown[op.client, op.token] = frozenset(covers)
+                covers |= delete.bit | delete.covers
+        self.shown[op.client, op.token] = covers
+        self.shown_with[op.token] = self.shown_with.get(op.token, 0) | covers
 
     def context_of(self, token: bytes, bucket: str, key: bytes) -> Context:
         return open_context(token, bucket, key, self.secret)

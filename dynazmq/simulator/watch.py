@@ -31,7 +31,9 @@ from dynazmq.dynamo.membership import Membership, rank
 from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.versions import Sibling, Siblings
 from dynazmq.dynamo.versions import decode as decode_state
-from dynazmq.simulator.history import FAILED, OK, History, Op
+from dynazmq.simulator import judge
+from dynazmq.simulator.history import OK, History, Op
+from dynazmq.simulator.judge import Breach
 from dynazmq.simulator.network import FRAMES_QUEUED_MAX
 from dynazmq.simulator.presence import Presence
 from dynazmq.simulator.process import Process
@@ -242,29 +244,22 @@ class Watch:
 
     def _found(self, op: Op) -> None:
         self.figures["siblings_shown"] += len(op.values) > 1
-        if len(set(op.values)) < len(op.values):
-            self.figures["false_siblings"] += 1
-            self._broken(f"I5: one value twice: {op}")
-        found: list[Op] = []
-        for value in op.values:
-            write = self.history.by_value.get((op.key, value))
-            if write is None or write.outcome == FAILED:
-                self._broken(f"I6: {value!r} was {'never put' if write is None else 'reported as failed'}: {op}")
+        for breach in judge.of_answer(self.history, op):
+            if breach.kind == judge.RESURRECTED:
+                self.revived(breach)
             else:
-                found.append(write)
-                self.history.seen.add(write.write_id)
-        for write in found:
-            for other in found:
-                if write.write_id in other.covers:
-                    self.revived(write, other, f"I5: {op}")
+                self.figures["false_siblings"] += breach.kind == judge.FALSE_SIBLING
+                self._broken(str(breach))
 
-    def revived(self, write: Op, by: Op, what: str) -> None:
+    def revived(self, breach: Breach) -> None:
         """A write shows beside one that covers it."""
-        if self.history.rewritten(write.write_id) and self.history.seen_too_early(by, write):
+        assert breach.write is not None
+        assert breach.by is not None
+        if self.history.rewritten(breach.write.write_id) and self.history.seen_too_early(breach.by, breach.write):
             self.figures["echoes"] += 1
             return
         self.figures["resurrected"] += 1
-        self._broken(f"{what}: {write} is there beside {by}, which covers it")
+        self._broken(str(breach))
 
     def _copies(self, op: Op) -> None:
         """As many disks hold the write, or have seen it, as its acknowledgement says (I15). Hints may have moved meanwhile."""
