@@ -18,6 +18,7 @@
     top.py metrics.py           what each node does now; for Prometheus, printed or served
     clusters.py                 list, use, endpoints
     aae.py verify.py            anti-entropy: status, pause, resume; whether replicas hold the same
+    chaos.py                    verify --chaos: what is said before, while and after
     edit.py                     a value in an editor
     resolve.py bulk.py          siblings to one value; mget, export, import
     hints.py settings.py        hints list, hints drain; config show, config path

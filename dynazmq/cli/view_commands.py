@@ -200,6 +200,13 @@ def bench(
 @command(app)
 def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Read every row, and not the trees' roots alone.")] = False,
+    chaos: Annotated[str | None, option("--chaos", help="Break things for so long, and judge.", metavar="TIME")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Chaos on a cluster of its own, thrown away.")] = False,
+    nodes: Annotated[int, typer.Option("-n", help="Its nodes.", metavar="N")] = 5,
+    seed: Annotated[int | None, option("--seed", help="Of the faults; drawn if not given.", metavar="S")] = None,
+    faults: Annotated[str | None, option("--faults", help="Only these.", metavar="kill,pause,…")] = None,
+    report: Annotated[str | None, option("--report", help="Write all of it, too; JSON in FILE.json.", metavar="FILE")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
     directory: Dir = None,
     as_json: Json = False,
 ) -> Work:
@@ -209,12 +216,30 @@ def verify(
     checksums, and which key differs where. Under load, what differs is looked at twice: writes under way are no findings.
     Exit code 10 when something differs, 5 when some node could not be read and nothing differs otherwise.
 
+    With --chaos clients write and read, and all that they are told is recorded; beside them nodes are killed, paused, cut
+    off …; then all is healed, and what is stored is held against what was acknowledged: nothing lost, nothing back that was
+    deleted, all replicas equal. With --fresh also disks are lost and members come and go. On a cluster that runs it writes
+    keys of its own, does nothing that could lose others', and undoes what it did. Ctrl-C heals, and judges what there is.
+    Exit code 10 when a promise is broken, 5 when it cannot be said, 130 after Ctrl-C.
+
     \b
     Example:  dynazmq verify --deep
               dynazmq verify --deep --json | jq .findings
+              dynazmq verify --chaos 10m --fresh -n 5
     """
 
     def work() -> int:
+        if chaos is not None:
+            from dynazmq.cli.chaos import run as run_chaos
+
+            fresh_nodes = nodes if fresh else None
+            return run_chaos(
+                at(directory), chaos, fresh_nodes=fresh_nodes, seed=seed, faults=faults, file=report, force=force, as_json=as_json
+            )
+        if fresh or seed is not None or faults is not None or report is not None:
+            from dynazmq.errors import InvalidRequest
+
+            raise InvalidRequest("--fresh, --seed, --faults and --report are about chaos: they go with --chaos TIME")
         from dynazmq.cli.verify import run
 
         return run(at(directory), deep=deep, as_json=as_json)

@@ -27,6 +27,7 @@ from dynazmq.errors import (
 )
 
 PENDING, OK, FAILED, UNKNOWN = "pending", "ok", "failed", "unknown"
+_SHOWN_BYTES = 40
 _NOTHING_HAPPENED = (InvalidRequest, Overloaded, StorageError, Unavailable)
 
 
@@ -54,6 +55,7 @@ class Op:
     values: tuple[bytes, ...] = ()  # what a get found
     token: bytes = b""  # the context that came back
     tries: int = 0
+    again: int = 0  # times that it was sent once more when it was over
 
     @property
     def bit(self) -> int:
@@ -63,9 +65,14 @@ class Op:
     def __str__(self) -> str:
         said = f"{self.kind} {self.key!r}"
         if self.kind == "put":
-            said += f" = {self.value!r}"
-        found = f" found {list(self.values)}" if self.kind == "get" else ""
-        return f"[{self.began:.3f}-{self.ended:.3f}] {self.client} {said} {self.outcome}{found} {self.error}".rstrip()
+            said += f" = {_shown(self.value)}"
+        found = f" found [{', '.join(map(_shown, self.values))}]" if self.kind == "get" else ""
+        again = f", sent again {self.again} times" if self.again else ""
+        return f"[{self.began:.3f}-{self.ended:.3f}] {self.client} {said} {self.outcome}{again}{found} {self.error}".rstrip()
+
+
+def _shown(value: bytes | None) -> str:
+    return f"{value!r}" if value is None or len(value) <= _SHOWN_BYTES else f"{value[:_SHOWN_BYTES]!r}…"
 
 
 @dataclass(slots=True)
@@ -128,12 +135,21 @@ class History:
             self._show(op, found)
         elif isinstance(reply, PutReply):
             op.acked, op.stand_ins = tuple(reply.acked), tuple(node for node, _ in reply.stand_ins)
-            self.dots_of.setdefault(op.write_id, set()).update(self._told_dots(op))
+            self.dots_of.setdefault(op.write_id, set()).update(self._told_dots(op, op.token))
             self._show(op, [op])
 
-    def _told_dots(self, op: Op) -> list[Dot]:
+    def end_again(self, op: Op, reply: Any, error: DynazmqError | None, now: float) -> None:
+        """A write that is over was sent once more, under the same id, and this came of it: what is known best stays known."""
+        op.again += 1
+        if op.outcome == OK or (op.outcome == UNKNOWN and error is not None):
+            if error is None:
+                self.dots_of.setdefault(op.write_id, set()).update(self._told_dots(op, reply.context))
+            return
+        self.end(op, reply, error, op.tries + 1, now)
+
+    def _told_dots(self, op: Op, token: bytes) -> list[Dot]:
         """The dot that an acknowledgement names. Perhaps no commit ever saw it: overwritten in the turn in which it came."""
-        seen, now = (self.context_of(token, op.bucket, op.key) for token in (op.given, op.token))
+        seen, now = (self.context_of(each, op.bucket, op.key) for each in (op.given, token))
         dots = [*now.vector.items(), *now.cloud]
         return [(actor, counter) for actor, counter in dots if actor != CLOCK and not seen.covers(actor, counter)]
 

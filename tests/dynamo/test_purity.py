@@ -33,9 +33,10 @@ LAYERS: dict[str, set[str]] = {
     "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
     "client": {"wire", "dynamo", "config", "errors", "paths"},
     "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
+    "chaos": {"simulator", "cluster", "client", "faults", "dynamo", "config", "errors", "logs", "paths"},
     "faces": {
-        *("faces", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config", "errors", "logs"),
-        "paths",
+        *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
+        *("errors", "logs", "paths"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

@@ -37,7 +37,7 @@ COMMANDS = [" ".join(path) for path in leaves()]
 NO_JSON = {"tui", "demo", "completion install", "completion show", "metrics", "metrics serve"}
 """A screen, a tour, a script for a shell, and what has a form of its own that programs read: that of Prometheus."""
 NO_CLUSTER = {"simulate", "version", "demo", "completion install", "completion show"}
-NOT_BUILT = re.compile(r"\b(chaos|backup|watch PREFIX)\b")
+NOT_BUILT = re.compile(r"\b(backup|watch PREFIX)\b")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,138 @@
+"""`dynazmq verify --chaos`: what is said before, while and after; the run itself is dynazmq/chaos."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+from dynazmq.chaos import fresh, plan, report
+from dynazmq.chaos.judge import INVALID, VALID
+from dynazmq.chaos.load import BUCKET, CLIENTS, LWW_BUCKET
+from dynazmq.chaos.run import Outcome, Progress, Run, Settings
+from dynazmq.cli import CHECK_FAILED, INTERRUPTED, OK, UNAVAILABLE
+from dynazmq.cli.asked import asked
+from dynazmq.cli.terminal import DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
+from dynazmq.cli.words import seconds, span
+from dynazmq.errors import InvalidRequest
+from dynazmq.paths import ClusterFile, where
+
+SECONDS_MIN, SECONDS_MAX = 1.0, 24 * 3600.0
+NODES_MIN, NODES_MAX = 3, 16
+_PLAIN_S = 15.0
+
+
+def run(
+    directory: Path, duration: str, *, fresh_nodes: int | None, seed: int | None, faults: str | None, file: str | None,
+    force: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """fresh_nodes: of a cluster to be thrown away; None: the one in `directory`. Raises InvalidRequest, ClusterError."""
+    for_s = seconds(duration)
+    if not SECONDS_MIN <= for_s <= SECONDS_MAX:
+        raise InvalidRequest(f"--chaos lasts 1s to 1d, not {duration}")
+    if fresh_nodes is not None and not NODES_MIN <= fresh_nodes <= NODES_MAX:
+        raise InvalidRequest(f"-n is {NODES_MIN} to {NODES_MAX} nodes, not {fresh_nodes}")
+    kinds = plan.chosen(faults, fresh=fresh_nodes is not None)
+    _check_file(file, force)
+    seed = random.randrange(1, 1_000_000) if seed is None else seed
+    if fresh_nodes is None:
+        ClusterFile.load(directory)
+        _announce(f"the cluster in {directory}", for_s, seed, kinds)
+        note(f"  keys of its own in {BUCKET} and {LWW_BUCKET}; others' are not touched. What is switched off comes back.")
+        asked(directory)
+        return _play(Settings(directory=directory, seconds=for_s, seed=seed, kinds=kinds), file, as_json)
+    _announce(f"{fresh_nodes} nodes to be thrown away", for_s, seed, kinds)
+    directory = fresh.start(fresh_nodes)
+    code = CHECK_FAILED
+    try:
+        code = _play(Settings(directory=directory, seconds=for_s, seed=seed, kinds=kinds), file, as_json)
+    finally:
+        if code == CHECK_FAILED:
+            fresh.end(directory)
+            note(f"kept as evidence: {directory}    remove it  dynazmq down --purge --yes{where(directory)}")
+        else:
+            fresh.remove(directory)
+    return code
+
+
+def _announce(what: str, for_s: float, seed: int, kinds: tuple[str, ...]) -> None:
+    note(f"chaos for {span(for_s)} on {what}; seed {seed}, {CLIENTS} clients")
+    note(f"  faults: {' '.join(kinds)}")
+
+
+def _check_file(file: str | None, force: bool) -> None:
+    """Before anything is done: what cannot be written in the end is refused now."""
+    if file is None:
+        return
+    path = Path(file)
+    if path.exists() and not force:
+        raise InvalidRequest(f"{file} exists; replace it with --force")
+    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise InvalidRequest(f"--report {file}: {path.absolute().parent} is no directory that can be written to")
+
+
+def _play(settings: Settings, file: str | None, as_json: bool) -> int:
+    meter = _Meter(settings.seconds)
+    run = Run(settings, meter.show)
+    try:
+        outcome = run.play()
+    finally:
+        meter.clear()
+    if as_json:
+        emit("chaos", report.document(outcome))
+    else:
+        _say(outcome)
+    if file is not None:
+        _write(Path(file), outcome)
+        note(f"report: {file}")
+    word = outcome.verdict.word
+    if word == INVALID:
+        return CHECK_FAILED
+    if outcome.interrupted:
+        return INTERRUPTED
+    return OK if word == VALID else UNAVAILABLE
+
+
+def _say(outcome: Outcome) -> None:
+    *before, verdict = report.lines(outcome)
+    for line in before:
+        say(line)
+    colour = {VALID: GREEN, INVALID: RED}.get(outcome.verdict.word, YELLOW)
+    say(paint(verdict, colour))
+    for line in report.story_lines(outcome):
+        say(line)
+
+
+def _write(path: Path, outcome: Outcome) -> None:
+    """One JSON document if the file is called so, else text."""
+    if path.suffix == ".json":
+        whole = {**report.document(outcome), "report": list(report.full(outcome))}
+        path.write_text(json.dumps(whole, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    else:
+        path.write_text("\n".join(report.full(outcome)) + "\n", encoding="utf-8")
+
+
+class _Meter:
+    """A line that changes on a terminal; elsewhere one now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._next = time.monotonic() + _PLAIN_S
+
+    def show(self, now: Progress) -> None:
+        faults = sum(now.done.values())
+        text = f"{now.phase}  {span(min(now.elapsed_s, self._seconds))} of {span(self._seconds)}   {now.acked:,} acknowledged, "
+        text += f"{faults:,} faults" + (f"   on: {'; '.join(now.on)}" if now.on else "")
+        if self._live:
+            print(f"\r\x1b[K{paint(text[: columns() - 1], DIM, out=sys.stderr)}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() >= self._next:
+            self._next += _PLAIN_S
+            note(text)
+
+    def clear(self) -> None:
+        if self._live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

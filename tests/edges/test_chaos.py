@@ -1,0 +1,166 @@
+"""The parts of chaos that need no cluster: drawing a plan, the longest gap, judging what is stored."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from dynazmq.chaos.evidence import Evidence, Held
+from dynazmq.chaos.judge import judge_all
+from dynazmq.chaos.load import BUCKET, LWW_BUCKET, set_value
+from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, strikes
+from dynazmq.chaos.record import longest_gap
+from dynazmq.dynamo.messages import Put, PutReply
+from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put, seal_context
+from dynazmq.simulator.history import History, Op
+
+MEMBERS = ("n1", "n2", "n3", "n4", "n5")
+
+
+def situation(**changes: object) -> Situation:
+    return Situation(**{"members": MEMBERS, "n": 3, "r": 2, "w": 2, "begun_with": 5, **changes})  # type: ignore[arg-type]
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_draws_the_same_plan_each_time_and_another_seed_another_one() -> None:
+    first, second, other = (list(islice(strikes(seed, KINDS, 600.0), 50)) for seed in (1, 1, 2))
+    assert first == second != other
+    aimed = [aim(strike, situation()) for strike in first]
+    assert aimed == [aim(strike, situation()) for strike in second]
+
+
+def test_every_kind_is_drawn_and_can_be_done() -> None:
+    blows = [aim(strike, situation()) for strike in islice(strikes(3, KINDS, 600.0), 500)]
+    assert {blow.kind for blow in blows if blow is not None} == set(KINDS)
+
+
+def test_never_are_so_many_away_that_too_few_are_left_to_serve() -> None:
+    now = situation(away=frozenset({"n1", "n2"}))
+    for strike in islice(strikes(4, ("kill", "pause", "stop"), 600.0), 200):
+        blow = aim(strike, now)
+        assert isinstance(blow, Blow)
+        assert len(blow.nodes) == 1
+        assert blow.nodes[0] not in now.away
+        assert aim(strike, situation(away=frozenset({"n1", "n2", "n3"}))) is None
+
+
+@pytest.mark.parametrize("kind", LOSING)
+def test_no_disk_is_lost_where_one_acknowledged_copy_may_be_the_only_one_or_while_members_change(kind: str) -> None:
+    strike = next(strikes(5, (kind,), 600.0))
+    assert aim(strike, situation()) is not None
+    assert aim(strike, situation(w=1)) is None
+    assert aim(strike, situation(changing=True)) is None
+
+
+def test_members_change_one_at_a_time_and_enough_of_them_stay() -> None:
+    for kind in CHANGES:
+        strike = next(strikes(6, (kind,), 600.0))
+        assert aim(strike, situation(changing=True)) is None
+    assert aim(next(strikes(6, ("remove",), 600.0)), situation(members=MEMBERS[:4])) is None
+    assert aim(next(strikes(6, ("add",), 600.0)), situation(begun_with=2)) is None
+
+
+def test_the_network_is_cut_once_at_a_time_and_long_enough_to_be_noticed() -> None:
+    for strike in islice(strikes(7, ("partition", "one-way", "isolate"), 600.0), 50):
+        assert aim(strike, situation(cut=True)) is None
+        blow = aim(strike, situation())
+        assert blow is not None
+        assert blow.lasting_s >= 1.0
+
+
+# --- gaps -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("successes", "gap"),
+    [([], (0.0, 10.0)), ([4.0], (4.0, 10.0)), ([1.0, 2.0, 7.0, 9.5], (2.0, 7.0)), ([6.0, 9.0], (0.0, 6.0))],
+    ids=["none at all", "after the last", "between two", "before the first"],
+)
+def test_the_longest_gap_without_a_success(successes: list[float], gap: tuple[float, float]) -> None:
+    assert tuple(longest_gap(successes, 0.0, 10.0)) == gap
+
+
+# --- the judge ------------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """Writes to one key, each of which sees what was there unless it is blind, and the state that they make."""
+
+    def __init__(self, bucket: str = BUCKET, key: bytes = b"k") -> None:
+        self.history = History(b"s" * 32, sees_commits=False)
+        self.bucket, self.key, self.state = bucket, key, EMPTY
+
+    def write(self, value: bytes | None, *, blind: bool = False, acked: tuple[str, ...] = ("n1", "n2")) -> Op:
+        seen = EMPTY.context if blind else self.state.context
+        token = seal_context(seen, self.bucket, self.key, self.history.secret) if seen else b""
+        write_id = b"%016d" % len(self.history.ops)
+        message = Put(0, self.bucket, self.key, value, token, write_id, 0, 0, 0, 0, 0, 0)
+        if not blind:
+            self.history.shown["c", token] = (1 << len(self.history.writes)) - 1
+        op = self.history.begin("c", "delete" if value is None else "put", message, 0.0)
+        op.needed = 2
+        self.state, new, _ = put(self.state, seen, "n1~1", value, write_id, 0)
+        after = seal_context(seen.add(*new.dot), self.bucket, self.key, self.history.secret)
+        self.history.end(op, PutReply(0, after, list(acked), []), None, 1, 1.0)
+        return op
+
+    def kinds(self, *states: Siblings, evidence: Evidence | None = None) -> list[str]:
+        evidence = evidence or Evidence()
+        held = {f"n{i + 1}": encode(state) for i, state in enumerate(states or (self.state,) * 3)}
+        evidence.held[self.bucket, self.key] = Held(held)
+        return [each.kind for each in judge_all(self.history, evidence, {}, "").broken]
+
+
+def test_what_all_primaries_hold_as_it_was_acknowledged_is_valid() -> None:
+    told = Told()
+    told.write(b"a")
+    told.write(b"b")
+    told.write(b"c", blind=True)
+    assert told.kinds() == []
+
+
+def test_primaries_that_differ_and_a_write_that_none_of_them_has_are_seen() -> None:
+    told = Told()
+    told.write(b"a")
+    before = told.state
+    told.write(b"b", blind=True)
+    assert told.kinds(told.state, told.state, before) == ["diverged"]
+    assert told.kinds(before, before, before) == ["lost"]
+
+
+def test_an_acknowledgement_by_fewer_than_were_asked_for_is_dishonest_and_a_node_that_died_is_no_valid_run() -> None:
+    told = Told()
+    told.write(b"a", acked=("n1",))
+    assert told.kinds(evidence=Evidence(died=["n3 exited with code 1"])) == ["dishonest", "died"]
+
+
+def test_an_element_that_no_sibling_of_a_set_holds_is_lost_whatever_contexts_say() -> None:
+    told = Told(key=b"x-sets-1")
+    told.write(set_value([], "one"))
+    told.write(set_value([], "two"))
+    assert told.kinds() == ["lost"]
+
+
+def test_where_the_last_write_wins_there_is_a_value_unless_a_delete_may_be_the_last() -> None:
+    told = Told(LWW_BUCKET)
+    told.write(b"a", blind=True)
+    told.write(b"b", blind=True)
+    last = Siblings(told.state.live[1:], told.state.context)
+    assert told.kinds(last, last, last) == []
+    nothing = Siblings((), told.state.context)
+    assert told.kinds(nothing, nothing, nothing) == ["lost"]
+    told.write(None, blind=True)
+    assert told.kinds(nothing, nothing, nothing) == []
+
+
+def test_what_could_not_be_found_out_makes_the_verdict_unknown_and_not_valid() -> None:
+    told = Told()
+    told.write(b"a")
+    evidence = Evidence(unread={"n2": "no answer"})
+    evidence.held[told.bucket, told.key] = Held({"n1": encode(told.state)})
+    assert judge_all(told.history, evidence, {}, "").word == "unknown"
+    assert judge_all(told.history, Evidence(), {}, "n2 is not up").word == "unknown"
+    assert judge_all(told.history, Evidence(), {}, "").word == "valid"
