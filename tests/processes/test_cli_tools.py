@@ -129,7 +129,8 @@ def test_what_is_exported_is_imported_again_siblings_and_bytes_included(cluster:
     assert os.fsencode(binary) == bytes.fromhex("80ff")
     assert cluster.run("get", "three", "-b", "to", "--json").document["encoding"] == "base64"
     assert cluster.run("import", file, "-b", "to", "--json").document == {
-        "schema": "dynazmq.import/1", "file": file, "bucket": "to", "stored": 0, "skipped": 3, "failed": 0, "error": None
+        "schema": "dynazmq.import/1", "file": file, "bucket": "to", "stored": 0, "skipped": 3, "failed": 0, "unseen": 0,
+        "error": None,
     }
 
     cluster.run("put", "one", "newer", "-b", "from")
