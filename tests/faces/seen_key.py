@@ -21,7 +21,7 @@ AT_MS = 1_700_000_000_000
 def wrote(node: str, value: bytes | None, *over: Siblings, at_ms: int = AT_MS) -> Siblings:
     """A node's write over, or with no `over` beside nothing at all."""
     state = over[0] if over else EMPTY
-    return put(state, state.context, actor_id(node, "e1"), value, (value or b"-").ljust(16, b"."), at_ms)[0]
+    return put(state, state.context, actor_id(node, "e1"), value, (value or b"-")[:16].ljust(16, b"."), at_ms)[0]
 
 
 class SeenKey:

@@ -347,7 +347,7 @@ class Store:
     def bucket(self, name: str) -> Store:
         return self
 
-    def get(self, key: str, timeout: float) -> Any:
+    def get(self, key: str, timeout: float, best_effort: bool = False) -> Any:
         if self.broken:
             raise Unavailable("down", 2, 1)
         value = self.values.get(key)
