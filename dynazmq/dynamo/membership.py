@@ -21,20 +21,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, LWW, MEMBERS_MAX, SIBLINGS
-from dynazmq.dynamo.change import (
-    BY_FORCE,
-    FOR_EVER,
-    GONE,
-    IN,
-    LEFT,
-    NAMES_MAX,
-    OUT,
-    Intent,
-    concerned,
-    goal,
-    intents_digest,
-    next_ring,
-)
+from dynazmq.dynamo.change import BY_FORCE, FOR_EVER, GONE, IN, LEFT, NAMES_MAX, OUT, Intent
+
+from dynazmq.dynamo.change import concerned, goal, intents_digest, next_ring  # isort: skip
 from dynazmq.dynamo.claim import claim
 from dynazmq.dynamo.expulsion import outweighs, taking_effect, withdrawn
 from dynazmq.dynamo.failure import FailureDetector
@@ -270,8 +259,8 @@ class Membership:
         if self._unsaved:
             self._save()  # it may have come before, in a turn that could not be stored
         known = self.intents
-        heard = len(told) == len(intents)  # what is out of reach is not believed
-        return heard and all(each.name in known and known[each.name].rank >= each.rank for each in told) and all(
+        heard = all(each.name in known and known[each.name].rank >= each.rank for each in told)
+        return heard and len(told) == len(intents) and all(
             bucket in self.policies and self.policies[bucket].version >= Policy(*fields[: len(Policy._fields)]).version
             for bucket, *fields in policies
         )
