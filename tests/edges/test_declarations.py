@@ -12,6 +12,7 @@ from admitted import SAMPLES, least, messages
 from hypothesis import given, settings
 
 from dynazmq.config import BUCKET_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, NodeConfig
+from dynazmq.dynamo.losses import Losses
 from dynazmq.dynamo.messages import (
     ANSWER_TO,
     DECLARATIONS,
@@ -296,7 +297,7 @@ def test_a_stored_member_at_no_endpoint_does_not_keep_a_node_from_starting() -> 
     """An earlier release believed it."""
     node, disk = a_node()
     members = {**node.membership.members, "d": Member("d", "bogus", 1, 1, "alive"), "b": Member("b", "bogus", 1, 1, "alive")}
-    disk.set_meta("membership", Kept(members, node.membership.ring, {}, {}, True).pack())
+    disk.set_meta("membership", Kept(members, node.membership.ring, {}, {}, True, Losses()).pack())
     disk.commit()
     again = Node(node.runtime.config, disk, Random(2), 100.0, 1_700_000_000_000)
     assert {name: member.endpoint for name, member in again.membership.members.items()} == {
