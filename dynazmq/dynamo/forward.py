@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dynazmq.dynamo.messages import INVALID, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutReply
+from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutReply
 from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
@@ -46,6 +46,7 @@ class Forwards:
         self._recalls = recalls
         self._timeout = runtime.config.timing.forward_timeout_ms / 1000
         self._ops: dict[int, ForwardOp] = {}
+        self._write_ids: set[bytes] = set()  # of the puts that are passed on
 
     def __len__(self) -> int:
         return len(self._ops)
@@ -54,18 +55,29 @@ class Forwards:
         op = self._puts.admit(client, message)
         if op is None:
             return
+        if message.write_id in self._write_ids:
+            message.age_ms = max(message.age_ms, 1)  # its frame came twice (N9): the first may be done where it was passed on to
         name = self._runtime.name
         if (name, "") not in op.copies.targets:
             primaries = op.copies.reachable_primaries
             if primaries and not message.hops and len(self._ops) < self._runtime.config.max_in_flight:
                 self._runtime.counters["forwards"] += 1
+                self._write_ids.add(message.write_id)
                 self._next(ForwardOp(op, primaries[::-1]))
                 return
             self._place_here(op)
+            return
         self._coordinate(op)
 
     def _place_here(self, op: PutOp) -> None:
+        """Coordinate it though this node is none of the key's primaries: one of its copies is here, with a hint."""
         op.copies = self._routes.copies_with_me(self._routes.partition_of(op.at), len(op.copies.primaries))
+        if not self._routes.may_keep():
+            self._puts.refuse(op, NOT_YET, f"{self._runtime.name} has left the cluster")
+        elif len(op.copies.targets) < op.quorum.needed:
+            self._puts.refuse(op, UNAVAILABLE, f"{op.quorum.needed} replicas are needed, {len(op.copies.targets)} can be reached")
+        else:
+            self._coordinate(op)
 
     def _coordinate(self, op: PutOp) -> None:
         if op.message.age_ms:
@@ -151,11 +163,8 @@ class Forwards:
         op.maybe = forward.unanswered > 0
         op.message.age_ms, _ = self._aged(forward)
         self._place_here(op)
-        if len(op.copies.targets) < op.quorum.needed:
-            self._puts.refuse(op, UNAVAILABLE, f"{op.quorum.needed} replicas are needed, {len(op.copies.targets)} can be reached")
-        else:
-            self._coordinate(op)
 
     def _end(self, forward: ForwardOp) -> None:
+        self._write_ids.discard(forward.op.message.write_id)
         for request_id in forward.request_ids:
             self._ops.pop(request_id, None)

@@ -142,10 +142,15 @@ class Membership:
             return "left" if self._has_left() else "leaving"
         return "joining"
 
+    @property
+    def emptied(self) -> bool:
+        """Whether this node has said that nothing is left on it: from then on it keeps nothing for anybody."""
+        mine = self.intents.get(self._runtime.name)
+        return mine is not None and mine.kind == LEFT
+
     def _has_left(self) -> bool:
         """This node has said that nothing is left on it, and one who stays has heard it: it may end."""
-        mine = self.intents.get(self._runtime.name)
-        if mine is None or mine.kind != LEFT:
+        if not self.emptied:
             return False
         knowledge = self.knowledge()
         return any(self.members[name].knows == knowledge for name in self.ring.members if name in self.members)

@@ -64,6 +64,10 @@ class Routes:
             found = self._cache[partition, n] = copies_of(ring, partition, n, self._name, reachable)
         return found
 
+    def may_keep(self) -> bool:
+        """Whether this node may keep a copy of anything. Not when it has left: nobody would ever bring it home."""
+        return not self._membership.emptied
+
     def copies_with_me(self, partition: int, n: int) -> Copies:
         """The same, but this node holds one of the copies: whoever coordinates a put issues its dot and so must store it."""
         copies = self.copies(partition, n)

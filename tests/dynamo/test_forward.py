@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from lone_node import CLIENT, LoneNode, a_put, of
 
+from dynazmq.dynamo.change import LEFT
 from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
@@ -152,3 +153,33 @@ def test_without_any_answer_the_client_is_told_at_its_deadline_that_the_outcome_
     failures = of(Failure, lone.pass_time(2.2))
     assert [(to, failure.code) for to, failure in failures] == [(CLIENT, TIMEOUT)]
     assert lone.node.in_flight == 0
+
+
+def test_n9_a_frame_that_comes_twice_is_a_retry_while_the_first_is_passed_on() -> None:
+    """Seed 1189: the second was done here and the first where it went, each as if it were the only one."""
+    lone, key, _ = forwarding()
+    assert of(Put, lone.hear(CLIENT, a_put(key)))
+    said = lone.hear(CLIENT, a_put(key, hops=1))  # to be done here
+    assert of(Write, said) == []
+    assert all(recall.age_ms == 1 for _, recall in of(Recall, said))
+    assert of(Recall, said)
+
+
+@pytest.mark.parametrize("how", ["the limit of what is passed on is reached", "nobody else takes it"])
+def test_who_has_said_that_nothing_is_left_on_it_keeps_no_copy_of_a_put(how: str) -> None:
+    """Seed 713560: a node that had left kept a hint, which nobody would ever have brought home."""
+    lone, key, primaries = forwarding()
+    if how == "nobody else takes it":
+        ((_, message),) = of(Put, lone.hear(CLIENT, a_put(key)))
+    lone.node.membership.decide([(lone.name, LEFT, 1.0, "")])
+    if how == "nobody else takes it":
+        said = lone.hear(primaries[0], refusal(message, STORAGE))
+        while of(Put, said):
+            ((to, message),) = of(Put, said)
+            said = lone.hear(to, refusal(message, STORAGE))
+    else:
+        said = lone.hear(CLIENT, a_put(key, hops=1))
+    ((to, failure),) = of(Failure, said)
+    assert (to, failure.code) == (CLIENT, NOT_YET)
+    assert "has left" in failure.text
+    assert lone.node.hints.pending == {}
