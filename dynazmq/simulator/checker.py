@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dynazmq.dynamo.versions import decode
+from dynazmq.dynamo.versions import decode, encode, without_retried
 from dynazmq.errors import DynazmqError, Unavailable
 from dynazmq.simulator import judge
 from dynazmq.simulator.admins import Admins
@@ -141,10 +141,17 @@ class Checker:
         # A write with two dots may live on at one replica under the one while the others have overwritten it under the other.
         # Their contexts are equal, nobody owes anybody a hint, and the next meeting ends it (versions.py, law 3).
         twice = {op.key.decode() for op in self._history.writes.values() if self._history.rewritten(op.write_id)}
-        if hints_suffice:
-            self.figures["two_dots_apart"] += len(twice.intersection(stale))
-        if hints_suffice and (stale := [key for key in stale if key not in twice]):
+        if not hints_suffice:
+            return
+        self.figures["two_dots_apart"] += len(twice.intersection(stale))
+        # That a write may have been retried is told to those who have it without asking for an answer (put.py, `_expect_retry`).
+        apart = [key for key in stale if self._equal_but_for_retries(key)]
+        self.figures["retries_known_apart"] += len(apart)
+        if stale := [key for key in stale if key not in twice and key not in apart]:
             self.broken.append(f"I2: hints alone did not make the primaries of {stale} equal")
+
+    def _equal_but_for_retries(self, key: str) -> bool:
+        return len({encode(without_retried(decode(raw))) for raw in self._cluster.rows(key).values()}) == 1
 
     def _converge(self, keys: list[str]) -> None:
         """Read every key at R = all until nothing differs: what anti-entropy does without being asked."""

@@ -43,7 +43,7 @@ from dynazmq.simulator.simulation import Plan, run_seed
 
 pytestmark = pytest.mark.campaign
 
-SEEDS = [*range(1, 55), 80, 101]  # the last two wipe a node that comes back alone
+SEEDS = [*range(1, 55), 80, 101, 120, 136]  # the last: a node is wiped and alone (two), a hint is damaged, a retry is known again
 MEMBERS = [seed for seed in range(401, 700) if Plan.drawn(seed).losses_max][:12]
 _AT_ONCE = 6
 
