@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dynazmq.dynamo.change import BY_FORCE, FOR_EVER, IN, Intent
+from dynazmq.dynamo.change import BY_FORCE, EXPEL, FOR_EVER, GONE, IN, LEFT, OUT, Intent
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.process import CLIENT
@@ -20,6 +20,10 @@ _REFUSALS_MAX = 25
 
 Intents = list[list[Any]]
 """[name, kind, weight, replaces] each, as messages.ChangeMembers carries them."""
+
+
+_BECOMES = {OUT: LEFT, EXPEL: GONE}
+"""What nodes make of an admin's word when it has come true."""
 
 
 class Decision:
@@ -122,8 +126,12 @@ class Decisions:
         """It may have died since it said so."""
         node = self._cluster.node(at) if at in self._cluster.names else None
         known = node.process.node.membership.intents if node is not None and node.process.alive else {}
-        first = {name: (0, kind in BY_FORCE, False, False, 1) for name, kind, *_ in decision.intents}
-        return {name: known[name].rank if name in known else rank for name, rank in first.items()}
+        ranks: dict[str, tuple[Any, ...]] = {}
+        for name, kind, *_ in decision.intents:
+            # Another admin's later word may have come to the same node meanwhile: that one is acknowledged by itself (seed 766).
+            its_own = name in known and known[name].kind in (kind, _BECOMES.get(kind))
+            ranks[name] = known[name].rank if its_own else (0, kind in BY_FORCE, False, False, 1)
+        return ranks
 
     def _check_copies(self, taken: Taken) -> None:
         """It is on as many disks as its acknowledgement says, or those were lost since (I15)."""

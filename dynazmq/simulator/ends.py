@@ -63,6 +63,8 @@ class Ends:
         for name in sorted({*dead, *(set(decisions.wanted()) - set(cluster.names))}):
             if name in decisions.wanted():
                 decisions.decide("admin-1", [[name, EXPEL, 1.0, ""]])
+        for name in self._never_let_in():
+            decisions.decide("admin-1", [[name, EXPEL, 1.0, ""]])
         self._all_taken("the dead are removed")
         for name in [name for name in cluster.names if self._is_gone(name)]:
             cluster.end(name)
@@ -93,6 +95,12 @@ class Ends:
 
     def _known(self) -> bool:
         return all(node.process.node.membership.members.keys() == set(self._cluster.names) for node in self._cluster.nodes)
+
+    def _never_let_in(self) -> list[str]:
+        """Nodes that made themselves known, were refused, and have ended: members list them until they are removed (seed 854)."""
+        cluster, decided = self._cluster, self._decisions.intents()
+        known = {name for node in cluster.nodes if node.process.alive for name in node.process.node.membership.members}
+        return sorted(known.difference(cluster.names, decided, cluster.ring.members))
 
     def _is_gone(self, name: str) -> bool:
         intent = self._decisions.intents().get(name)
