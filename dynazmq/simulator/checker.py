@@ -182,6 +182,8 @@ class Checker:
             counted = node.process.counted
             if refused := counted["messages_refused"] + counted["unsendable"]:
                 self.broken.append(f"{node} refused {refused} messages of its own kind")
+            if failed := counted["handlers_failed"]:
+                self.broken.append(f"bug: {node} gave {failed} messages up in the middle")
 
     def _forgotten(self, keys: list[str]) -> None:
         """With everybody there and nothing new, deleted keys are forgotten: two rounds a grace apart, and one that failed."""
