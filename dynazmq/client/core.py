@@ -137,6 +137,8 @@ class ClientCore:
 
     def _let_in(self, now: float) -> None:
         """Who has waited for room that there is now: its time begins."""
+        if not self._windows.may_begin:
+            return  # the usual case, after each frame
         for request in self._windows.ready():
             request.started = now
             request.deadline = now + request.timeout
@@ -144,7 +146,8 @@ class ClientCore:
 
     def _try_next(self, request: Request, now: float) -> None:
         """Send it to the best node that was not tried in this round; if there is none, wait."""
-        link = self._choose(request)
+        # The first time it is that in whose window it has just found room.
+        link = self._choose(request) if request.attempt or request.room is None else request.room
         if link is not None:
             self._dispatch(request, link, now)
             return

@@ -69,8 +69,7 @@ class Window:
 
     def grow(self) -> None:
         """A request was answered: with each window of them there is room for one more."""
-        if self.limit < LINK_REQUESTS_MAX:
-            self.limit = min(self.limit + 1.0 / self.limit, LINK_REQUESTS_MAX)
+        self.limit = min(self.limit + 1.0 / self.limit, LINK_REQUESTS_MAX)
 
     def shrink(self, now: float) -> None:
         """The node is overloaded."""
@@ -102,7 +101,8 @@ class Sizes:
     def learn(self, bucket: str, size: int) -> None:
         """An answer had so many bytes."""
         known = self._bytes.get(bucket, 0.0)
-        self._bytes[bucket] = size if size >= known else known + (size - known) / 16
+        if size != known:  # values of one bucket are often of one size
+            self._bytes[bucket] = size if size > known else known + (size - known) / 16
 
 
 class Windows:
@@ -157,6 +157,11 @@ class Windows:
             if link in self._queues:
                 self._roomy[link] = None
 
+    @property
+    def may_begin(self) -> bool:
+        """Whether `ready` could give somebody."""
+        return bool(self._roomy or self._moved)
+
     def ready(self) -> Iterator[Request]:
         """Those for whom there is room now, which is taken. One that ends at once may make room for the next of them."""
         while self._moved:
@@ -190,9 +195,12 @@ class Windows:
     def answered(self, request: Request, reply: Any, now: float) -> None:
         if request.room is not None:
             self._answered_at = self._looked_at = now
-            self._windows[request.room].grow()
+            window = self._windows[request.room]
+            if window.limit < LINK_REQUESTS_MAX:
+                window.grow()
             if reply.__class__ is GetReply:
-                self._sizes.learn(request.message.bucket, sum(map(len, reply.values)))
+                values = reply.values
+                self._sizes.learn(request.message.bucket, len(values[0]) if len(values) == 1 else sum(map(len, values)))
 
     def overloaded(self, link: Link, now: float) -> None:
         if (window := self._windows.get(link)) is not None:
