@@ -10,7 +10,6 @@ Only SQLite's own type stands between storage and file: whoever is in a hurry ca
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.dynamo.runtime import StoreFailed
+from dynazmq.storage.files import Files
 
 _BUSY_PAUSE_S = 0.0003
 
@@ -30,7 +30,7 @@ class Connection(sqlite3.Connection):
         """timeout_s: how long SQLite waits for another's lock while the database is opened. Raises sqlite3.Error."""
         super().__init__(path, timeout=timeout_s, isolation_level=None, cached_statements=64)
         self._path = path
-        self._file = _file_id(path)
+        self._files: Files | None = None
         self._gone = ""
 
     # --- reading ----------------------------------------------------------------------------------------------------------
@@ -81,15 +81,31 @@ class Connection(sqlite3.Connection):
 
     # --- the files --------------------------------------------------------------------------------------------------------
 
-    def check_file(self) -> None:
+    def watch(self) -> None:
+        """From here on the files must stay what they are. Raises OSError."""
+        self._files = Files(self._path)
+
+    @property
+    def files(self) -> Files:
+        assert self._files is not None, "watch was called when the database was opened"
+        return self._files
+
+    def check_files(self) -> None:
         """What is committed into a file that has lost its name is lost with this process: it is not stored (S9).
 
-        Looked at after the commit and before anybody hears of it; 1.5 µs. No read succeeds any more, so the process ends.
-        Raises StoreFailed.
+        Looked at after the commit and before anybody hears of it. No read succeeds any more, so the process ends. Earlier commits
+        of a log that is gone were acknowledged: they are copied into the database while somebody still can. Raises StoreFailed.
         """
-        if _file_id(self._path) != self._file:
-            self._gone = f"{self._path} was removed or replaced while this process served it"
-            raise StoreFailed(self._gone)
+        gone = self.files.gone()
+        if not gone:
+            return
+        self._gone = f"{gone} was removed or replaced while this process served it"
+        if gone.endswith("-wal"):
+            try:
+                self.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except sqlite3.Error as error:
+                self._gone += f", and what it held cannot be copied into the database: {error}"
+        raise StoreFailed(self._gone)
 
     def sync_log(self) -> None:
         """Do what sync=normal leaves to checkpoints: these sync the log before they copy it, and what they copied.
@@ -97,16 +113,12 @@ class Connection(sqlite3.Connection):
         Raises StoreFailed.
         """
         try:
-            with open(f"{self._path}-wal", "rb") as log:
-                os.fsync(log.fileno())
+            self.files.sync_log()
         except OSError as error:
             raise StoreFailed(f"cannot sync: {error}") from None
 
-
-def _file_id(path: Path) -> tuple[int, int]:
-    """Names the file that has this path now; (0, 0) when there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return 0, 0
-    return found.st_dev, found.st_ino
+    def close(self) -> None:
+        super().close()
+        if self._files is not None:
+            self._files.close()
+            self._files = None

@@ -72,6 +72,7 @@ def _open(path: Path, sync: str, owner: str) -> Connection:
         _copy_log(connection, path)
         connection.execute("PRAGMA busy_timeout = 0")  # `Connection.begin` waits in its own way
         connection.execute("SELECT count(*) FROM meta").fetchone()
+        connection.watch()
     except (sqlite3.Error, OSError, StorageError) as error:
         connection.close()
         if isinstance(error, StorageError):

@@ -261,7 +261,7 @@ class SqliteStorage:
         except sqlite3.Error as error:
             self._connection.abandon()
             raise StoreFailed(f"cannot commit: {error}") from None
-        self._connection.check_file()
+        self._connection.check_files()
         self._committed(entry, long, folded)
         return count
 

@@ -345,6 +345,71 @@ def test_s9_a_database_that_is_taken_away_under_its_node_acknowledges_nothing_mo
     store.close()
 
 
+def take_away(path: Path, how: str) -> None:
+    if how == "removed":
+        path.unlink()
+    elif how == "renamed":
+        path.rename(path.with_name("elsewhere"))
+    else:
+        shutil.copy(path, path.with_name("copy"))
+        path.with_name("copy").replace(path)
+
+
+@pytest.mark.parametrize("settled", [True, False], ids=["long after the last change", "right after one"])
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced"])
+@pytest.mark.parametrize("file", ["", "-wal", "-shm"], ids=["database", "log", "index"])
+def test_s9_what_is_committed_when_any_of_the_three_files_is_not_the_one_that_was_opened_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, how: str, settled: bool
+) -> None:
+    """A log that was unlinked took whatever was written, and all of it was gone with the process."""
+    monkeypatch.setattr("dynazmq.storage.files._SETTLED_NS", -(10**18) if settled else 10**18)
+    store = SqliteStorage(tmp_path / "data.db", "full", owner=N3)
+    for number in range(20):
+        store.write(number << 50, "b", b"k", state_of(number))
+        store.write_hint("n1", number << 50, "b", b"k", state_of(number))
+        store.commit()
+    take_away(Path(f"{store.path}{file}"), how)
+    store.write(1, "b", b"k", b"not acknowledged")
+    with pytest.raises(StoreFailed, match=rf"data\.db{file} was removed or replaced"):
+        store.commit()
+    store.rollback()
+    with pytest.raises(StoreFailed, match="removed or replaced"):
+        store.get_meta("identity")
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+@pytest.mark.parametrize("file", ["-wal", "-shm"], ids=["log", "index"])
+def test_s9_what_was_acknowledged_before_its_log_was_taken_away_is_there_at_the_next_start(
+    tmp_path: Path, file: str, how: str
+) -> None:
+    script = f"""
+from pathlib import Path
+from dynazmq.dynamo.runtime import StoreFailed
+from dynazmq.storage.sqlite import SqliteStorage
+store = SqliteStorage(Path({str(tmp_path / "data.db")!r}), "full")
+for number in range(50):
+    store.write(number << 50, "b", b"k", b"%d" % number * 500)
+    store.write_hint("n1", number << 50, "b", b"k", b"%d" % number)
+    store.commit()
+log = Path(f"{{store.path}}{file}")
+log.unlink() if {how == "removed"} else log.rename(log.with_name("elsewhere"))
+store.set_meta("ring", b"another")
+try:
+    store.commit()
+except StoreFailed:
+    print("refused", flush=True)
+import os
+os._exit(1)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
+    assert (ran.stdout, ran.stderr) == ("refused\n", "")
+    store = SqliteStorage(tmp_path / "data.db", "full")
+    for number in range(50):
+        assert store.read(number << 50, "b", b"k") == b"%d" % number * 500
+        assert store.read_hint("n1", number << 50, "b", b"k") == b"%d" % number
+    store.close()
+
+
 def test_an_error_that_may_pass_is_not_taken_for_a_bad_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor tries such a node again."""
     path = filled(tmp_path)
