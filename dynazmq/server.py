@@ -143,7 +143,8 @@ class Server:
             self._gate.speak(outbox, int(time.monotonic() * 1000), self._send)
         if watch is not None:
             watch.turned()
-        self._meter.tick(self.node.runtime.now)
+        if self._meter.tick(self.node.runtime.now) and (trouble := self._store.trouble()):
+            self._log.rarely("WARN", "storage", trouble)
         self._sockets.keep(self.node.membership.members)
         for peer, (endpoint, why) in self._sockets.unconnectable.items():
             self._log.rarely("WARN", "wire", f"{peer} is said to be at {endpoint}, to which nobody can connect: {why}")
@@ -228,6 +229,7 @@ class Server:
             "ops_per_s": round(meter.ops_per_s, 1),
             "faults": self._faults.effects.ids,
             "commit": {"count": meter.commits, "rows": meter.rows, "avg_ms": round(meter.commit_s * 1000, 3)},
+            "log": self._store.log_figures(),
         }
 
     def _log_notes(self) -> None:
@@ -252,14 +254,16 @@ class _Meter:
         self.rows += rows
         self.commit_s += (seconds - self.commit_s) * (0.05 if self.commits > 20 else 1 / self.commits)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> bool:
+        """Whether about a second has passed since it last had."""
         passed = now - self._since
         if passed < 1.0:
-            return
+            return False
         counters = self._node.runtime.counters
         ops = counters["puts_ok"] + counters["gets_ok"]
         self.ops_per_s = (ops - self._ops) / passed
         self._ops, self._since = ops, now
+        return True
 
 
 # --- the process ----------------------------------------------------------------------------------------------------------

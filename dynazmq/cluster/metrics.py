@@ -115,6 +115,11 @@ _FIXED: dict[str, tuple[str, str]] = {
     "commits_total": ("counter", "Transactions of the node's storage."),
     "commit_rows_total": ("counter", "Rows written by them."),
     "commit_seconds": ("gauge", "What one took lately (moving average)."),
+    "log_bytes": ("gauge", "How much of the database's write-ahead log is in use."),
+    "log_held": ("gauge", "1 while somebody's reading keeps the log from beginning anew."),
+    "log_waits_total": ("counter", "Commits that waited for a slow disk, so that the log stays short."),
+    "log_waited_seconds_total": ("counter", "How long they waited."),
+    "log_refused_total": ("counter", "Commits that were refused, since the disk could not keep up."),
     "keys": ("gauge", "Rows of its own, tombstones included."),
     "keys_to_forget": ("gauge", "Keys that may hold a tombstone, and are looked at."),
     "partitions_owned": ("gauge", "Partitions that the node owns."),
@@ -214,6 +219,13 @@ def _inside(sheet: _Sheet, node: NodeView, answer: Answer) -> None:
     sheet.add("commits_total", _figure(commit, "count"), node=name)
     sheet.add("commit_rows_total", _figure(commit, "rows"), node=name)
     sheet.add("commit_seconds", None if node.commit_ms is None else node.commit_ms / 1000, node=name)
+    log = answer.section("log")
+    waited_ms = _figure(log, "waited_ms")
+    sheet.add("log_bytes", _figure(log, "bytes"), node=name)
+    sheet.add("log_held", _figure(log, "held"), node=name)
+    sheet.add("log_waits_total", _figure(log, "waits"), node=name)
+    sheet.add("log_waited_seconds_total", None if waited_ms is None else waited_ms / 1000, node=name)
+    sheet.add("log_refused_total", _figure(log, "refused"), node=name)
     sheet.add("keys", node.keys, node=name)
     sheet.add("keys_to_forget", _figure(status, "to_forget"), node=name)
     sheet.add("partitions_owned", node.partitions, node=name)

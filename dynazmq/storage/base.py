@@ -33,6 +33,15 @@ class Storage(Store, Protocol):
 
     def rollback(self) -> None: ...
 
+    def log_figures(self) -> dict[str, int]:
+        """Of the log that commits are appended to, for who looks: `bytes` in use, `held` 1 while somebody's reading keeps it from
+        beginning anew, and since the start `copies`, `restarts`, `waits` of commits for a slow disk, `waited_ms`, and `refused`
+        commits. Nothing where there is no log.
+        """
+
+    def trouble(self) -> str:
+        """What an operator should know of the disk, asked about once a second; "" when there is nothing."""
+
     def close(self) -> None: ...
 
 

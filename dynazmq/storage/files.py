@@ -4,6 +4,10 @@ What SQLite writes into a file that has lost its name is gone with this process,
 safe. So each commit is followed by a look whether all three are still those that were opened (`gone`). As long as their directory
 says that nothing in it was made, removed or renamed, they are: one call of the system and not three. Its times are only as fine
 as the kernel's ticks, so what they say holds when some time has passed since.
+
+The log's file keeps its length when it begins anew, so its length does not say how much of it is in use. Its format does
+(https://www.sqlite.org/fileformat2.html, "The Write-Ahead Log"): a frame of the present generation carries the two salts of the
+log's header, and they are the first ones in the file. Looking for the last takes a dozen short reads, 15 µs.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+
+_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
 
 _SETTLED_NS = 2_500_000_000
 """A directory's times that are older than this will change with the next change in it, on the coarsest of file systems."""
@@ -45,6 +52,25 @@ class Files:
         if time.time_ns() - max(directory[1:]) > _SETTLED_NS:
             self._unchanged = directory
         return ""
+
+    def log_in_use(self) -> tuple[bytes, int]:
+        """The log's generation, and how many bytes of the file belong to it, perhaps some of a commit that failed.
+
+        Raises OSError.
+        """
+        header = os.pread(self._log, _HEADER_BYTES, 0)
+        if len(header) < _HEADER_BYTES:
+            return b"", 0
+        salts = header[16:24]
+        frame = int.from_bytes(header[8:12], "big") + _FRAME_HEADER_BYTES
+        first, behind = 0, (os.fstat(self._log).st_size - _HEADER_BYTES) // frame
+        while first < behind:
+            middle = (first + behind) // 2
+            if os.pread(self._log, 8, _HEADER_BYTES + middle * frame + 8) == salts:
+                first = middle + 1
+            else:
+                behind = middle
+        return salts, _HEADER_BYTES + first * frame
 
     def sync_log(self) -> None:
         """Raises OSError."""

@@ -148,6 +148,12 @@ class MemoryStorage:
         self._new_rows, self._new_hints, self._new_meta = {}, {}, {}
         self._hint_totals.rollback()
 
+    def log_figures(self) -> dict[str, int]:
+        return {}
+
+    def trouble(self) -> str:
+        return ""
+
     def close(self) -> None:
         """Nothing to release: the object is the disk."""
 

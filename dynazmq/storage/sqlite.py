@@ -29,7 +29,7 @@ from typing import Any, Literal
 from dynazmq.dynamo.runtime import ROWS_LOST, DamagedRow, HintTotal, OwnRow, StoreFailed
 from dynazmq.errors import UnusableDisk
 from dynazmq.storage.base import RowKey
-from dynazmq.storage.checkpoint import Checkpointer
+from dynazmq.storage.checkpoint import PAGE_BYTES, Checkpointer, Lengths
 from dynazmq.storage.database import BUSY_S, cannot_open, open_database
 from dynazmq.storage.journal import WRITE_SLOT, Journal, replay
 from dynazmq.storage.overlay import Bounds, Overlay
@@ -58,7 +58,6 @@ from dynazmq.storage.tables import (
 )
 from dynazmq.storage.totals import HintTotals, hint_bytes
 
-_NUDGE_ROWS = 2_000
 _FOLD_RETRY_S = 1.0
 
 
@@ -66,9 +65,14 @@ class SqliteStorage:
     """One node's database. Used from one thread."""
 
     def __init__(
-        self, path: Path, sync: Literal["full", "normal"] = "full", bounds: Bounds | None = None, owner: str = ""
+        self,
+        path: Path,
+        sync: Literal["full", "normal"] = "full",
+        bounds: Bounds | None = None,
+        owner: str = "",
+        lengths: Lengths | None = None,
     ) -> None:
-        """Open or make the database. owner: whose it must be (`schema.owner_of`).
+        """Open or make the database. owner: whose it must be (`schema.owner_of`). bounds, lengths: of the overlay and of the log.
 
         Raises StorageError when that cannot be: a node without storage does not start. UnusableDisk when it never will be.
         """
@@ -83,7 +87,6 @@ class SqliteStorage:
         self._overlay = Overlay(self._bounds)
         self._journal = Journal()
         self._recent = Recent()
-        self._since_nudge = 0
         self._stored_keys: int | None = None
         self._sync = sync
         self._harden = False  # what was committed so far is to be synced
@@ -92,7 +95,11 @@ class SqliteStorage:
         self._execute = self._connection.execute
         self._executemany = self._connection.executemany
         self._recover()
-        self._checkpointer = Checkpointer(path)
+        try:
+            self._checkpointer = Checkpointer(path, self._connection.files, self._connection, BUSY_S, lengths)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise cannot_open(path, error) from None
 
     # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -247,6 +254,9 @@ class SqliteStorage:
         if rows:
             entry = self._journal.entry({**rows, **dict.fromkeys(long)} if long else rows, self._overlay.folded_turn)
         due = self._overlay.due(len(rows), len(entry))
+        size = _log_bytes(len(entry), due, long, self._hints)
+        if why := self._checkpointer.make_room(size):
+            raise StoreFailed(f"cannot commit: {why}")
         try:
             self._connection.begin(BUSY_S)
             try:
@@ -262,6 +272,7 @@ class SqliteStorage:
             self._connection.abandon()
             raise StoreFailed(f"cannot commit: {error}") from None
         self._connection.check_files()
+        self._checkpointer.written(size)
         self._committed(entry, long, folded)
         return count
 
@@ -286,7 +297,6 @@ class SqliteStorage:
         overlay, rows = self._overlay, self._rows
         if folded:
             overlay.folded(folded)
-        self._nudge(len(rows) + len(self._hints) + folded)
         if entry:
             for row in long:
                 overlay.drop(row)
@@ -320,7 +330,7 @@ class SqliteStorage:
         else:
             overlay.folded(folded)
             self._journal.release(overlay.released())
-            self._nudge(folded)
+            self._checkpointer.written(folded * PAGE_BYTES)
 
     def _fold(self, count: int, behind: int = 0) -> int:
         """Write the overlay's next rows into `data`, `behind` so many that are written already. How many they were."""
@@ -330,12 +340,6 @@ class SqliteStorage:
         put_rows(self._executemany, {row: state for row in rows if (state := old.get(row)) is not None})
         return len(rows)
 
-    def _nudge(self, rows: int) -> None:
-        self._since_nudge += rows
-        if self._since_nudge >= _NUDGE_ROWS:
-            self._since_nudge = 0
-            self._checkpointer.nudge()
-
     def rollback(self) -> None:
         self._harden = False
         self._rows.clear()
@@ -344,6 +348,14 @@ class SqliteStorage:
         self._hint_totals.rollback()
         self._meta.clear()
         self._connection.abandon()
+
+    # --- looking at it ----------------------------------------------------------------------------------------------------
+
+    def log_figures(self) -> dict[str, int]:
+        return self._checkpointer.figures()
+
+    def trouble(self) -> str:
+        return self._checkpointer.trouble()
 
     # --- the first thing and the last -------------------------------------------------------------------------------------
 
@@ -404,3 +416,13 @@ class SqliteStorage:
         except sqlite3.Error:
             pass  # the log stays and is read at the next start
         self._connection.close()
+
+
+def _log_bytes(slots: int, folded: int, long: dict[RowKey, bytes], hints: dict[HintKey, bytes]) -> int:
+    """About how much longer a commit makes the log, and seldom more: each row may be alone on its page."""
+    pages = 1 + slots + folded
+    if long:
+        pages += 2 * len(long) + sum(map(len, long.values())) // PAGE_BYTES
+    if hints:
+        pages += 2 * len(hints) + sum(map(len, hints.values())) // PAGE_BYTES
+    return pages * PAGE_BYTES

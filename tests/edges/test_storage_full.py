@@ -12,12 +12,13 @@ FILL = """
 import os, resource, sys, time
 from pathlib import Path
 from dynazmq.dynamo.runtime import StoreFailed
+from dynazmq.storage.checkpoint import Lengths
 from dynazmq.storage.sqlite import SqliteStorage
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-store = SqliteStorage(Path(sys.argv[1]), sys.argv[2])
+store = SqliteStorage(Path(sys.argv[1]), sys.argv[2], lengths=Lengths(restart=5 << 20))
 stored, hinted, refused = [], [], 0
 limit(6 << 20)
 turn = 0
@@ -33,7 +34,6 @@ while refused < 200 and turn < 100_000:
     else:
         stored.append(turn)
     turn += 1
-    store._checkpointer.nudge()
 
 def missing():
     lost = 0

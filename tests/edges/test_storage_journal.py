@@ -473,56 +473,6 @@ def test_a_reader_who_does_not_leave_stops_neither_commits_nor_folds(tmp_path: P
     store.close()
 
 
-@pytest.fixture
-def short_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log begins anew after 1 MiB instead of 64."""
-    for name, value in (("_BEGIN_BYTES", 1 << 16), ("_RESTART_BYTES", 1 << 20), ("_RETRY_S", 0.0)):
-        monkeypatch.setattr(f"dynazmq.storage.checkpoint.{name}", value)
-    monkeypatch.setattr("dynazmq.storage.sqlite._NUDGE_ROWS", 50)
-    monkeypatch.setattr("dynazmq.storage.sqlite.BUSY_S", 0.5)
-
-
-def write_until(store: SqliteStorage, restarts: int, turns: int) -> int:
-    """Write turn after turn until the log has begun anew so often, or all turns are done. The longest log, in bytes."""
-    longest = 0
-    for turn in range(turns):
-        for number in range(8):
-            place = (turn * 8 + number) * 0x9E3779B97F4A7C15 % (1 << 64)
-            store.read(place, "b", b"k")
-            store.write(place, "b", b"k", bytes(200))
-        store.commit()
-        longest = max(longest, Path(f"{store.path}-wal").stat().st_size)
-        if store._checkpointer.restarts >= restarts:
-            break
-    return longest
-
-
-@pytest.mark.usefixtures("short_log")
-def test_s11_the_log_begins_anew_under_a_writer_who_never_rests(tmp_path: Path) -> None:
-    store = SqliteStorage(tmp_path / "data.db", "normal")
-    longest = write_until(store, restarts=3, turns=20_000)
-    assert store._checkpointer.restarts >= 3
-    assert longest < 16 << 20
-    store.close()
-
-
-@pytest.mark.usefixtures("short_log")
-def test_s11_a_reader_who_does_not_leave_costs_length_of_log_and_no_commit(tmp_path: Path) -> None:
-    store = SqliteStorage(tmp_path / "data.db", "normal")
-    reader = sqlite3.connect(tmp_path / "data.db", isolation_level=None)
-    store.set_meta("identity", b"me")
-    store.commit()
-    reader.execute("BEGIN")
-    reader.execute("SELECT count(*) FROM meta").fetchone()
-    assert write_until(store, restarts=1, turns=500) > 2 << 20
-    assert store._checkpointer.restarts == 0
-    reader.execute("COMMIT")
-    write_until(store, restarts=1, turns=20_000)
-    assert store._checkpointer.restarts >= 1
-    reader.close()
-    store.close()
-
-
 def test_a_locked_file_fails_the_turn_and_the_next_one_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteStorage(tmp_path / "data.db", "normal", TINY)
     other = sqlite3.connect(tmp_path / "data.db", isolation_level=None)
