@@ -109,7 +109,8 @@ def turn_over(path: Path, descriptors: tuple[int, ...] = (1, 2), bytes_max: int 
         found, there = os.fstat(descriptors[-1]), path.stat()
         if (found.st_dev, found.st_ino) != (there.st_dev, there.st_ino) or found.st_size <= bytes_max:
             return False
-        handle = os.open(fresh, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, stat.S_IMODE(there.st_mode))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(fresh, flags, stat.S_IMODE(there.st_mode))
     except OSError:
         return False
     try:

@@ -24,6 +24,7 @@ import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from dynazmq import durable
 from dynazmq.config import VALUE_BYTES_MAX, NodeConfig, Timing
 from dynazmq.errors import ClusterError, NoSuchCluster
 
@@ -82,7 +83,7 @@ def choose(directory: Path | None) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"dir": str(directory)}) + "\n")
+    durable.write_text(path, json.dumps({"dir": str(directory)}) + "\n")
 
 
 def _state_dir() -> Path:
@@ -213,7 +214,7 @@ class ClusterFile:
         raw = asdict(self)
         raw["secret"] = self.secret.hex()
         raw["cluster_id"] = f"{self.cluster_id:016x}"
-        write_atomically(directory / "cluster.json", json.dumps(raw, indent=2) + "\n")
+        durable.write_text(directory / "cluster.json", json.dumps(raw, indent=2) + "\n")
 
 
 def is_missed(directory: Path) -> bool:
@@ -234,7 +235,7 @@ def save_node_config(path: Path, config: NodeConfig) -> None:
     raw = asdict(config)
     raw["secret"] = config.secret.hex()
     raw["cluster_id"] = f"{config.cluster_id:016x}"
-    write_atomically(path, json.dumps(raw, indent=2) + "\n")
+    durable.write_text(path, json.dumps(raw, indent=2) + "\n")
 
 
 def load_node_config(path: Path) -> NodeConfig:
@@ -247,19 +248,3 @@ def load_node_config(path: Path) -> NodeConfig:
         return NodeConfig(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ClusterError(f"cannot read {path}: {error}") from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file whole, mode 0600: a reader sees the old or the new one, a crash leaves one of them."""
-    import tempfile
-
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from dynazmq import durable
 from dynazmq.cli import ABSENT, OK, SIBLINGS, code_of
 from dynazmq.cli.data import Access, document, key_of, printable, scan, texts
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
@@ -168,14 +169,8 @@ def _written(file: str, force: bool) -> Iterator[IO[bytes]]:
     path = Path(file)
     if path.exists() and not force:
         raise InvalidRequest(f"{file} exists; replace it with --force, or choose another name")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            yield out
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with durable.replaced(path) as out:
+        yield out
 
 
 # --- import ---------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from dynazmq import paths
+from dynazmq import durable, paths
 from dynazmq.cli import OK
 from dynazmq.cli.settings import redacted
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
@@ -107,17 +107,11 @@ def run(directory: Path, file: str | None, *, force: bool, as_json: bool) -> int
     path = Path(file) if file else Path(f"{name}.tar.gz")
     if path.exists() and not force:
         raise InvalidRequest(f"{path} exists; replace it with --force, or choose another name")
-    part = path.with_name(f".{path.name}.part")
     redact = Redaction(_secrets(directory, names))
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            bundle = Bundle(out, name, redact, (lambda _: None) if as_json else _progress)
-            _fill(bundle, directory, names)
-            bundle.close()
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with durable.replaced(path) as out:
+        bundle = Bundle(out, name, redact, (lambda _: None) if as_json else _progress)
+        _fill(bundle, directory, names)
+        bundle.close()
     if as_json:
         counts = {"bytes": path.stat().st_size, "files": bundle.files, "errors": bundle.errors, "redacted": redact.count}
         emit("support-bundle", {"file": str(path.absolute()), **counts})

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dynazmq import durable
 from dynazmq.cli import OK
 
 if TYPE_CHECKING:
@@ -221,14 +223,16 @@ def install(shell: str | None) -> int:
     name = chosen(shell)
     script, start_file = _places(name)
     script.parent.mkdir(parents=True, exist_ok=True)
-    script.write_text(_SCRIPTS[name])
+    durable.write_text(script, _SCRIPTS[name], 0o644)
     say(f"wrote    {script}")
     if start_file is not None:
         line = f'source "{script}"  {_MARK}'
+        start_file = start_file.resolve()  # often a link into a collection of such files: the link stays
         text = start_file.read_text(errors="surrogateescape") if start_file.exists() else ""
         kept = [each for each in text.splitlines() if not each.endswith(_MARK)]
         if line not in text.splitlines():
-            start_file.write_text("\n".join([*kept, line, ""]), errors="surrogateescape")
+            mode = stat.S_IMODE(start_file.stat().st_mode) if start_file.exists() else 0o644
+            durable.write_text(start_file, "\n".join([*kept, line, ""]), mode)
             say(f"changed  {start_file}: one line at its end reads it")
     note("it works in shells that you open from now on; `dynazmq` must be found there")
     return OK

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynazmq import paths
+from dynazmq import durable, paths
 from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX, PARTITIONS_MIN, NodeConfig, Timing
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
@@ -53,6 +53,7 @@ def create(directory: Path, wishes: Wishes) -> ClusterFile:
         for name in names:
             paths.node_dir(directory, name).mkdir(mode=0o700, parents=True, exist_ok=True)
             paths.save_node_config(paths.config_path(directory, name), node_config(cluster, directory, name))
+        durable.sync_directory(directory / "nodes")
         cluster.save(directory)
     except OSError as error:
         raise ClusterError(f"cannot create a cluster in {directory}: {error.strerror}") from None

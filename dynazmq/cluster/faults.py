@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dynazmq import paths
+from dynazmq import durable, paths
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.faults import Fault, as_text, check, describe, from_text, lasts, same, touches
 from dynazmq.faults.fault import FAULTS_MAX
@@ -101,7 +101,7 @@ def _write(directory: Path, faults: Sequence[Fault]) -> None:
     path = paths.faults_path(directory)
     try:
         if faults:
-            paths.write_atomically(path, as_text(faults))
+            durable.write_text(path, as_text(faults))
         else:
             path.unlink(missing_ok=True)
     except OSError as error:

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynazmq import durable
 from dynazmq.errors import ClusterError
 
 _ASIDE = re.compile(r"aside-\d{8}-\d{6}(-\d+)?")
@@ -66,7 +67,7 @@ def _move(node_dir: Path) -> Aside:
     aside = _new_directory(node_dir)
     size = sum(file.lstat().st_size for file in files)
     for file in files:
-        file.rename(aside / file.name)
+        durable.rename(file, aside / file.name)  # each for good before the next: the log never goes before its database
     for old in before:  # only now: whatever goes wrong, one is there
         shutil.rmtree(old)
     return Aside(aside, size, tuple(old.name for old in before))

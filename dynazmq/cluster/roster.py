@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from dynazmq import paths
+from dynazmq import durable, paths
 from dynazmq.cluster.creation import free_ports, node_config, refresh
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile
@@ -56,6 +56,7 @@ def enrol(cluster: ClusterFile, directory: Path, name: str) -> None:
     wanted = replace(cluster, members={**cluster.members, name: endpoint})
     paths.node_dir(directory, name).mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.save_node_config(paths.config_path(directory, name), node_config(wanted, directory, name))
+    durable.sync_directory(directory / "nodes")
     wanted.save(directory)
     cluster.members = wanted.members
     refresh(cluster, directory)
@@ -89,7 +90,7 @@ def _clear_away(directory: Path, name: str) -> str:
             shutil.rmtree(node_dir)
             return "it held nothing any more, its files are deleted"
         aside = _place_for(directory, name)
-        node_dir.rename(aside)
+        durable.rename(node_dir, aside)
         return f"what it held is in {aside}"
     except BlockingIOError:
         return f"a process still serves {node_dir}: its files stay"

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from dynazmq import paths
+from dynazmq import durable, paths
 from dynazmq.cluster import roster
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
@@ -71,7 +71,7 @@ class Staged:
             return
         document = {"schema": SCHEMA, "planned": self.planned, "changes": [asdict(change) for change in self.changes]}
         try:
-            paths.write_atomically(directory / "staged.json", json.dumps(document, indent=1) + "\n")
+            durable.write_text(directory / "staged.json", json.dumps(document, indent=1) + "\n")
         except OSError as error:
             raise ClusterError(f"cannot write {directory}/staged.json: {error.strerror}") from None
 

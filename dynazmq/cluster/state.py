@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynazmq import paths
+from dynazmq import durable
 from dynazmq.cluster.processes import Identity
 from dynazmq.errors import ClusterError
 
@@ -82,7 +82,7 @@ class StateFile:
                 for name, record in self.nodes.items()
             },
         }
-        paths.write_atomically(_path(directory), json.dumps(document, indent=1) + "\n")
+        durable.write_text(_path(directory), json.dumps(document, indent=1) + "\n")
 
 
 def forget(directory: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from dynazmq import durable
 from dynazmq.errors import StorageError, UnusableDisk
 from dynazmq.storage.condition import check_files, check_length
 from dynazmq.storage.connection import Connection
@@ -41,12 +42,7 @@ def _make(path: Path, owner: str) -> None:
     for left in path.parent.glob(f"{new.name}*"):
         left.unlink()
     _open(new, "full", owner).close()
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    durable.rename(new, path)
 
 
 def _open(path: Path, sync: str, owner: str) -> Connection:

@@ -23,20 +23,21 @@ CORE_MAY_IMPORT = {
 LAYERS: dict[str, set[str]] = {
     "config": set(),
     "logs": set(),
+    "durable": set(),
     "errors": {"dynamo", "client"},  # client: for a type alone
     "dynamo": {"config"},
     "faults": {"errors"},
     "wire": {"faults", "dynamo", "config", "errors"},
-    "storage": {"dynamo", "config", "errors"},
-    "paths": {"config", "errors"},
+    "storage": {"durable", "dynamo", "config", "errors"},
+    "paths": {"durable", "config", "errors"},
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
     "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
     "client": {"wire", "dynamo", "config", "errors", "paths"},
-    "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
+    "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths"},
     "chaos": {"simulator", "cluster", "client", "faults", "dynamo", "config", "errors", "logs", "paths"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
-        *("errors", "logs", "paths"),
+        *("errors", "logs", "durable", "paths"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

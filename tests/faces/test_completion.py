@@ -174,6 +174,18 @@ def test_installing_twice_leaves_one_line_and_what_was_there(
     assert capsys.readouterr().out.count("changed") == (0 if shell == "fish" else 1)
 
 
+def test_a_start_file_that_is_a_link_stays_one_and_keeps_its_mode(tmp_path: Path) -> None:
+    home, kept = tmp_path / "home", tmp_path / "dotfiles-bashrc"
+    home.mkdir()
+    kept.write_text("alias ll='ls -l'\n")
+    kept.chmod(0o640)
+    (home / ".bashrc").symlink_to(kept)
+    assert main(["completion", "install", "bash"]) == 0
+    assert (home / ".bashrc").is_symlink()
+    assert "# dynazmq completion" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o640
+
+
 def test_the_shell_is_that_of_the_user_if_none_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
