@@ -77,7 +77,7 @@ def up(
 @command(cluster_app, app)
 def down(
     directory: Dir = None,
-    purge: Annotated[bool, typer.Option("--purge", help="Remove its directory too, with all data.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove its directory too, with all that is ours in it.")] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> Work:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 import tempfile
@@ -369,6 +368,7 @@ def _remove(directory: Path) -> None:
     if directory.exists():
         with suppress(ClusterError):
             launch.purge(directory)
-    shutil.rmtree(directory.parent, ignore_errors=True)
+    with suppress(OSError):  # what is not ours stays in it
+        directory.parent.rmdir()
     if directory.parent.exists():
         note(f"could not be removed: {directory.parent}")

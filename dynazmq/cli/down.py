@@ -19,7 +19,7 @@ def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
         confirm(f"Remove the cluster in {directory} with all that it stored?", yes)
     asked(directory)
     ended = launch.end_cluster(directory)
-    freed = launch.purge(directory) if purge else None
+    removed = launch.purge(directory) if purge else None
     if as_json:
         document = {
             "dir": str(directory),
@@ -27,7 +27,8 @@ def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
             "stopped": ended.nodes,
             "killed": ended.killed,
             "purged": purge,
-            "freed_bytes": freed,
+            "freed_bytes": removed.bytes if removed else None,
+            "left": [str(path) for path in removed.left] if removed else [],
         }
         emit("down", document)
         return OK
@@ -39,8 +40,10 @@ def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
         say(f"stopped {many(len(ended.nodes), 'node')}")
     else:
         say("it is not running: nothing to stop")
-    if freed is not None:
-        say(f"removed {directory}: {size(freed)}")
+    if removed is not None:
+        say(f"removed {directory}: {size(removed.bytes)}")
+        if removed.left:
+            note(removed.say())
     elif ended.was_running:
         at = where(directory)
         say(f"data kept in {directory}")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths
-from dynazmq.cluster import judgement, launch, leftovers, processes
+from dynazmq.cluster import judgement, launch, leftovers, processes, removal
 from dynazmq.cluster.judgement import Facts
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
@@ -357,14 +357,10 @@ def repair(finding: Finding) -> str:
             if held is None:
                 raise ClusterError("somebody starts that cluster just now")
             try:
-                run = paths.runtime_dir(directory)
-                for path in _entries(run):
-                    if path.is_socket():
-                        path.unlink(missing_ok=True)
-                paths.remove_private(run)
+                removal.remove_sockets(directory)
             finally:
                 os.close(held)
-            return f"removed the sockets in {run}"
+            return f"removed the sockets in {paths.runtime_dir(directory)}"
         case ("processes", place):
             ended = processes.end_all(processes.supervisors(Path(place)))  # first: it would start its nodes again
             ended |= processes.end_all(processes.strangers(Path(place)))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dynazmq import paths
-from dynazmq.cluster import processes
+from dynazmq.cluster import processes, removal
 from dynazmq.cluster.judgement import NodeFact
 from dynazmq.cluster.processes import STOP_GRACE_S, Identity
 from dynazmq.cluster.rebuild import set_aside
@@ -301,12 +301,10 @@ class Child:
 
     def _wipe(self) -> None:
         """Lose the disk: everything that the storage keeps; log and configuration stay."""
-        removed = 0
-        for path in paths.node_dir(self._directory, self.name).glob("data.db*"):
-            removed += path.stat().st_size
-            path.unlink()
+        node_dir = paths.node_dir(self._directory, self.name).resolve()
+        removed = removal.remove(node_dir, removal.DATABASE, itself=False)
         self._process = "wiped"
-        self._changed(f"wiped: {removed:,} bytes of data removed", "wiped")
+        self._changed(f"wiped: {removed.bytes:,} bytes of data removed", "wiped")
 
     def _forget_plans(self) -> None:
         self._restart_at = self._kill_at = None

@@ -14,7 +14,7 @@ from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_OURS = {"nodes", "run", "supervisor.lock", "supervisor.log", "supervisor.log.1", "supervisor.json"}
+_OURS = {".cluster.json.part", "nodes", "run", "supervisor.lock", "supervisor.log", "supervisor.log.1", "supervisor.json"}
 """What may be in a directory whose cluster.json was never written: it is written last."""
 
 NODES, REPLICAS, PARTITIONS, SYNC, TRANSPORT = 5, 3, 120, "full", "ipc"

@@ -7,7 +7,6 @@ for it, so that when it returns nobody can be at work any more.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,14 +21,9 @@ from dynazmq.cluster import control, processes, state
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.leftovers import remove_sockets, surviving
+from dynazmq.cluster.removal import Removed, remove_cluster
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile
-
-_FILES = (
-    "supervisor.json", "supervisor.log", "supervisor.log.1", "events.jsonl", "events.jsonl.1",
-    "staged.json", "faults.json", "cluster.json", "supervisor.lock",
-)  # fmt: skip
-"""A cluster's own beside its directories, as they are removed."""
 
 POLL_S = 0.02
 DOWN_S = processes.STOP_GRACE_S + 3.0
@@ -177,29 +171,17 @@ def _remove_sockets(directory: Path) -> None:
         pass  # unreadable: nobody knows which sockets are its
 
 
-def purge(directory: Path) -> int:
-    """Remove a cluster that is down, with all that it stored; the bytes that were freed. Removes nothing that is not its own."""
+def purge(directory: Path) -> Removed:
+    """Remove a cluster that is down, with all that it stored, and nothing that is not its own. Raises ClusterError."""
     held = state.take_lock(directory)
     if held is None:
         raise ClusterError("somebody starts this cluster just now; nothing was removed")
     try:
-        freed = sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file() and not entry.is_symlink())
-        _remove_sockets(directory)
-        shutil.rmtree(paths.runtime_dir(directory), ignore_errors=True)
-        paths.remove_private(paths.runtime_dir(directory))
-        for part in (directory / "nodes", paths.removed_dir(directory)):
-            shutil.rmtree(part, ignore_errors=True)
-        for name in _FILES:
-            (directory / name).unlink(missing_ok=True)
-        try:
-            directory.rmdir()
-        except OSError:
-            pass  # something else is in it
+        return remove_cluster(directory)
     except OSError as error:
         raise ClusterError(f"cannot remove {error.filename}: {error.strerror}") from None
     finally:
         os.close(held)
-    return freed
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------------

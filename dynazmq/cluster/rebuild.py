@@ -11,12 +11,12 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from dynazmq import durable
+from dynazmq.cluster.removal import DATABASE, remove
 from dynazmq.errors import ClusterError
 
 _ASIDE = re.compile(r"aside-\d{8}-\d{6}(-\d+)?")
@@ -29,12 +29,14 @@ class Aside:
     to: Path | None
     bytes: int
     removed: tuple[str, ...]  # copies that were kept before
+    left: tuple[Path, ...] = ()  # in them, and not ours
 
     def __str__(self) -> str:
         if self.to is None:
             return "there was no database"
         before = f", in place of {' '.join(self.removed)}" if self.removed else ""
-        return f"{self.bytes:,} bytes set aside in {self.to}{before}"
+        left = f"; kept what is not ours: {', '.join(map(str, self.left))}" if self.left else ""
+        return f"{self.bytes:,} bytes set aside in {self.to}{before}{left}"
 
 
 def set_aside(node_dir: Path) -> Aside:
@@ -60,7 +62,7 @@ def copies(node_dir: Path) -> list[Path]:
 
 def _move(node_dir: Path) -> Aside:
     # The database first: without it, its log is refused, and not the other way round.
-    files = sorted(node_dir.glob("data.db*"))
+    files = sorted(file for file in node_dir.iterdir() if re.fullmatch(DATABASE.files, file.name))  # of whatever kind
     if not files:
         return Aside(None, 0, ())
     before = copies(node_dir)
@@ -68,9 +70,10 @@ def _move(node_dir: Path) -> Aside:
     size = sum(file.lstat().st_size for file in files)
     for file in files:
         durable.rename(file, aside / file.name)  # each for good before the next: the log never goes before its database
+    left = []
     for old in before:  # only now: whatever goes wrong, one is there
-        shutil.rmtree(old)
-    return Aside(aside, size, tuple(old.name for old in before))
+        left += remove(old, DATABASE).left
+    return Aside(aside, size, tuple(old.name for old in before), tuple(left))
 
 
 def _new_directory(node_dir: Path) -> Path:

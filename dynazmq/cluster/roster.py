@@ -12,13 +12,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from dynazmq import durable, paths
+from dynazmq.cluster import removal
 from dynazmq.cluster.creation import free_ports, node_config, refresh
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile
@@ -70,28 +70,35 @@ def strike(cluster: ClusterFile, directory: Path, name: str) -> str:
     cluster.members, cluster.former = members, former
     refresh(cluster, directory)
     for file in paths.socket_files(name):
-        (paths.runtime_dir(directory) / file).unlink(missing_ok=True)
-    return _clear_away(directory, name)
+        path = paths.runtime_dir(directory) / file
+        if path.is_socket():
+            path.unlink(missing_ok=True)
+    return _clear_away(cluster, directory, name)
 
 
 def tidy(cluster: ClusterFile, directory: Path) -> list[str]:
     """What an interrupted `enrol` or `strike` left, done; a line for each. Raises OSError."""
-    return [f"{name}: {_clear_away(directory, name)}" for name in names_on_disk(directory) if name not in cluster.members]
+    left = [name for name in names_on_disk(directory) if name not in cluster.members]
+    return [f"{name}: {_clear_away(cluster, directory, name)}" for name in left]
 
 
-def _clear_away(directory: Path, name: str) -> str:
+def _clear_away(cluster: ClusterFile, directory: Path, name: str) -> str:
     node_dir = paths.node_dir(directory, name)
-    if not node_dir.is_dir():
+    if not os.path.lexists(node_dir):
         return "it had no files"
+    if not removal.belongs(node_dir, cluster):
+        return f"{node_dir} is not the directory of a node of this cluster: it stays as it is"
     lock = os.open(node_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not holds_data(node_dir):
-            shutil.rmtree(node_dir)
-            return "it held nothing any more, its files are deleted"
-        aside = _place_for(directory, name)
-        durable.rename(node_dir, aside)
-        return f"what it held is in {aside}"
+        if holds_data(node_dir):
+            aside = _place_for(directory, name)
+            durable.rename(node_dir, aside)
+            return f"what it held is in {aside}"
+        if strangers := removal.strangers(node_dir, removal.NODE):
+            return f"it held nothing any more, and its files stay beside what is not ours: {' '.join(map(str, strangers[:5]))}"
+        removal.remove(node_dir, removal.NODE)
+        return "it held nothing any more, its files are deleted"
     except BlockingIOError:
         return f"a process still serves {node_dir}: its files stay"
     finally:

@@ -39,8 +39,8 @@ def open_database(path: Path, sync: str, owner: str = "") -> Connection:
 def _make(path: Path, owner: str) -> None:
     """An empty database, durable, and there as a whole or not at all."""
     new = path.with_name(f"{path.name}.new")
-    for left in path.parent.glob(f"{new.name}*"):
-        left.unlink()
+    for end in ("", "-wal", "-shm", "-journal"):  # what was cut off
+        Path(f"{new}{end}").unlink(missing_ok=True)
     _open(new, "full", owner).close()
     durable.rename(new, path)
 

@@ -223,10 +223,18 @@ def test_nodes_of_a_deleted_directory_do_not_end_up_in_a_new_cluster(cluster: Cl
 
 def test_purge_removes_the_cluster_and_nothing_else(cluster: Cluster) -> None:
     cluster.up("-n", "2")
-    (cluster.directory / "mine.txt").write_text("keep")
+    mine = [cluster.directory / "mine.txt", cluster.directory / "nodes" / "photos" / "mine.jpg"]
+    mine[1].parent.mkdir()
+    for path in mine:
+        path.write_text("keep")
+    cluster.down()
+    cluster.up()
+    assert mine[1].exists(), "a start deleted whatever held no data.db"
     assert cluster.run("down", "--purge").code == 2  # nobody can be asked
-    assert cluster.run("down", "--purge", "--yes").code == 0
-    assert [path.name for path in cluster.directory.iterdir()] == ["mine.txt"]
+    ran = cluster.run("down", "--purge", "--yes")
+    assert ran.code == 0
+    assert f"kept what is not ours: {mine[1].parent}, {mine[0]}" in ran.err
+    assert sorted(path for path in cluster.directory.rglob("*") if path.is_file()) == mine
 
 
 def test_down_ends_a_cluster_whose_supervisor_is_frozen(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
