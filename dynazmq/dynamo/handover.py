@@ -30,7 +30,7 @@ from dynazmq.dynamo.trees import Trees
 _ROWS = 64  # of a page
 _RESTS = 2  # after a page: so many times as long as it took
 _PAGE_BYTES = 512 << 10
-_HINTS_AT_ONCE = 512
+_HINTS_AT_ONCE, _HINTS_EVERY_S = 64, 0.02  # few in one turn, which is to be short, and soon the next
 _EVERY_S = 0.5
 _GRACE_S = 2.0
 _PATIENCE_S = 5.0
@@ -246,6 +246,8 @@ class Handover:
             self._redirect(target, at, bucket, key, state)
         if looked < _HINTS_AT_ONCE:
             self._redirecting, self._look_at_hints = None, False
+        else:
+            self._next = self._runtime.now + _HINTS_EVERY_S
 
     def _redirect(self, target: str, at: int, bucket: str, key: bytes, state: bytes) -> None:
         ring, me = self._membership.ring, self._runtime.name
