@@ -1,6 +1,6 @@
 """A node as a process: the loop that drives the core (design 2).
 
-    poll → receive every frame that is there (bounded) → core → commit, once → only then send
+    poll → receive every frame that is there (bounded in number, bytes and time) → core → commit, once → only then send
 
 *Commit before speak* is `Server.turn`, and it is the whole of promise 1 on this side: no frame leaves before the writes that it
 speaks of are durable. One transaction and one frame per destination and turn is also what makes it fast.
@@ -37,11 +37,13 @@ from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherVersion
 from dynazmq.wire.descriptors import ResidentMemory, raise_limit
 from dynazmq.wire.faulty import FaultyNode
 from dynazmq.wire.gate import Gate
+from dynazmq.wire.intake import Intake
 from dynazmq.wire.sockets import Sockets, peer_name
 from dynazmq.wire.tracing import Tracer
+from dynazmq.wire.turns import Turns
 
 _FRAMES_PER_TURN_MAX = 128
-_MESSAGES_PER_TURN_MAX = 1_000  # so that a turn stays short and probes are answered, however much is waiting
+_BYTES_PER_TURN_MAX = 16 << 20  # taken from ZeroMQ: what is not worked on in this turn waits in the intake
 _ROUNDS_MAX = 8
 
 _BUSY = 4
@@ -72,6 +74,9 @@ class Server:
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.admin.driver_status = self._status  # type: ignore[method-assign]
         self._gate = Gate(self.node, config.cluster_id, peer_name)
+        self._turns = Turns(time.perf_counter)
+        self._intake = Intake(self._gate, self._meet_bad_frame)
+        self._intake.hurry = self._turns.hurry
         self._tracer = Tracer(self.node, self._gate, _clock_us, clock_name())
         self._sockets = Sockets(config.name, self.node.identity.incarnation, config.endpoint, self.node.membership.endpoint_of)
         self._sockets.door.explain = self._explain_refusal
@@ -103,10 +108,14 @@ class Server:
                 raise Expelled(f"{self._config.name} was removed from the cluster {self._config.cluster}")
         self.node.stop()
         begun = time.monotonic()
-        while (passed_s := time.monotonic() - begun) < _NOTICE_S or (self.node.in_flight and passed_s < _DRAIN_S):
+        while (passed_s := time.monotonic() - begun) < _NOTICE_S or (self._has_work and passed_s < _DRAIN_S):
             self.turn()
         self.turn()  # the last replies
         self._faults.release(math.inf)
+
+    @property
+    def _has_work(self) -> bool:
+        return self.node.in_flight > 0 or self._intake.waiting > 0
 
     def stop(self) -> None:
         """End soon. No more than a word to the loop: it may come from a signal in the middle of a turn."""
@@ -125,6 +134,9 @@ class Server:
             time.sleep(_GATHER_S)
         if watch is not None:
             watch.woke()
+        turns, clock = self._turns, time.perf_counter
+        began = clock()
+        turns.begin(began)
         now = time.monotonic()
         if now >= self._faults.look_at:
             self._look_for_faults(now)
@@ -133,9 +145,13 @@ class Server:
         wall_ms = self._wall_ms()
         self.node.wake(now, wall_ms)
         self._hear()
-        self.node.tick(now, wall_ms)
+        heard = clock()
+        turns.begin(heard)
+        self.node.tick(now, wall_ms, turns.hurry)
+        ticked = clock()
         for _ in range(_ROUNDS_MAX):
             self._commit()
+            committed = clock()
             outbox = self.node.drain()
             if not outbox:
                 break
@@ -143,6 +159,9 @@ class Server:
             self._gate.speak(outbox, int(time.monotonic() * 1000), self._send)
         if watch is not None:
             watch.turned()
+        ended = clock()
+        if turns.notable(began, ended):
+            turns.over(began, hearing=heard, due=ticked, commit=committed, sending=ended)
         if self._meter.tick(self.node.runtime.now) and (trouble := self._store.trouble()):
             self._log.rarely("WARN", "storage", trouble)
         self._sockets.keep(self.node.membership.members)
@@ -152,16 +171,21 @@ class Server:
             self._log_notes()
 
     def _hear(self) -> None:
-        messages = 0
+        """Take in what is there, a bounded part of it; then work on what has to wait for its turn (wire/intake.py)."""
+        intake, receive = self._intake, self._sockets.receive
+        intake.begin()
+        more = True
         for _ in range(_FRAMES_PER_TURN_MAX):
-            received = self._sockets.receive()
+            received = receive()
             if received is None:
-                self._backlog = False
-                return
-            messages += self._accept(*received)
-            if messages >= _MESSAGES_PER_TURN_MAX:
+                more = False
                 break
-        self._backlog = True
+            intake.take(*received)
+            if intake.taken >= _BYTES_PER_TURN_MAX:
+                break
+        if intake.waiting:
+            intake.go_on()
+        self._backlog = more or intake.waiting > 0
 
     def _commit(self) -> None:
         started = time.perf_counter()
@@ -179,16 +203,11 @@ class Server:
         if rows:
             self._meter.committed(rows, time.perf_counter() - started)
 
-    def _accept(self, identity: bytes, frame: bytes) -> int:
-        """How many messages there were in it. A bad frame counts as one: it took as long to check."""
-        try:
-            return self._gate.hear(identity, frame)
-        except OtherVersion as error:
+    def _meet_bad_frame(self, identity: bytes, frame: bytes, error: BadFrame) -> None:
+        if isinstance(error, OtherVersion):
             self._meet_other_version(identity, error.version)
-            return 1
-        except BadFrame as error:
+        else:
             self._log.rarely("WARN", "wire", f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}")
-            return 1
 
     def _meet_other_version(self, identity: bytes, version: int) -> None:
         peer = peer_name(identity)
@@ -224,6 +243,8 @@ class Server:
             "protocol": PROTOCOL_VERSION,
             "other_versions": dict(self._gate.other_versions),
             "rss_bytes": self._memory.bytes(),
+            "turns": self._turns.report(),
+            "waiting": {"senders": self._intake.waiting, "bytes": self._intake.waiting_bytes},
             "descriptors": self._sockets.door.report(),
             "cpu_s": round(time.process_time(), 3),
             "ops_per_s": round(meter.ops_per_s, 1),

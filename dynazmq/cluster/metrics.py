@@ -107,6 +107,8 @@ _FIXED: dict[str, tuple[str, str]] = {
     "process_uptime_seconds": ("gauge", "Age of the node's process."),
     "process_cpu_seconds_total": ("counter", "CPU that the node's process has used."),
     "process_resident_memory_bytes": ("gauge", "Resident memory of the node's process."),
+    "longest_turn_seconds": ("gauge", "The longest turn of the node's loop in the last minute: for so long it heard nobody."),
+    "waiting_bytes": ("gauge", "Frames that were received and wait for their turn."),
     "process_open_fds": ("gauge", "File descriptors that the node's process has open."),
     "process_max_fds": ("gauge", "File descriptors that it may have open."),
     "requests_total": ("counter", "Requests of clients that this node coordinated and that are complete."),
@@ -206,6 +208,9 @@ def _inside(sheet: _Sheet, node: NodeView, answer: Answer) -> None:
     sheet.add("process_uptime_seconds", node.uptime_s, node=name)
     sheet.add("process_cpu_seconds_total", _figure(status, "cpu_s"), node=name)
     sheet.add("process_resident_memory_bytes", node.rss_bytes, node=name)
+    if (longest_ms := _figure(answer.section("turns"), "longest_ms")) is not None:
+        sheet.add("longest_turn_seconds", longest_ms / 1000, node=name)
+    sheet.add("waiting_bytes", _figure(answer.section("waiting"), "bytes"), node=name)
     descriptors = answer.section("descriptors")
     sheet.add("process_open_fds", _figure(descriptors, "open"), node=name)
     sheet.add("process_max_fds", _figure(descriptors, "limit"), node=name)

@@ -40,6 +40,7 @@ from dynazmq.dynamo.messages import (
     FROM_PEERS,
     INVALID,
     NOT_YET,
+    OVERLOADED,
     STORAGE,
     TIMEOUT,
     VOUCHING,
@@ -97,7 +98,7 @@ from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.routing import Routes
-from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed
+from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed, unhurried
 from dynazmq.dynamo.scans import Scans
 from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
@@ -203,8 +204,11 @@ class Node:
         self.runtime.now = now
         self.runtime.wall_ms = min(max(wall_ms, 0), COUNTER_MAX - 1)  # what can be stored and sent, whatever a clock shows
 
-    def tick(self, now: float, wall_ms: int) -> None:
-        """Do what is due. After the messages that are there: nobody is called late whose answer was only waiting to be heard."""
+    def tick(self, now: float, wall_ms: int, hurry: Callable[[], bool] = unhurried) -> None:
+        """Do what is due. After the messages that are there: nobody is called late whose answer was only waiting to be heard.
+
+        hurry: whether the time for that is over; what was asked to be called then waits for the next turn.
+        """
         self.wake(now, wall_ms)
         runtime = self.runtime
         self.failure.tick()
@@ -227,7 +231,7 @@ class Node:
             comparing = (self.trees, self.anti_entropy, self.retirement, self.transfer, self.handover)
             self._compare_at = min(technique.next_deadline() for technique in comparing)
         self.latency.tick(now)
-        runtime.run_timers()
+        runtime.run_timers(hurry)
 
     def receive(self, sender: Address, message: Message) -> None:
         """One message of a peer (its name) or of a client (the transport's bytes for it)."""
@@ -268,6 +272,16 @@ class Node:
         self.runtime.counters["messages_refused"] += 1
         self.runtime.note(f"refused {kind.__name__} of {sender!r}: {text}", "WARN")
         self._decline(sender, kind, request_id, INVALID, text)
+
+    def overloaded(self, sender: Address, message: Message, retry_after_ms: int) -> None:
+        """So much waits already that this is not begun; its sender may come back after that time."""
+        self.runtime.counters["overloads"] += 1
+        kind, request_id = message.__class__, getattr(message, "request_id", 0)
+        text = f"{self.runtime.name} has too much to do"
+        if kind in DECLINED_BY_FAILURE:
+            self.runtime.send(sender, Failure(request_id, OVERLOADED, 0, 0, retry_after_ms, text))
+        else:
+            self._decline(sender, kind, request_id, OVERLOADED, text)
 
     def stop(self) -> None:
         """Begin nothing new, and say so to the peers at once and to clients when they ask. What is under way goes on."""

@@ -112,6 +112,11 @@ class Store(Protocol):
     def set_meta(self, name: str, value: bytes) -> None: ...
 
 
+def unhurried() -> bool:
+    """There is time for everything."""
+    return False
+
+
 class Runtime:
     """One node's surroundings, shared by its techniques. Times are seconds of the driver's monotonic clock."""
 
@@ -176,11 +181,25 @@ class Runtime:
             heappush(self._ticks, tick)
         due.append((action, argument))
 
-    def run_timers(self) -> None:
+    def run_timers(self, hurry: Callable[[], bool] = unhurried) -> None:
+        """Call what is due, in the order of its time: one at least, and the rest in the next turn if there is no time for it."""
         ticks = self._ticks
         while ticks and ticks[0] <= self.now * _TICKS_PER_S:
-            for action, argument in self._due.pop(heappop(ticks)):
+            tick = heappop(ticks)
+            due = self._due.pop(tick)
+            for done, (action, argument) in enumerate(due, 1):
                 action(argument)
+                if hurry():
+                    if done < len(due):
+                        self._put_back(tick, due[done:])
+                    return
+
+    def _put_back(self, tick: int, left: list[tuple[Callable[[Any], None], Any]]) -> None:
+        """Before what was asked for at this tick meanwhile."""
+        later = self._due.get(tick)
+        if later is None:
+            heappush(self._ticks, tick)
+        self._due[tick] = left + (later or [])
 
     def next_timer(self) -> float | None:
         return self._ticks[0] / _TICKS_PER_S if self._ticks else None

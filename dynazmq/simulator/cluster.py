@@ -61,9 +61,10 @@ class Cluster:
         timing: Timing | None = None,
         conditions: Conditions | None = None,
         one_clock: bool = True,
+        turn_messages: int = 0,
         log: bool = False,
     ) -> None:
-        """one_clock: the nodes' monotonic clocks agree, as on one host.
+        """one_clock: the nodes' monotonic clocks agree, as on one host. turn_messages: that a turn has time for; 0: for all.
 
         anti_entropy_ms: 0 leaves it off, since it would hide what the other techniques fail to bring.
         grace_ms: of retirement (config.Timing), longer than any request's timeout; 0: tombstones stay.
@@ -78,6 +79,7 @@ class Cluster:
         self.watch = Watch(self.history, Limits(clock_entries=2 * nodes, in_flight=8 * max_in_flight))
         self.names = [f"n{i + 1}" for i in range(nodes)]
         self._one_clock = one_clock
+        self._turn_messages = turn_messages
         self._clients: dict[str, Client] = {}
         self._random = self.world.random("cluster")
         self._cluster_id = self._random.getrandbits(64)
@@ -106,7 +108,9 @@ class Cluster:
         """A node's process and disk, not started yet."""
         config = replace(self._config, name=name, endpoint=SCHEME + name)
         clock_s = 0.0 if self._one_clock else 10_000 + self._random.random() * 5_000
-        self.watch.processes[name] = process = Process(self.world, self.network, config, self.watch, clock_s)
+        self.watch.processes[name] = process = Process(
+            self.world, self.network, config, self.watch, clock_s, self._turn_messages
+        )
         self._nodes[name] = NodeHandle(self, process)
         self._tell_members()
         return self._nodes[name]

@@ -27,6 +27,7 @@ from dynazmq.simulator.network import Network
 from dynazmq.simulator.world import World
 from dynazmq.wire.codec import BadFrame
 from dynazmq.wire.gate import Gate
+from dynazmq.wire.intake import Intake
 
 CLIENT = "client:"
 """Ports that begin so are clients'."""
@@ -57,14 +58,17 @@ class Witness(Protocol):
 class Process:
     """A node that can be crashed, paused, restarted and robbed of its disk."""
 
-    def __init__(self, world: World, network: Network, config: NodeConfig, witness: Witness, clock_s: float = 0.0) -> None:
-        """clock_s: what this host's monotonic clock shows at the beginning."""
+    def __init__(
+        self, world: World, network: Network, config: NodeConfig, witness: Witness, clock_s: float = 0.0, turn_messages: int = 0
+    ) -> None:
+        """clock_s: what this host's monotonic clock shows at first. turn_messages: that a turn has time for; 0: for all."""
         self.world = world
         self.config = config
         self.name = config.name
         self.disk = Disk(config.sync)
         self.node: Node
         self._gate: Gate
+        self._intake: Intake
         self.state = "down"  # up | paused | down
         self.wall_offset_ms = 0
         self.crashes = 0
@@ -76,6 +80,8 @@ class Process:
         self._network = network
         self._witness = witness
         self._random = world.random(f"node {config.name}")
+        self._turn_messages = turn_messages
+        self._messages_left = 0
         self._inbox: deque[tuple[str, bytes]] = deque()
         self._life = 0
         self._busy = False  # between hearing and speaking
@@ -127,6 +133,8 @@ class Process:
             self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
             return
         self._gate = Gate(self.node, self.config.cluster_id, _peer_of)
+        self._intake = Intake(self._gate, _dropped)
+        self._intake.hurry = self._hurry
         self.state = "up"
         self._network.attach(self.name, self)
         self.world.record("start", self.name, self.node.identity.epoch)
@@ -228,8 +236,13 @@ class Process:
         """First half."""
         node, inbox = self.node, self._inbox
         node.wake(self._now, self._wall_ms)
+        self._intake.begin()
+        self._messages_left = self._turn_messages
         for _ in range(min(len(inbox), _FRAMES_PER_TURN_MAX)):
-            self._accept(*inbox.popleft())
+            source, frame = inbox.popleft()
+            self._intake.take(source.encode(), frame)
+        if self._intake.waiting:
+            self._intake.go_on()
         node.tick(self._now, self._wall_ms)
         takes_s = _STEP_S
         if self.disk.dirty:
@@ -265,7 +278,7 @@ class Process:
             self.crash()  # the server ends itself
             self._past["expelled"] += 1
             return
-        if self._inbox:
+        if self._inbox or self._intake.waiting:
             self._turn()
         else:
             self._wake_at(max(self.world.now, (self.node.next_deadline() - self._clock_s) / self._clock_rate))
@@ -292,11 +305,14 @@ class Process:
     def _send_frame(self, to: Address, frame: bytes) -> bool:
         return self._network.send(self.name, to if isinstance(to, str) else to.decode(), frame)
 
-    def _accept(self, source: str, frame: bytes) -> None:
-        try:
-            self._gate.hear(source.encode(), frame)
-        except BadFrame:
-            return  # counted; the server logs it as well
+    def _hurry(self) -> bool:
+        """A turn takes no virtual time: it is over after so many messages, if there are so many."""
+        self._messages_left -= 1
+        return self._turn_messages > 0 and self._messages_left <= 0
+
+
+def _dropped(_identity: bytes, _frame: bytes, _error: BadFrame) -> None:
+    """Counted by the gate; the server logs it as well."""
 
 
 def _peer_of(identity: bytes) -> str | None:

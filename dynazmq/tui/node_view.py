@@ -114,8 +114,10 @@ def _figures(view: NodeView, document: Mapping[str, Any]) -> list[Text]:
     latency = document.get("latency") or {}
     commits = int((document.get("commit") or {}).get("count", 0))
     counters = {name: count for name, count in view.counters.items() if count}
+    turn = document.get("turns") or {}
+    longest = f", longest turn {turn['longest_ms']:g} ms" if turn.get("longest_ms") else ""
     lines = [
-        Text(f"queue      {document.get('in_flight', '–')} requests under way, {short(view.ops_per_s)} done/s"),
+        Text(f"queue      {document.get('in_flight', '–')} requests under way, {short(view.ops_per_s)} done/s{longest}"),
         Text(f"commits    {milliseconds(view.commit_ms)} ms, {short(view.rows_per_commit)} rows, {commits:,} so far"),
         Text(f"holds      {short(view.keys)} keys, owns {view.partitions} partitions, {view.hints_pending:,} hints for others"),
         Text(f"process    cpu {view.cpu_percent or 0:.0f}%, memory {size(view.rss_bytes)}, epoch {document.get('epoch', '–')}, "

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from dynazmq.config import MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import (
     ABOUT_LIVES,
     DATED,
@@ -25,6 +26,8 @@ from dynazmq.dynamo.messages import (
     WITH_BUDGET,
     Failure,
     Message,
+    Probe,
+    ProbeReply,
     Put,
 )
 from dynazmq.dynamo.messages.fields import aged
@@ -54,6 +57,8 @@ _DRIFT = 0.0002
 _A_START = 1000
 """By at least so much a new process raises its incarnation, mostly (identity.py); a refutation by one."""
 
+_PROBES = frozenset((Probe, ProbeReply))
+
 _LATE_MS = 250
 """A client that waits this long begins to ask elsewhere."""
 
@@ -64,6 +69,19 @@ _UNSENDABLE = (BadFrame, ValueError, TypeError, OverflowError)
 """What it raises to encode a message that is too large, or holds what does not travel."""
 
 
+class Heard:
+    """A frame that was opened. `next`: the first of its messages that was not worked on yet."""
+
+    __slots__ = ("envelope", "messages", "next", "refused", "sender")
+
+    def __init__(self, sender: Address, envelope: Envelope, messages: list[Message], refused: list[OutOfBounds]) -> None:
+        self.sender = sender
+        self.envelope = envelope
+        self.messages = messages
+        self.refused = refused  # those with a value that is not admitted
+        self.next = 0
+
+
 class Gate:
     """One node's."""
 
@@ -71,19 +89,22 @@ class Gate:
         """peer_of: the node's name in the identity that the transport gives a sender; None for a client's."""
         self._node = node
         self._cluster_id = cluster_id
-        self._peer_of = peer_of
+        self.peer_of = peer_of
         self.other_versions: dict[str, int] = {}
         """Members that speak another version of the protocol, by what came from them last."""
+        self.late = False
+        """Whether `work` has found that the turn's time is over; the driver says when another one begins."""
         self.watch: Tracer | None = None
         """Who notes what is heard and said, while somebody traces a key."""
         self._quickest: dict[str, tuple[int, float, float]] = {}  # peer → its incarnation, least lag in ms, when that was so
         self._state_life_ms = node.runtime.config.timing.retirement_grace_ms * 2 // 3 or _CLOCKS_DIFFER_MS
 
-    def hear(self, identity: bytes, frame: bytes) -> int:
-        """Check one frame and give its messages to the core; how many there were. Raises BadFrame: it was dropped whole.
+    @property
+    def now(self) -> float:
+        return self._node.runtime.now
 
-        A message with a value that is not admitted is refused, and the others of its frame are heard.
-        """
+    def open(self, identity: bytes, frame: bytes) -> Heard:
+        """Check one frame. Raises BadFrame: it is dropped whole."""
         node = self._node
         refused: list[OutOfBounds] = []
         try:
@@ -97,13 +118,19 @@ class Gate:
             raise
         if self.other_versions and isinstance(sender, str):
             self.other_versions.pop(sender, None)
-        void = isinstance(sender, str) and not (
-            node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
-        )
-        age_ms = 0 if void else self._age_ms(sender, envelope)
+        return Heard(sender, envelope, messages, refused)
+
+    def work(self, heard: Heard, hurry: Callable[[], bool], most: int = MESSAGES_PER_FRAME_MAX) -> bool:
+        """Give a frame's next messages to the core: one, and so many at most as long as there is no hurry. Whether all are done.
+
+        A message with a value that is not admitted is refused, and the others of its frame are heard.
+        """
+        node, messages, begin = self._node, heard.messages, heard.next
+        void, age_ms = self._standing(heard)
         stale = age_ms > self._state_life_ms
         receive = node.receive if self.watch is None else self.watch.receive
-        for message in messages:
+        these = messages if not begin and len(messages) <= most else messages[begin : begin + most]
+        for heard.next, message in enumerate(these, begin + 1):
             if void and message.__class__ not in ABOUT_LIVES:
                 node.runtime.counters["messages_of_other_lives"] += 1
                 continue
@@ -115,15 +142,47 @@ class Gate:
                 if age_ms >= _LATE_MS and message.__class__ in WITH_AGE:
                     # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
                     cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
-            receive(sender, message)
-        for each in refused:
+            receive(heard.sender, message)
+            if hurry():
+                self.late = True
+                break
+        if heard.next < len(messages):
+            return False
+        for each in heard.refused:
             if not void:
-                node.refuse(sender, each.kind, each.request_id, each.text)
-        return len(messages) + len(refused)
+                node.refuse(heard.sender, each.kind, each.request_id, each.text)
+        return True
+
+    def _standing(self, heard: Heard) -> tuple[bool, int]:
+        """Whether a frame is void, being of or for another life; and its age in ms."""
+        node, sender, envelope = self._node, heard.sender, heard.envelope
+        void = isinstance(sender, str) and not (
+            node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
+        )
+        return void, 0 if void else self._age_ms(sender, envelope)
+
+    def hear_probes(self, heard: Heard) -> None:
+        """Of a frame that has to wait: its probes are heard at once.
+
+        Gossip waits as all else does. A peer that says that it knows of a new ring must be heard after the writes that it sent
+        before it did: who compares the old owners' trees then relies on those being there (transfer.py).
+        """
+        if not isinstance(heard.sender, str):
+            return  # a client under a name that looks like a peer's
+        self._node.heard(heard.sender, heard.envelope.incarnation)
+        for message in heard.messages:
+            if message.__class__ in _PROBES:
+                self._node.receive(heard.sender, message)
+        heard.messages = [message for message in heard.messages if message.__class__ not in _PROBES]
+
+    def decline(self, heard: Heard, retry_after_ms: int) -> None:
+        """There is too much to do already: each request is told so, nothing is attempted."""
+        for message in heard.messages[heard.next :]:
+            self._node.overloaded(heard.sender, message, retry_after_ms)
 
     def _note_version(self, identity: bytes, version: int) -> None:
         self._node.runtime.counters["frames_of_other_versions"] += 1
-        name = self._peer_of(identity)
+        name = self.peer_of(identity)
         if name in self._node.membership.members:
             self.other_versions[name] = version
 
@@ -158,7 +217,7 @@ class Gate:
             raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
         if client:
             return identity
-        name = self._peer_of(identity)
+        name = self.peer_of(identity)
         if name is None or name == self._node.runtime.name:
             raise BadFrame("unknown sender")
         return name

@@ -48,3 +48,35 @@ def test_a_timer_that_is_set_by_a_timer_waits_for_another_turn() -> None:
     runtime.now = 101.0
     runtime.run_timers()
     assert calls == [101.0]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.lists(st.booleans(), max_size=40))
+def test_what_a_turn_has_no_time_for_is_called_in_a_later_one_in_the_same_order(ticks: list[int], hurries: list[bool]) -> None:
+    runtime = a_runtime(100.0)
+    called: list[tuple[int, int]] = []
+    for number, tick in enumerate(ticks):
+        runtime.call_at(100.0 + tick * TICK_S, called.append, (tick, number))
+    runtime.now = 101.0
+
+    def hurry() -> bool:
+        return hurries.pop() if hurries else False
+
+    while runtime.next_timer() is not None:
+        before = len(called)
+        runtime.run_timers(hurry)
+        assert len(called) > before, "a turn does one thing at least"
+
+    assert called == sorted((tick, number) for number, tick in enumerate(ticks))
+
+
+def test_what_is_set_for_the_same_tick_while_others_still_wait_comes_behind_them() -> None:
+    runtime = a_runtime(100.0)
+    called: list[str] = []
+    runtime.call_at(100.0, lambda _: (called.append("first"), runtime.call_at(100.0, called.append, "late")), None)
+    runtime.call_at(100.0, called.append, "second")
+    runtime.now = 100.5
+
+    while runtime.next_timer() is not None:
+        runtime.run_timers(lambda: True)
+
+    assert called == ["first", "second", "late"]

@@ -40,6 +40,7 @@ from dynazmq.dynamo.messages.fields import AGE_MS_MAX, Bytes, Kind, Many, Real, 
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.records import Kept, Member
 from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.runtime import unhurried
 from dynazmq.simulator.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
 from dynazmq.wire.gate import Gate
@@ -173,7 +174,8 @@ def heard(kind: int, rows: list[Any], identity: bytes = b"client", cluster_id: i
     node, disk = a_node()
     gate = Gate(node, 1, lambda identity: identity.decode() if identity in (b"b", b"c") else None)
     node.membership.settled = True
-    gate.hear(identity, seal(Envelope(kind, cluster_id, 1, 0, 100_000), msgpack.packb(rows)))
+    frame = seal(Envelope(kind, cluster_id, 1, 0, 100_000), msgpack.packb(rows))
+    gate.work(gate.open(identity, frame), unhurried)
     disk.commit()
     return node, [message for messages in node.drain().values() for message in messages]
 

@@ -26,6 +26,7 @@ from dynazmq.dynamo.messages import (
     GossipDelta,
     Put,
     PutReply,
+    Scan,
     StatusReply,
     StatusRequest,
     Topology,
@@ -207,6 +208,33 @@ def test_a_client_that_never_reads_its_answers_does_not_stop_the_node(node: Node
 def run(nodes: Nodes, *, wait_s: float = 10.0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "dynazmq.server", str(config_path(nodes.dir, "n1"))]
     return subprocess.run(command, capture_output=True, text=True, timeout=wait_s)
+
+
+def test_one_frame_of_many_scans_does_not_keep_the_node_from_answering_others(node: Nodes) -> None:
+    """What others are told does not come behind all of it: the greedy one has not had all its answers by then."""
+    with connected(node) as client:
+        client.put_many({f"scanned-{i}": b"v" for i in range(2_000)}).raise_for_errors()
+    count = 1_000
+    with Port(node.endpoints["n1"]) as greedy, Port(node.endpoints["n1"]) as modest:
+        assert isinstance(modest.ask(TopologyRequest(1), cluster_id=0), Topology)
+        sent_ms = int(time.monotonic() * 1000)
+        partitions = list(range(120))
+        scans = [Scan(n + 1, "default", partitions, -1, b"", 2_000, 60_000) for n in range(count)]
+        (frame,) = encode(Envelope(FROM_CLIENT, CLUSTER, 0, 0, sent_ms), scans)
+        greedy.socket.rcvhwm = 0
+        greedy.send(frame)
+        assert greedy.socket.poll(10_000), "it has begun"
+        answered = len(decode_body(open_frame(greedy.socket.recv())[1]))
+        assert isinstance(modest.ask(StatusRequest(2)), StatusReply)
+        while greedy.socket.poll(0):
+            answered += len(decode_body(open_frame(greedy.socket.recv())[1]))
+        assert answered < count
+        while answered < count:
+            assert greedy.socket.poll(20_000)
+            answered += len(decode_body(open_frame(greedy.socket.recv())[1]))
+        assert json.loads(modest.ask(StatusRequest(3)).status)["turns"]["longest_ms"] > 0
+        nothing = {"senders": 0, "bytes": 0}
+        eventually(lambda: json.loads(modest.ask(StatusRequest(4)).status)["waiting"] == nothing, "nothing waits any more")
 
 
 def test_p10_a_second_process_on_a_data_directory_is_refused(node: Nodes) -> None:

@@ -22,7 +22,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.runtime import Address, unhurried
 from dynazmq.simulator.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, Envelope, decode_body, encode, open_frame
 from dynazmq.wire.gate import Gate
@@ -72,7 +72,7 @@ class Traced:
         for sender, message in heard:
             kind, identity = (FROM_NODE, b"peer:" + sender.encode()) if isinstance(sender, str) else (FROM_CLIENT, sender)
             (frame,) = encode(Envelope(kind, 7, node.membership.incarnation_of(str(sender)), 0, int(now * 1000)), [message])
-            gate.hear(identity, frame)
+            gate.work(gate.open(identity, frame), unhurried)
         node.tick(now, 1_700_000_000_000)
         while True:
             if watch is not None:

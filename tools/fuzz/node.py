@@ -31,7 +31,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.records import policies_digest, policy_rows
-from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.runtime import Address, unhurried
 from dynazmq.dynamo.versions import decode, node_of, seal_context
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
@@ -214,7 +214,9 @@ class FuzzedNode:
         self.node.wake(self._now, self._wall_ms)
         try:
             identity = sender.encode() if from_peer else chance.choice(CLIENTS)
-            self.found.messages += self._gate.hear(identity, seal(envelope, body))
+            heard = self._gate.open(identity, seal(envelope, body))
+            self._gate.work(heard, unhurried)
+            self.found.messages += len(heard.messages) + len(heard.refused)
         except BadFrame as error:
             self.found.refused += 1
             self.found.reasons[error.reason] += 1
