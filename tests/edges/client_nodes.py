@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE_S
+
 import dynazmq
 from dynazmq.config import NodeConfig
 from dynazmq.errors import DynazmqError
@@ -21,11 +23,11 @@ from dynazmq.paths import ClusterFile, config_path, ipc_endpoint, make_private, 
 SECRET = bytes(range(32))
 
 
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 8.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str) -> Any:
     """Its first true value; fails when there is none in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
         time.sleep(0.005)
     return found
 

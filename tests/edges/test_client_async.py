@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from client_fakes import Fakes, good, sealed, silent
 from client_nodes import Nodes
+from patience import PATIENCE_S
 
 import dynazmq
 from dynazmq import aio, resolvers
@@ -59,10 +60,10 @@ def on(cluster: Nodes | Fakes, work: Callable[[aio.AsyncClient], Awaitable[Any]]
     return asyncio.run(run())
 
 
-async def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 8.0) -> None:
-    deadline = time.monotonic() + timeout_s
+async def eventually(condition: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
         await asyncio.sleep(0.002)
 
 

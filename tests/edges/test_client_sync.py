@@ -178,7 +178,7 @@ def test_a_policy_of_ones_own_holds_for_the_bucket(client: dynazmq.Client, nodes
     def known_everywhere() -> bool:
         with dynazmq.connect(nodes.dir) as fresh:
             return all(
-                len(fresh.bucket("single").put(f"k{i}", b"", timeout=1.0).acked) == 1 for i in range(6)
+                len(fresh.bucket("single").put(f"k{i}", b"", timeout=20.0).acked) == 1 for i in range(6)
             ) and fresh.view.policy("single")[:3] == (1, 1, 1)
 
     eventually(known_everywhere, "all nodes know the policy")

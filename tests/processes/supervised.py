@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE_S
+
 from dynazmq.cli import main
 from dynazmq.cluster.processes import find_nodes, identify
 from dynazmq.paths import runtime_dir
@@ -48,13 +50,13 @@ def run(*arguments: str) -> Ran:
     return Ran(code, *texts)
 
 
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 8.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str) -> Any:
     """Its first true value; fails when there is none in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         if found := condition():
             return found
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
         time.sleep(POLL_S)
 
 

@@ -39,7 +39,7 @@ def cluster(running: Cluster) -> Cluster:
         running.up("--restart-after", "100ms")
     if running.node("n3")["state"] != "up" and running.run("node", "start", "n3").code:
         running.run("node", "start", "n3", "--rebuild")
-    eventually(running.whole, "the cluster is whole", 20.0)
+    eventually(running.whole, "the cluster is whole")
     assert running.run("node", "stop", "n3").code == 0
     return running
 
@@ -132,7 +132,7 @@ def test_s8_a_directory_copied_from_another_node_is_refused_at_once_and_only_onc
     assert said.count(" ERROR ") == 1
     assert f"{disk} is n2's and not n3's; to start empty" in said
     assert cluster.run("node", "start", "n3", "--rebuild").code == 0
-    eventually(cluster.whole, "n3 is filled again", 20.0)
+    eventually(cluster.whole, "n3 is filled again")
     assert holds_everything(cluster, "n3")
 
 
@@ -149,7 +149,7 @@ def test_s8_a_cluster_that_does_not_come_up_over_a_bad_disk_names_the_way_out(cl
     (again,) = cluster.run("node", "start", "n3", "--rebuild", "--json").document["nodes"]
     assert (again["text"], again["state"], again["set_aside"]) == ("there was no database", "down", str(asides(cluster)[0]))
     cluster.up("--restart-after", "100ms")
-    eventually(cluster.whole, "n3 is filled again", 20.0)
+    eventually(cluster.whole, "n3 is filled again")
     assert holds_everything(cluster, "n3")
 
 
@@ -171,7 +171,7 @@ def test_s7_one_flipped_byte_in_the_real_file_is_never_returned_and_is_repaired_
 
         for _ in range(6):
             assert eventually(read, "all three answer") == [value]
-    eventually(cluster.whole, "all are equal again", 20.0)
+    eventually(cluster.whole, "all are equal again")
     counters = json.loads(cluster.run("node", "show", "n3", "--json").out)["nodes"][0]["counters"]
     assert counters["rows_damaged"] == 1
     assert holds_everything(cluster, "n3")
@@ -179,7 +179,7 @@ def test_s7_one_flipped_byte_in_the_real_file_is_never_returned_and_is_repaired_
 
 def test_s9_a_node_whose_database_is_deleted_ends_by_itself_and_comes_back_empty_to_be_filled(cluster: Cluster) -> None:
     assert cluster.run("node", "start", "n3").code == 0
-    eventually(cluster.whole, "n3 is up", 20.0)
+    eventually(cluster.whole, "n3 is up")
     before = cluster.node("n3")["pid"]
     for file in disk_of(cluster, "n3").parent.glob("data.db*"):
         file.unlink()
@@ -187,6 +187,6 @@ def test_s9_a_node_whose_database_is_deleted_ends_by_itself_and_comes_back_empty
         for key, value in VALUES.items():  # the same again: each key is written at n3 or comes to it
             client.bucket("default").put(key, value, context=client.bucket("default").get(key).context)
     eventually(lambda: cluster.node("n3")["pid"] not in (before, None), "it has another life")
-    eventually(cluster.whole, "n3 is filled again", 20.0)
+    eventually(cluster.whole, "n3 is filled again")
     assert "was removed or replaced while this process served it" in cluster.run("logs", "n3", "--lines", "200").out
     assert holds_everything(cluster, "n3")

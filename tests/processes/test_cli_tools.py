@@ -33,7 +33,7 @@ def whole(cluster: Cluster) -> Iterator[Cluster]:
     """For tests that take nodes away."""
     yield cluster
     cluster.run("node", "start", "--all", "--no-wait")
-    eventually(cluster.whole, "the cluster is whole", 20.0)
+    eventually(cluster.whole, "the cluster is whole")
 
 
 def states(cluster: Cluster) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from supervised import Cluster, eventually
 
 import dynazmq
@@ -36,7 +37,7 @@ def cluster(running: Cluster) -> Cluster:
     running.run("heal", "--no-wait")
     if not running.whole():
         running.run("node", "start", "--all", "--no-wait")
-        eventually(running.whole, "the cluster is whole", 15.0)
+        eventually(running.whole, "the cluster is whole")
     return running
 
 
@@ -189,7 +190,7 @@ def test_a_schedule_that_is_interrupted_heals_what_it_has_switched_on_and_nothin
         for _ in range(2):
             process.stdout.readline()  # the second is said: it waits for the third line
         os.kill(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         process.wait()

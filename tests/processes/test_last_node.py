@@ -36,7 +36,7 @@ def test_every_command_that_writes_does_so_at_the_last_node(
         unseen = done.document["read"]["unseen"]
         heard = "only n1 could be read, of" if done.document["read"]["responders"] else "none could be read of"
         assert done.err.startswith(f"{heard} 2 replicas: what {' '.join(unseen)} hold of {key} was not seen")
-    eventually(lambda: cluster.node("n2")["state"] == "down", "the others are known to be gone", timeout_s=60)
+    eventually(lambda: cluster.node("n2")["state"] == "down", "the others are known to be gone")
 
     deleted = cluster.run("delete", KEYS[0], "-w", "1")
     assert (deleted.code, deleted.err.startswith("only n1 could be read, of 2 replicas")) == (0, True), deleted
@@ -82,7 +82,7 @@ def test_what_the_last_node_did_not_see_is_not_overwritten(cluster: Cluster) -> 
     assert ran.code == 0
     assert ran.document["read"]["responders"] == ["n1"]  # by now each key was written here
     cluster.run("node", "start", "--all", "--no-wait")
-    eventually(cluster.whole, "the cluster is whole", timeout_s=60)
+    eventually(cluster.whole, "the cluster is whole")
     for key in KEYS[5:]:
         values = cluster.run("get", key, "--json", "-r", "all").document["values"]
         written = {"key-6": "later"}.get(key, "new")

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from patience import PATIENCE_S
 from supervised import Cluster, eventually
 
 import dynazmq
@@ -64,7 +65,7 @@ def missing(cluster: Cluster, r: int | str = "quorum") -> list[str]:
 
 def assert_sound(cluster: Cluster, names: list[str]) -> None:
     """These are the members, everywhere; nothing of what is stored differs, and every key is there."""
-    eventually(cluster.whole, "it converges", 30.0)
+    eventually(cluster.whole, "it converges")
     document = cluster.status()
     assert [node["name"] for node in document["nodes"]] == names
     assert sorted(ClusterFile.load(cluster.directory).members) == sorted(names)
@@ -208,10 +209,10 @@ def test_one_that_was_removed_by_force_and_comes_back_ends_by_itself_and_is_not_
         steps = [*members_of.commit(observer, plan, known, staged, 0.0)]
     assert steps == [members_of.Decided(plan.ring.version)]
     assert not (cluster.directory / "staged.json").exists()
-    eventually(lambda: cluster.status()["ring"]["version"] >= plan.ring.version + 3, "the ring is without n2", 20.0)
+    eventually(lambda: cluster.status()["ring"]["version"] >= plan.ring.version + 3, "the ring is without n2")
     (cluster.directory / "supervisor.json").unlink()  # nor does the next one know that n2 was killed on purpose
     cluster.up("--no-wait", "--restart-after", "1s")
-    eventually(lambda: members(cluster) == ["n1", "n3", "n4"], "n2 is struck off", 20.0)
+    eventually(lambda: members(cluster) == ["n1", "n3", "n4"], "n2 is struck off")
     log = (cluster.directory / "supervisor.log").read_text()
     assert "exited with code 66" in log
     assert "was removed from the cluster: not started again" in log
@@ -309,10 +310,10 @@ def test_ctrl_c_ends_the_watching_and_not_the_change(cluster: Cluster) -> None:
     cluster.run("cluster", "add")
     command = [sys.executable, "-P", "-m", "dynazmq", "cluster", "commit", "--dir", str(cluster.directory)]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: (cluster.status()["change"] or {}).get("target") == ["n1", "n2", "n3", "n4"], "it is decided", 20.0)
+    eventually(lambda: (cluster.status()["change"] or {}).get("target") == ["n1", "n2", "n3", "n4"], "it is decided")
     eventually(lambda: not (cluster.directory / "staged.json").exists(), "the command watches")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "interrupted; the change goes on by itself    watch  dynazmq cluster status" in said
     cluster.run("node", "start", "n3")
@@ -340,7 +341,7 @@ def test_a_supervisor_that_comes_after_the_change_strikes_off_who_has_left(clust
     cluster.run("cluster", "remove", "n2")
     assert cluster.run("cluster", "commit", "--no-wait").code == 0
     cluster.kill_supervisor()
-    eventually(lambda: cluster.node("n2")["standing"] == "left", "n2 has left the ring", 30.0)
+    eventually(lambda: cluster.node("n2")["standing"] == "left", "n2 has left the ring")
     assert members(cluster) == ["n1", "n2", "n3", "n4"], "nobody strikes it off"
     cluster.up("--no-wait")
     assert_sound(cluster, ["n1", "n3", "n4"])

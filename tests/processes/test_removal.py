@@ -104,7 +104,7 @@ def test_a_removal_is_taken_back_with_add_while_it_waits(started: Cluster) -> No
     assert taken_back.code == 0, taken_back
     assert "staged  add n4, which stays a member after all" in taken_back.out
     started.run("node", "start", "n2", "n3")
-    eventually(started.whole, "all are there", 30.0)
+    eventually(started.whole, "all are there")
     assert [node["name"] for node in started.status()["nodes"]] == ["n1", "n2", "n3", "n4"]
     assert change(started) == {}
     assert started.status()["ring"]["version"] == 1
@@ -123,7 +123,7 @@ def test_a_removal_by_force_is_taken_back_with_add_while_it_waits(started: Clust
     taken_back = started.run("cluster", "add", "n5", "--now", "--no-wait")
     assert taken_back.code == 0, taken_back
     started.run("node", "start", "n4", "n5")
-    eventually(started.whole, "all are there", 30.0)
+    eventually(started.whole, "all are there")
     assert change(started) == {}
     assert started.status()["ring"]["version"] == 1
     assert found(started) == set(KEYS)

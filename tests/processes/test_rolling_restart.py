@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from patience import PATIENCE_S
 from supervised import Cluster, eventually
 
 import dynazmq
@@ -41,7 +42,7 @@ def cluster(running: Cluster) -> Cluster:
     """Whole again before each test, whatever the one before did."""
     if not running.whole():
         running.run("node", "start", "--all", "--no-wait")
-        eventually(running.whole, "the cluster is whole", 15.0)
+        eventually(running.whole, "the cluster is whole")
     return running
 
 
@@ -198,7 +199,7 @@ sys.exit(main())
 def newer(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command of a release that speaks the next version of the protocol."""
     command = [sys.executable, "-P", "-c", AS_NEWER, *arguments, "--dir", str(cluster.directory)]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_c24_it_does_not_begin_with_nodes_of_another_protocol_version(cluster: Cluster) -> None:
@@ -228,7 +229,7 @@ def test_ctrl_c_ends_it_between_two_nodes(cluster: Cluster) -> None:
         assert command.stdout is not None
         command.stdout.readline()  # n1 is back
         command.send_signal(signal.SIGINT)
-        _, err = command.communicate(timeout=30)
+        _, err = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 130
     said = re.search(r"interrupted; restarted before: (n1|n1 n2); not restarted: (.*)", err)
     assert said is not None, err

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from supervised import Cluster, eventually, run
 
 from dynazmq import paths
@@ -80,7 +81,7 @@ def test_two_starts_at_once_make_one_cluster(cluster: Cluster) -> None:
     starts = [subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
     documents = []
     for start in starts:
-        out, _ = start.communicate(timeout=20)
+        out, _ = start.communicate(timeout=PATIENCE_S)
         assert start.returncode == 0
         documents.append(json.loads(out))
     assert sorted(document["was_running"] for document in documents) == [False, True]
@@ -131,7 +132,7 @@ def test_p4_a_node_that_dies_again_and_again_is_given_up_and_named(cluster: Clus
     cluster.run("node", "stop", "n2")
     (cluster.directory / "nodes" / "n2" / "config.json").write_text("{}")
     cluster.run("node", "start", "n2", "--no-wait")
-    eventually(lambda: cluster.node("n2")["gave_up"], "n2 is given up", 12.0)
+    eventually(lambda: cluster.node("n2")["gave_up"], "n2 is given up")
     shown = cluster.run("status").out
     assert "nobody starts it any more: cannot read" in shown
     assert "next  dynazmq node start n2" in shown

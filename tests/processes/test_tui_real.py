@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from supervised import Cluster
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;?<>=]*[a-zA-Z]|\][^\x07\x1b]*(\x07|\x1b\\)|[()].|[=>78])|\x1bP[^\x1b]*\x1b\\")
@@ -76,9 +77,9 @@ class Terminal:
     def seen(self) -> str:
         return ESCAPES.sub("", self.raw[self._since :])
 
-    def until(self, text: str, timeout_s: float = 20.0) -> None:
+    def until(self, text: str) -> None:
         with self._fresh:
-            assert self._fresh.wait_for(lambda: text in self.seen, timeout_s), f"{text!r} is not in {self.seen[-3000:]}"
+            assert self._fresh.wait_for(lambda: text in self.seen, PATIENCE_S), f"{text!r} is not in {self.seen[-3000:]}"
 
     def press_until(self, keys: str, text: str) -> None:
         """And again while nothing comes of it, as a person does: a key is lost that comes while one screen takes over."""
