@@ -245,6 +245,7 @@ class Server:
             "rss_bytes": self._memory.bytes(),
             "turns": self._turns.report(),
             "waiting": {"senders": self._intake.waiting, "bytes": self._intake.waiting_bytes},
+            "unsent_bytes": self._sockets.unsent_bytes(),
             "descriptors": self._sockets.door.report(),
             "cpu_s": round(time.process_time(), 3),
             "ops_per_s": round(meter.ops_per_s, 1),

@@ -64,7 +64,7 @@ COUNTERS = {
     "refused_by_peers": "Requests of this node that a peer could not do.",
     "refutations": "Rumours about this node that it refuted.",
     "repairs_failed": "Repairs that could not be stored.",
-    "replies_undeliverable": "Replies to clients that are gone.",
+    "replies_undeliverable": "Replies to clients that are gone, or do not read as fast as they ask.",
     "retries_recognised": "Retried puts whose first try was found.",
     "rows_damaged": "Rows that failed their checksum.",
     "stand_ins": "Fallbacks asked to keep a hint.",
@@ -109,6 +109,7 @@ _FIXED: dict[str, tuple[str, str]] = {
     "process_resident_memory_bytes": ("gauge", "Resident memory of the node's process."),
     "longest_turn_seconds": ("gauge", "The longest turn of the node's loop in the last minute: for so long it heard nobody."),
     "waiting_bytes": ("gauge", "Frames that were received and wait for their turn."),
+    "unsent_bytes": ("gauge", "Large frames that wait until those whom they are for read them, by receiver: clients, peers."),
     "process_open_fds": ("gauge", "File descriptors that the node's process has open."),
     "process_max_fds": ("gauge", "File descriptors that it may have open."),
     "requests_total": ("counter", "Requests of clients that this node coordinated and that are complete."),
@@ -211,6 +212,8 @@ def _inside(sheet: _Sheet, node: NodeView, answer: Answer) -> None:
     if (longest_ms := _figure(answer.section("turns"), "longest_ms")) is not None:
         sheet.add("longest_turn_seconds", longest_ms / 1000, node=name)
     sheet.add("waiting_bytes", _figure(answer.section("waiting"), "bytes"), node=name)
+    for receiver in ("clients", "peers"):
+        sheet.add("unsent_bytes", _figure(answer.section("unsent_bytes"), receiver), node=name, receiver=receiver)
     descriptors = answer.section("descriptors")
     sheet.add("process_open_fds", _figure(descriptors, "open"), node=name)
     sheet.add("process_max_fds", _figure(descriptors, "limit"), node=name)

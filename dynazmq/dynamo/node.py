@@ -104,6 +104,11 @@ from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
 
+_READS = frozenset((Get, Scan))
+"""Whose answer may be large, and to whom it does no harm to be told that nothing was attempted: a put may have been done."""
+
+_UNREAD_RETRY_MS = 100
+
 
 class Node:
     """All techniques of one node, wired. `receive`, `tick`, `drain` are its whole life."""
@@ -276,12 +281,8 @@ class Node:
     def overloaded(self, sender: Address, message: Message, retry_after_ms: int) -> None:
         """So much waits already that this is not begun; its sender may come back after that time."""
         self.runtime.counters["overloads"] += 1
-        kind, request_id = message.__class__, getattr(message, "request_id", 0)
         text = f"{self.runtime.name} has too much to do"
-        if kind in DECLINED_BY_FAILURE:
-            self.runtime.send(sender, Failure(request_id, OVERLOADED, 0, 0, retry_after_ms, text))
-        else:
-            self._decline(sender, kind, request_id, OVERLOADED, text)
+        self._decline(sender, message.__class__, getattr(message, "request_id", 0), OVERLOADED, text, retry_after_ms)
 
     def stop(self) -> None:
         """Begin nothing new, and say so to the peers at once and to clients when they ask. What is under way goes on."""
@@ -303,9 +304,9 @@ class Node:
         return outbox
 
     def undeliverable(self, to: Address, messages: list[Message]) -> None:
-        """The transport could not take these: the peer's socket is gone, or it does not drain."""
+        """The transport could not take these: the receiver's connection is gone, or it does not read."""
         if not isinstance(to, str):
-            self.runtime.counters["replies_undeliverable"] += len(messages)
+            self._unread(to, messages)
             return
         self.failure.refused(to)
         for message in messages:
@@ -313,6 +314,15 @@ class Node:
                 self._refused(to, request_id_of(message))
             elif isinstance(message, Put):
                 self.forwards.undelivered(message.request_id)
+
+    def _unread(self, client: Address, replies: list[Message]) -> None:
+        """What a client has asked for waits for it already, as much as may: it is told so, for which there mostly is room."""
+        self.runtime.counters["replies_undeliverable"] += len(replies)
+        for reply in replies:
+            for kind in ASKED_BY[reply.__class__]:
+                if kind in _READS:
+                    text = f"answers to this client wait at {self.runtime.name}: it does not read as fast as it asks"
+                    self._decline(client, kind, request_id_of(reply), OVERLOADED, text, _UNREAD_RETRY_MS)
 
     def unsendable(self, to: Address, message: Message) -> None:
         """This message cannot be put into a frame. Who waits for an answer is told that it has none; nobody is suspected."""
@@ -390,9 +400,11 @@ class Node:
             if technique.on_refused(peer, request_id):
                 return
 
-    def _decline(self, sender: Address, kind: type[Message], request_id: int, code: int, text: str) -> None:
+    def _decline(
+        self, sender: Address, kind: type[Message], request_id: int, code: int, text: str, retry_after_ms: int = 0
+    ) -> None:
         if kind in DECLINED_BY_FAILURE:
-            self.runtime.send(sender, Failure(request_id, code, 0, 0, 0, text))
+            self.runtime.send(sender, Failure(request_id, code, 0, 0, retry_after_ms, text))
         elif kind in DECLINED_BY_REFUSAL and request_id:
             self.runtime.send(sender, Refused(request_id, text))
 

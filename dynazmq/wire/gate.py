@@ -231,29 +231,30 @@ class Gate:
         for to, messages in outbox.items():
             to_incarnation = node.membership.incarnation_of(to) if isinstance(to, str) else 0
             envelope = Envelope(FROM_NODE, self._cluster_id, node.identity.incarnation, to_incarnation, sent_ms)
-            left = 0
-            try:
-                left = self._speak_to(to, envelope, messages, send)
-            except _UNSENDABLE:
-                messages = self._sendable(to, envelope, messages)
-                left = self._speak_to(to, envelope, messages, send)
-            if left < len(messages):
+            untaken = self._speak_to(to, envelope, messages, send)
+            if untaken:
                 if self.watch is not None:
-                    self.watch.spoken(to, messages[left:], False)
-                node.undeliverable(to, messages[left:])
+                    self.watch.spoken(to, untaken, False)
+                node.undeliverable(to, untaken)
 
     def _speak_to(
         self, to: Address, envelope: Envelope, messages: list[Message], send: Callable[[Address, bytes], bool]
-    ) -> int:
-        """How many of them have left. Raises one of _UNSENDABLE before any has."""
+    ) -> list[Message]:
+        """Those that the transport did not take. Each frame leaves before the next is made: a turn may answer with many MiB."""
         left = 0
-        for frame, count in list(encode_counted(envelope, messages)):
-            if not send(to, frame):
-                break
-            if self.watch is not None:
-                self.watch.spoken(to, messages[left : left + count], True)
-            left += count
-        return left
+        try:
+            for frame, count in encode_counted(envelope, messages):
+                if not send(to, frame):
+                    return messages[left:]
+                if self.watch is not None:
+                    self.watch.spoken(to, messages[left : left + count], True)
+                left += count
+        except _UNSENDABLE:
+            sendable = self._sendable(to, envelope, messages[left:])
+            if len(sendable) == len(messages) - left:
+                raise  # each of them can be sent alone
+            return self._speak_to(to, envelope, sendable, send)
+        return []
 
     def _sendable(self, to: Address, envelope: Envelope, messages: list[Message]) -> list[Message]:
         """Those that fit into a frame. One that does not is no reason to keep the others from being sent."""

@@ -17,9 +17,17 @@ import zmq
 
 from dynazmq.config import FRAME_BYTES_MAX
 from dynazmq.wire.door import Door, inner_endpoint
+from dynazmq.wire.lending import LARGE, Lending
 
 _PEER = b"peer:"
 _FRAMES_QUEUED_MAX = 1_000  # each way and connection: beyond it the sender is told, instead of memory being filled (N7)
+_REPLIES_QUEUED_MAX = 256  # for one client: with what it may have in large ones, 32 MiB are never passed
+
+_CLIENT_BYTES_MAX, _CLIENTS_BYTES_MAX = 16 << 20, 64 << 20
+"""Large frames that wait for one client, and for all. A client of ours has four MiB under way at most (LINK_BYTES_MAX)."""
+
+_PEER_BYTES_MAX, _PEERS_BYTES_MAX = 64 << 20, 128 << 20
+"""The same of peers: as much as the puts of one node may hold (max_bytes_in_flight), so that those alone never pass it."""
 
 _PEER_HEARTBEAT_MS = 200
 """A peer that is frozen is disconnected after three of these: what is sent to it then fails at once."""
@@ -66,6 +74,7 @@ class Sockets:
         """Peer → its endpoint, and why no socket can be connected to it."""
         self._router = self._context.socket(zmq.ROUTER)
         set_options(self._router, _ROUTER_HEARTBEAT_MS)
+        self._router.sndhwm = _REPLIES_QUEUED_MAX
         self._router.router_handover = 1  # a restarted client or peer takes its identity over from its dead connection
         self._router.router_mandatory = 1  # a reply that nobody takes is an error to count, not silence
         self.door = Door(self._router, endpoint)
@@ -77,6 +86,8 @@ class Sockets:
         self._receive = self._router.recv
         self._option = self._router.getsockopt
         self._answer = self._router.send
+        self._to_clients = Lending(_CLIENT_BYTES_MAX, _CLIENTS_BYTES_MAX)
+        self._to_peers = Lending(_PEER_BYTES_MAX, _PEERS_BYTES_MAX)
 
     def poll(self, timeout_ms: int) -> None:
         """Wait until there is something to receive. Who wants to connect meanwhile is let in."""
@@ -107,17 +118,29 @@ class Sockets:
         dealer = self._dealer(peer)
         if dealer is None:
             return False
+        large = len(frame) >= LARGE
+        if large and not self._to_peers.has_room(peer, len(frame)):
+            return False
         try:
-            dealer.send(frame, NOBLOCK)
+            if large:
+                self._to_peers.send(dealer, peer, frame, NOBLOCK)
+            else:
+                dealer.send(frame, NOBLOCK)
         except zmq.Again:
             return False
         return True
 
     def send_to_client(self, identity: bytes, frame: bytes) -> bool:
         """False: it is gone, or it does not read."""
+        large = len(frame) >= LARGE
+        if large and not self._to_clients.has_room(identity, len(frame)):
+            return False
         try:
             self._answer(identity, _NOBLOCK_MORE)
-            self._answer(frame, NOBLOCK)
+            if large:
+                self._to_clients.send(self._router, identity, frame, NOBLOCK)
+            else:
+                self._answer(frame, NOBLOCK)
         except zmq.ZMQError:  # EHOSTUNREACH, EAGAIN
             return False
         return True
@@ -147,6 +170,10 @@ class Sockets:
             return None
         self._dealers[peer] = endpoint, dealer
         return dealer
+
+    def unsent_bytes(self) -> dict[str, int]:
+        """Of large frames that wait for those who are to read them; for `status`."""
+        return {"clients": self._to_clients.settle(), "peers": self._to_peers.settle()}
 
     @property
     def peers(self) -> set[str]:

@@ -11,17 +11,21 @@ from dynazmq.dynamo.identity import INCARNATION_MAX
 from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
+    OVERLOADED,
     STORAGE,
     Failure,
     Get,
     GetReply,
     Handoff,
+    Message,
     Probe,
+    PutReply,
     Read,
     ReadReply,
     Recall,
     RecallReply,
     Refused,
+    ScanReply,
     StatusReply,
     StatusRequest,
     Stopping,
@@ -147,6 +151,17 @@ def test_a_reply_to_a_client_that_has_gone_is_counted() -> None:
     lone = LoneNode()
     lone.node.undeliverable(CLIENT, [Failure(1, 1, 0, 0, 0, "")])
     assert lone.node.runtime.counters["replies_undeliverable"] == 1
+
+
+def test_a_client_for_whom_enough_waits_is_told_that_its_read_is_too_much() -> None:
+    lone = LoneNode()
+    unread: list[Message] = [GetReply(7, [b"v"], [], b"", []), ScanReply(8, [], True, 0, b""), PutReply(9, b"", [], [])]
+    lone.node.undeliverable(CLIENT, unread)
+    told = [message for _, message in of(Failure, lone.flush())]
+    assert [(each.request_id, each.code) for each in told] == [(7, OVERLOADED), (8, OVERLOADED)]
+    assert all(each.retry_after_ms for each in told)
+    lone.node.undeliverable(CLIENT, told)
+    assert lone.flush() == [], "that is not answered again"
 
 
 def test_a_node_that_stops_begins_nothing_and_answers_its_peers() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dynazmq.wire.sockets import Sockets
+import pytest
+import zmq
+
+from dynazmq.wire.lending import LARGE
+from dynazmq.wire.sockets import Sockets, set_options
 
 
 def test_a_removed_peers_socket_is_closed_and_a_strangers_is_never_made(tmp_path: Path) -> None:
@@ -56,3 +62,119 @@ def test_an_endpoint_to_which_nobody_can_connect_costs_that_peer_alone(tmp_path:
         assert sockets.unconnectable == {}
     finally:
         sockets.close()
+
+
+# --- who does not read ------------------------------------------------------------------------------------------------------
+
+MIB = 1 << 20
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def sockets(tmp_path: Path) -> Iterator[Sockets]:
+    made = Sockets("a", 1, f"ipc://{tmp_path / 'a.sock'}", lambda name: f"ipc://{tmp_path / name}.sock")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Client:
+    """One that has said a word and reads when it is told to."""
+
+    def __init__(self, socket: zmq.Socket[bytes], name: bytes) -> None:
+        self.socket = socket
+        self.name = name
+
+
+Connect = Callable[[str], Client]
+
+
+@pytest.fixture
+def connect(sockets: Sockets, tmp_path: Path) -> Iterator[Connect]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    made: list[zmq.Socket[bytes]] = []
+
+    def one(name: str) -> Client:
+        socket = context.socket(zmq.DEALER)
+        made.append(socket)
+        set_options(socket, 0)
+        socket.identity = name.encode()
+        socket.rcvhwm = 1  # what its own library takes in is not what this is about
+        socket.connect(f"ipc://{tmp_path / 'a.sock'}")
+        socket.send(b"here")
+        deadline = time.monotonic() + PATIENCE_S
+        while sockets.receive() is None:
+            assert time.monotonic() < deadline, "nobody connects"
+            sockets.poll(50)
+        return Client(socket, name.encode())
+
+    try:
+        yield one
+    finally:
+        for socket in made:
+            socket.close(0)
+        context.term()
+
+
+def taken(sockets: Sockets, client: bytes, frame: bytes, most: int) -> int:
+    """How many of these frames are taken for a client, one after the other."""
+    for count in range(most):
+        if not sockets.send_to_client(client, frame):
+            return count
+    return most
+
+
+def test_what_waits_for_a_client_that_does_not_read_is_bounded_in_bytes(sockets: Sockets, connect: Connect) -> None:
+    client = connect("silent")
+    count = taken(sockets, client.name, bytes(MIB), 100)
+    assert 16 <= count <= 32, "16 MiB wait here; a little more lies in the kernel and in the client's own library"
+    assert sockets.unsent_bytes()["clients"] <= 16 * MIB
+    assert sockets.send_to_client(client.name, b"small"), "so it can be told"
+    frames = [client.socket.recv() for _ in range(count + 1)]
+    assert [len(frame) for frame in frames] == [MIB] * count + [5], "what was taken comes, all of it, in its order"
+
+
+def test_who_reads_again_is_sent_to_again(sockets: Sockets, connect: Connect) -> None:
+    client = connect("slow")
+    count = taken(sockets, client.name, bytes(MIB), 100)
+    for _ in range(count):
+        client.socket.recv()
+    deadline = time.monotonic() + PATIENCE_S
+    while sockets.unsent_bytes()["clients"]:
+        assert time.monotonic() < deadline, "it has read all"
+        time.sleep(0.001)
+    assert taken(sockets, client.name, bytes(MIB), 16) == 16
+
+
+def test_one_that_does_not_read_takes_nothing_from_another(sockets: Sockets, connect: Connect) -> None:
+    silent = [connect(f"silent {number}") for number in range(6)]
+    reader = connect("reader")
+    for client in silent:
+        taken(sockets, client.name, bytes(MIB), 100)
+    assert sockets.unsent_bytes()["clients"] <= 64 * MIB + len(silent) * MIB, "for all of them: one frame each when that is full"
+    for _ in range(3):
+        assert sockets.send_to_client(reader.name, bytes(8 * MIB)), "whoever has nothing waiting is sent a frame of any size"
+        assert len(reader.socket.recv()) == 8 * MIB
+        deadline = time.monotonic() + PATIENCE_S
+        while not sockets._to_clients.has_room(reader.name, 64 * MIB):
+            assert time.monotonic() < deadline, "it has come back"
+            time.sleep(0.001)
+
+
+def test_a_client_that_goes_leaves_nothing_behind(sockets: Sockets, connect: Connect) -> None:
+    client = connect("gone")
+    taken(sockets, client.name, bytes(MIB), 100)
+    client.socket.close()
+    deadline = time.monotonic() + PATIENCE_S
+    while sockets.unsent_bytes()["clients"]:
+        assert time.monotonic() < deadline, "what waited for it is given up"
+        sockets.poll(1)
+        sockets.receive()
+
+
+def test_many_small_frames_are_bounded_by_their_number(sockets: Sockets, connect: Connect) -> None:
+    client = connect("silent")
+    count = taken(sockets, client.name, bytes(LARGE - 1), 10_000)
+    assert 256 <= count <= 600, "as many again may lie in what ZeroMQ has taken out of its queue already"
+    assert sockets.unsent_bytes()["clients"] == 0, "they were copied"
