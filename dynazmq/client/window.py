@@ -77,33 +77,6 @@ class Window:
             self.limit = max(min(self.limit, self.requests) / 2, _LEAST)
             self.shrunk_at = now
 
-    @property
-    def patience_s(self) -> float:
-        """How much longer than usual an answer may take, since this much is under way."""
-        return self.bytes / RATE_BYTES_PER_S if self.bytes >= _PATIENT_BYTES else 0.0
-
-
-class Sizes:
-    """What the answers to gets weigh, by bucket: the largest of late, forgotten slowly."""
-
-    __slots__ = ("_bytes",)
-
-    def __init__(self) -> None:
-        self._bytes: dict[str, float] = {}
-
-    def of_get(self, bucket: str) -> int:
-        """Bytes that a get is expected to bring."""
-        return _SMALL_BYTES + int(self._bytes.get(bucket, _UNKNOWN_BYTES))
-
-    def of_put(self, value: bytes | None) -> int:
-        return _SMALL_BYTES + len(value or b"")
-
-    def learn(self, bucket: str, size: int) -> None:
-        """An answer had so many bytes."""
-        known = self._bytes.get(bucket, 0.0)
-        if size != known:  # values of one bucket are often of one size
-            self._bytes[bucket] = size if size > known else known + (size - known) / 16
-
 
 class Windows:
     """One client's: a window for each node, and who waits for room. Pure: it is told the time."""
@@ -112,7 +85,7 @@ class Windows:
         """choose: the node that a request is for, as things are now."""
         self._choose = choose
         self._windows: dict[Link, Window] = {}
-        self._sizes = Sizes()
+        self._expected: dict[str, int] = {}  # bucket → bytes that a get brings: the most of late, forgotten slowly
         self._queues: dict[Link, deque[Request]] = {}  # who finds no room, by the node that it is for
         self._roomy: dict[Link, None] = {}  # nodes for which somebody waits, and there may be room now
         self._moved: dict[Link, None] = {}  # nodes to which nobody should go now
@@ -142,9 +115,13 @@ class Windows:
 
     def _finds_room(self, request: Request, link: Link, window: Window) -> bool:
         message = request.message
-        request.size = self._sizes.of_put(message.value) if message.__class__ is Put else self._sizes.of_get(message.bucket)
-        if not window.enter(request.size):
+        if message.__class__ is Get:
+            size = _SMALL_BYTES + self._expected.get(message.bucket, _UNKNOWN_BYTES)
+        else:
+            size = _SMALL_BYTES + len(message.value or b"")
+        if not window.enter(size):
             return False
+        request.size = size
         request.room = link
         return True
 
@@ -200,7 +177,13 @@ class Windows:
                 window.grow()
             if reply.__class__ is GetReply:
                 values = reply.values
-                self._sizes.learn(request.message.bucket, len(values[0]) if len(values) == 1 else sum(map(len, values)))
+                size = len(values[0]) if len(values) == 1 else sum(map(len, values))
+                if size != self._expected.get(request.message.bucket):  # values of one bucket are often of one size
+                    self._learn(request.message.bucket, size)
+
+    def _learn(self, bucket: str, size: int) -> None:
+        known = self._expected.get(bucket, 0)
+        self._expected[bucket] = size if size > known else known - (known - size + 15) // 16
 
     def overloaded(self, link: Link, now: float) -> None:
         if (window := self._windows.get(link)) is not None:
@@ -212,8 +195,9 @@ class Windows:
             self._moved[link] = None
 
     def patience_s(self, link: Link) -> float:
+        """How much longer than usual an answer of this node may take, since so much is under way there."""
         window = self._windows.get(link)
-        return window.patience_s if window is not None else 0.0
+        return window.bytes / RATE_BYTES_PER_S if window is not None and window.bytes >= _PATIENT_BYTES else 0.0
 
     # --- time -------------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from dynazmq.dynamo.messages import (
     Topology,
     TopologyRequest,
 )
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.runtime import Address, Runtime
 from dynazmq.dynamo.stats import Latency
@@ -87,7 +87,6 @@ class Admin:
 
     def on_set_bucket(self, sender: Address, message: SetBucket) -> None:
         membership = self._membership
-        check_key(message.bucket, b"any")
         defaults, members = self._runtime.config, len(membership.members)
         n = message.n or defaults.n
         r, w = message.r or min(defaults.r, n), message.w or min(defaults.w, n)

@@ -11,7 +11,7 @@ from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import FANOUT, NODES, places_of_leaves, row_hash
 from dynazmq.dynamo.messages import Mend, MendReply, Refused, RowsAsk, RowsTell, TreeAsk, TreeTell
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, Runtime
 from dynazmq.dynamo.trees import Trees
@@ -61,7 +61,6 @@ class Answers:
     def on_mend(self, sender: Address, message: Mend) -> None:
         if self._declined(sender, message.request_id):
             return
-        check_key(message.bucket, message.key)
         at = place(message.bucket, message.key)
         if not self._replica.holds(at, message.bucket):
             self._runtime.send(sender, Refused(message.request_id, f"{self._runtime.name} is no primary of this key"))

@@ -17,7 +17,7 @@ from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import LEAVES, Tree, children, places_of_leaves, row_hash, runs
 from dynazmq.dynamo.messages import Mend, MendReply, RowsAsk, RowsTell, TreeAsk, TreeTell
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import OwnRow, Row, Runtime, Store
 from dynazmq.dynamo.trees import Trees
@@ -192,9 +192,6 @@ class Exchange:
             raise BadMessage(f"{len(message.rows):,} rows on a page: there are at most {ROWS_PER_PAGE}")
         theirs: dict[Row, tuple[int, int]] = {}
         for bucket, key, hashed, size in message.rows:
-            if (type(bucket), type(key), type(hashed), type(size)) != (str, bytes, int, int) or size < 0:
-                raise BadMessage("a row is told as bucket, key, hash and bytes")
-            check_key(bucket, key)
             at = place(bucket, key)
             if not bounds[0] <= at <= bounds[1]:
                 raise BadMessage("a row of other leaves than those that were asked for")

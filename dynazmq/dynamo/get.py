@@ -38,12 +38,12 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.operations import Operations
 from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
-from dynazmq.dynamo.versions import EMPTY, Siblings, decode, encode, node_of, seal_context, sync
+from dynazmq.dynamo.versions import EMPTY, Siblings, decode, decode_stored, encode, node_of, seal_context, sync
 
 
 class GetOp:
@@ -146,7 +146,6 @@ class Gets:
 
     def _effective(self, message: Get) -> tuple[int, int, int]:
         """n, r, pr of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""
-        check_key(message.bucket, message.key)
         policy = self._membership.policy(message.bucket)
         n = message.n or policy.n
         if not 1 <= n <= policy.n:
@@ -276,8 +275,13 @@ class Gets:
         # A copy of the list: a hedged replica may answer before this leaves.
         reply = GetReply(message.request_id, values, written, token, list(op.quorum.answered))
         self._runtime.replying_bytes += sum(map(len, values))
-        otherwise = Failure(message.request_id, STORAGE, op.quorum.needed, 0, 0, "what was read could not be stored")
-        self._runtime.tell((op.at, message.bucket, message.key), op.client, reply, otherwise)
+        needed, text = op.quorum.needed, "what was read could not be stored"
+        self._runtime.tell(
+            (op.at, message.bucket, message.key),
+            op.client,
+            reply,
+            lambda: Failure(message.request_id, STORAGE, needed, 0, 0, text),
+        )
         self._runtime.counters["gets_ok"] += 1
         self._latency.get(self._runtime.now - op.started)
 
@@ -287,8 +291,10 @@ class Gets:
         """The merge of all answers so far; whoever answered with less is sent it. None: it is too much, the client knows."""
         states = list(op.states.values())
         newest = states[0]
-        merged = decode(newest)
-        if states.count(newest) == len(states):  # the usual case: one comparison of bytes
+        alike = states.count(newest) == len(states)  # the usual case: one comparison of bytes
+        # What this node holds as well was checked when it came.
+        merged = decode_stored(newest) if alike and self._runtime.name in op.states else decode(newest)
+        if alike:
             if len(merged.live) < 2 or not self._membership.is_lww(op.message.bucket):
                 return merged
         else:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.messages import LookAsk, LookTell, TraceAsk
-from dynazmq.dynamo.replica import BadMessage, check_key
+from dynazmq.dynamo.replica import BadMessage
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
 
@@ -26,7 +26,6 @@ class Looking:
 
     def on_look_ask(self, sender: Address, message: LookAsk) -> None:
         """Raises BadMessage, StoreFailed."""
-        check_key(message.bucket, message.key)
         row = place(message.bucket, message.key), message.bucket, message.key
         state, damaged = b"", False
         try:
@@ -38,7 +37,6 @@ class Looking:
 
     def on_trace_ask(self, sender: Address, message: TraceAsk) -> None:
         """Raises BadMessage."""
-        check_key(message.bucket, message.key)
         if self.driver_trace is None:
             raise BadMessage(f"{self._runtime.name} cannot trace: nothing drives it that could")
         self.driver_trace(sender, message)

@@ -42,7 +42,7 @@ from dynazmq.dynamo.messages.fields import COUNTER_MAX
 from dynazmq.dynamo.operations import Operations
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import IMPOSSIBLE, Quorum
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
@@ -149,12 +149,9 @@ class Puts:
 
     def _effective(self, message: Put) -> tuple[int, int, int]:
         """n, w, pw of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""
-        check_key(message.bucket, message.key)
         if message.value is not None and len(message.value) > self._runtime.config.max_value_bytes:
             limit = self._runtime.config.max_value_bytes
             raise BadMessage(f"value of {len(message.value):,} bytes is over the limit of {limit:,} bytes")
-        if len(message.write_id) != WRITE_ID_BYTES:
-            raise BadMessage(f"a write id has {WRITE_ID_BYTES} bytes, this one {len(message.write_id)}")
         policy = self._membership.policy(message.bucket)
         n = message.n or policy.n
         if not 1 <= n <= policy.n:

@@ -10,7 +10,7 @@ is (overwritten.py).
 
 from __future__ import annotations
 
-from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, KEY_BYTES_MAX
+from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.lww import latest
@@ -42,15 +42,6 @@ _NOT_STORED = "what was read could not be stored"
 
 class BadMessage(ValueError):
     """A field holds what no sender of this protocol would send. The frame was whole; the message is counted and dropped."""
-
-
-def check_key(bucket: str, key: bytes) -> None:
-    if not 0 < len(key) <= KEY_BYTES_MAX:
-        raise BadMessage(f"a key has 1 to {KEY_BYTES_MAX:,} bytes, this one {len(key):,}")
-    if not 0 < len(bucket) <= BUCKET_BYTES_MAX or (not bucket.isascii() and len(bucket.encode()) > BUCKET_BYTES_MAX):
-        raise BadMessage(f"a bucket's name has 1 to {BUCKET_BYTES_MAX} bytes, this one {len(bucket.encode()):,}")
-    if not bucket.isprintable():
-        raise BadMessage("a bucket's name has no control characters")
 
 
 class Replica:
@@ -94,9 +85,9 @@ class Replica:
         return own
 
     def known(self, at: int, bucket: str, key: bytes) -> tuple[bytes, Siblings]:
-        """The same as `read` with what it means. A hint's state may be looked into here for the first time."""
+        """The same as `read` with what it means."""
         held = self.read(at, bucket, key)
-        return held, decode(held) if self._hints.pending else decode_stored(held)
+        return held, decode_stored(held)
 
     def merge(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes) -> bool:
         """Take a version into the own copy, or into the hint for the primary that this node stands in for.
@@ -238,13 +229,12 @@ class Replica:
         if message.budget_ms <= 0:
             self._runtime.counters["expired"] += 1
             return
-        check_key(message.bucket, message.key)
         if message.ring_version and not self._membership.is_near(message.ring_version):
             self._refuse_by_ring(sender, message)
             return
         row = place(message.bucket, message.key), message.bucket, message.key
         reply = ReadReply(message.request_id, self.read(*row))
-        self._runtime.tell(row, sender, reply, Refused(message.request_id, _NOT_STORED))
+        self._runtime.tell(row, sender, reply, lambda: Refused(message.request_id, _NOT_STORED))
 
     def _refuse_by_ring(self, sender: Address, message: Read) -> None:
         """One of both is steps behind: what is not here says nothing, since others may own the key by now, or may have then."""
@@ -257,7 +247,6 @@ class Replica:
         if message.budget_ms <= 0:
             self._runtime.counters["expired"] += 1
             return
-        check_key(message.bucket, message.key)
         at = place(message.bucket, message.key)
         if message.hint_for == self._runtime.name:
             message.hint_for = ""  # the sender holds us for away, and has found us: it is our own copy
@@ -290,16 +279,15 @@ class Replica:
         if message.budget_ms <= 0:
             self._runtime.counters["expired"] += 1
             return
-        check_key(message.bucket, message.key)
         at = place(message.bucket, message.key)
         sure, dot, state = self.recall(at, message.bucket, message.key, message.write_id, message.age_ms)
         actor, counter = dot or ("", 0)
         reply = RecallReply(message.request_id, sure, actor, counter, state)
-        self._runtime.tell((at, message.bucket, message.key), sender, reply, Refused(message.request_id, _NOT_STORED))
+        row = at, message.bucket, message.key
+        self._runtime.tell(row, sender, reply, lambda: Refused(message.request_id, _NOT_STORED))
 
     def on_handoff(self, sender: Address, message: Handoff) -> None:
         """A hint comes home. Refused when it is for a key that is not ours (W18)."""
-        check_key(message.bucket, message.key)
         at = place(message.bucket, message.key)
         if not self.holds(at, message.bucket):
             self._runtime.counters["handoffs_refused"] += 1

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
+from typing import Any
 
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints
@@ -45,7 +46,7 @@ from dynazmq.dynamo.lww import CLOCK
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Retire, RetireAsk, RetireTell
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
@@ -331,10 +332,7 @@ def _remains(state: bytes, actors: set[str]) -> bytes | None:
     return less if less != state else None
 
 
-def _asked(row: list[object]) -> tuple[int, str, bytes, int]:
-    """place, bucket, key, hash of a row in a message. Raises BadMessage."""
+def _asked(row: list[Any]) -> tuple[int, str, bytes, int]:
+    """place, bucket, key, hash of a row in a message."""
     bucket, key, hashed = row
-    if not isinstance(bucket, str) or not isinstance(key, bytes) or not isinstance(hashed, int):
-        raise BadMessage("a row is asked about as bucket, key and hash")
-    check_key(bucket, key)
     return place(bucket, key), bucket, key, hashed

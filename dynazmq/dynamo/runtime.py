@@ -151,16 +151,18 @@ class Runtime:
         else:
             box.append(message)
 
-    def tell(self, row: Row, to: Address, message: Message, otherwise: Message | None) -> None:
-        """Send what shows a row's state. If it shows a dot that this turn has given and the commit fails, `otherwise` is sent."""
+    def tell(self, row: Row, to: Address, message: Message, otherwise: Callable[[], Message] | None) -> None:
+        """Send what shows a row's state. If it shows a dot that this turn has given and the commit fails, `otherwise` is sent:
+        made then, since that is seldom.
+        """
         self.send(to, message)
         if self.unproven and row in self.unproven:
             self.aborts.append((self._untell, (to, message, otherwise)))
 
-    def _untell(self, told: tuple[Address, Message, Message | None]) -> None:
+    def _untell(self, told: tuple[Address, Message, Callable[[], Message] | None]) -> None:
         to, message, otherwise = told
         left = [each for each in self.outbox.pop(to, ()) if each is not message]
-        for each in [*left, otherwise] if otherwise is not None else left:
+        for each in [*left, otherwise()] if otherwise is not None else left:
             self.send(to, each)
 
     def note(self, text: str, level: str = "INFO") -> None:

@@ -20,6 +20,7 @@ there is nobody to be filled from: what others may still hold is looked for (sal
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgpack
 
@@ -28,7 +29,7 @@ from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import FillAsk, FillTell, MendReply, Refused, RowsTell, TreeTell
-from dynazmq.dynamo.replica import BadMessage, Replica, check_key
+from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
 from dynazmq.dynamo.salvage import PAGE_ROWS, Salvage
@@ -244,12 +245,9 @@ class Transfer:
         rest = min(_RESTS * (self._runtime.now - self._asked_at), _RETRY_S)
         self._runtime.call_at(self._runtime.now + rest, self._go_on, self._ring)
 
-    def _take(self, row: list[object], partition: int) -> None:
+    def _take(self, row: list[Any], partition: int) -> None:
         """Raises BadMessage."""
         bucket, key, state = row
-        if not isinstance(bucket, str) or not isinstance(key, bytes) or not isinstance(state, bytes):
-            raise BadMessage("a row is sent as bucket, key and state")
-        check_key(bucket, key)
         at = place(bucket, key)
         if self._membership.ring.partition_of(at) != partition:
             raise BadMessage("a row of another partition than the one that was asked for")

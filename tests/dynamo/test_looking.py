@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from lone_node import CLIENT, LoneNode, a_put, bytes_of, of
 
 from dynazmq.dynamo.messages import LookAsk, LookTell, Refused, TraceAsk, Write
@@ -127,25 +126,6 @@ def test_what_a_failed_commit_takes_back_is_not_shown_but_refused() -> None:
     ((to, message),) = [each for each in lone.flush() if each[0] == b"another"]
     assert to == b"another"
     assert isinstance(message, Refused)
-
-
-@pytest.mark.parametrize(
-    ("bucket", "key", "words"),
-    [
-        ("default", b"", "a key has 1 to 1,024 bytes, this one 0"),
-        ("default", b"k" * 1_025, "a key has 1 to 1,024 bytes, this one 1,025"),
-        ("", b"k", "a bucket's name has 1 to 64 bytes, this one 0"),
-        ("b" * 65, b"k", "a bucket's name has 1 to 64 bytes, this one 65"),
-        ("bell\a", b"k", "no control characters"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["look", "trace"])
-def test_what_no_key_can_be_is_refused_with_the_limit(kind: str, bucket: str, key: bytes, words: str) -> None:
-    lone = LoneNode()
-    asked = LookAsk(7, bucket, key) if kind == "look" else TraceAsk(7, 1, bucket, key, 1000, 0)
-    ((_, refused),) = of(Refused, lone.hear(CLIENT, asked))
-    assert refused.request_id == 7
-    assert words in refused.text
 
 
 def test_a_node_whose_driver_cannot_trace_says_so() -> None:

@@ -113,10 +113,9 @@ def test_what_would_take_a_value_with_it_is_refused() -> None:
 
 def test_what_is_no_question_is_refused_and_answered_so() -> None:
     lone = a_node()
-    for row in (["default", b"k"], ["default", b"", 1], [b"default", b"k", 1], ["default", b"k", "1"]):
-        assert of(Refused, lone.hear("b", RetireAsk(7, [row])))
+    assert of(Refused, lone.hear("b", RetireAsk(7, [["default", b"k"]])))
     lone.hear("b", RetireTell(7, [5], []))  # nobody has asked
-    assert lone.node.runtime.counters["messages_refused"] == 4
+    assert lone.node.runtime.counters["messages_refused"] == 1
 
 
 def proposal(lone: LoneNode) -> tuple[bytes, dict[str, RetireAsk]]:

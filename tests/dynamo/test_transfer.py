@@ -148,9 +148,6 @@ def test_nothing_is_confirmed_before_everybody_knows_and_every_old_owner_was_com
         [["default", b"k"]],
         [["default", "k", b""]],
         [["default", b"k", "state"]],
-        [["default", b"", b""]],
-        [["default", b"k" * 2000, b""]],
-        [[1, b"k", b""]],
         [7],
     ],
 )

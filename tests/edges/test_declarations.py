@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -189,6 +190,28 @@ def test_a_client_is_told_what_is_wrong_with_one_message_and_its_others_are_hear
     ]
     assert any(type(each).__name__ == "StatusReply" for each in said)
     assert node.runtime.counters["messages_refused"] == 1
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "words"),
+    [
+        ("default", b"", "key: 1 to 1,024 bytes, not 0"),
+        ("default", bytes(KEY_BYTES_MAX + 1), "key: 1 to 1,024 bytes, not 1,025"),
+        ("", b"k", "bucket: 1 to 64 bytes of UTF-8, not 0"),
+        ("\u00e9" * 33, b"k", "bucket: 1 to 64 bytes of UTF-8, not 66"),
+        ("bell\a", b"k", "bucket: no control characters"),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [each.cls for each in DECLARATIONS if each.cls in FROM_CLIENTS and {"bucket", "key"} <= set(each.cls.__slots__)]
+)
+def test_what_no_key_can_be_is_refused_with_the_limit_whatever_is_asked(
+    kind: Any, bucket: str, key: bytes, words: str
+) -> None:
+    asked: Any = replace(SAMPLES[kind], bucket=bucket, key=key)
+    _, said = heard(FROM_CLIENT, [list(to_row(asked))])
+    (refusal,) = [each for each in said if isinstance(each, Failure | Refused)]
+    assert (refusal.request_id, refusal.text) == (asked.request_id, f"{kind.__name__}.{words}")
 
 
 def test_a_peer_is_refused_what_is_out_of_bounds_and_its_other_messages_are_heard() -> None:
