@@ -164,4 +164,8 @@ class NodeConfig:
     """Bytes of states that gets, and as many that puts, hold at one node: one more is answered with Overloaded at once. It is
     sixteen times what one client may have under way there (LINK_BYTES_MAX)."""
 
+    max_hint_bytes: int = 1 << 30
+    """Bytes of hints that one node keeps for others. Past it those are let go that anti-entropy can bring (dynamo/eviction.py);
+    a write is never refused for it, and no copy is dropped that others do not have."""
+
     timing: Timing = field(default_factory=Timing)

@@ -44,6 +44,7 @@ COUNTERS = {
     "handoffs_refused": "Hints brought here that belong elsewhere.",
     "hedges": "Requests that asked one more replica since one was slow.",
     "hints_delivered": "Hints brought home and acknowledged there.",
+    "hints_evicted": "Hints let go past max_hint_bytes: all other primaries have the key, anti-entropy brings it to the target.",
     "hints_dropped": "Hints given up since they were damaged.",
     "hints_not_kept": "Hints that were not kept since the key was too large.",
     "hints_refused": "Hints that this node was asked to keep for a member that was removed.",
@@ -127,6 +128,8 @@ _FIXED: dict[str, tuple[str, str]] = {
     "keys_to_forget": ("gauge", "Keys that may hold a tombstone, and are looked at."),
     "partitions_owned": ("gauge", "Partitions that the node owns."),
     "hints_pending": ("gauge", "Keys that this node keeps for the target."),
+    "hint_bytes": ("gauge", "Bytes of all hints that this node keeps."),
+    "hint_bytes_max": ("gauge", "Past so many bytes hints are let go that anti-entropy can bring."),
     "hints_oldest_seconds": ("gauge", "Age of the oldest of them."),
     "anti_entropy_running": ("gauge", "1 if anti-entropy is on and not paused."),
     "anti_entropy_trees_differing": ("gauge", "Trees that are being mended."),
@@ -237,6 +240,8 @@ def _inside(sheet: _Sheet, node: NodeView, answer: Answer) -> None:
     sheet.add("keys", node.keys, node=name)
     sheet.add("keys_to_forget", _figure(status, "to_forget"), node=name)
     sheet.add("partitions_owned", node.partitions, node=name)
+    sheet.add("hint_bytes", _figure(status, "hint_bytes"), node=name)
+    sheet.add("hint_bytes_max", _figure(status, "hint_bytes_max"), node=name)
     for target, number in node.hints_for.items():
         sheet.add("hints_pending", number, node=name, target=target)
         sheet.add("hints_oldest_seconds", node.hints_oldest_s.get(target, 0.0), node=name, target=target)

@@ -13,6 +13,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.3             a node's own copies                     replica.py (what it remembers: overwritten.py)
                      pages of them, for who lists all keys   scans.py
     §4.6             the first N reachable nodes; hints      routing.py   hints.py
+                     when they take too much room            eviction.py
     §4.7             trees; kept equal to the rows           merkle.py   trees.py
                      comparing them, shipping what differs   anti_entropy.py   exchange.py   answers.py
     §4.8             members, policies, and their ring       membership.py (as they travel: records.py)

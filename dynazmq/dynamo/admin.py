@@ -215,6 +215,8 @@ class Admin:
             "keys": self._replica.keys,
             "hints_pending": sum(hints.pending.values()),
             "hints_for": dict(hints.pending),
+            "hint_bytes": sum(total.bytes for total in runtime.store.hint_totals().values()),
+            "hint_bytes_max": runtime.config.max_hint_bytes,
             "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in hints.since.items()},
             "anti_entropy": self._anti_entropy(),
             "lww_discarded": runtime.counters["lww_discarded"],

@@ -118,6 +118,10 @@ class Hints:
         begin = self._runtime.now - within_s
         return self._gone_since > begin or self._gone.get(row, begin) > begin
 
+    def holds(self, target: str, row: Row, state: bytes) -> bool:
+        """Whether the hint for (target, key) is this very state."""
+        return self._read(target, *row) == state
+
     def _read(self, target: str, place: int, bucket: str, key: bytes) -> bytes:
         try:
             return self._runtime.store.read_hint(target, place, bucket, key) if target in self.pending else b""

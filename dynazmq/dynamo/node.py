@@ -22,6 +22,7 @@ from dynazmq.dynamo.admin import Admin, Declined
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.decisions import Decisions
+from dynazmq.dynamo.eviction import Eviction
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
 from dynazmq.dynamo.get import Gets
@@ -144,6 +145,10 @@ class Node:
             runtime, self.membership, self.failure, self.trees, self.replica, self.hints,
             lambda: self.puts.may_leave_hints or len(self.recalls) > 0,
         )  # fmt: skip
+        self.eviction = Eviction(
+            runtime, self.membership, self.failure, self.hints, self.replica,
+            lambda: self.trees.on and not self.anti_entropy.paused,
+        )  # fmt: skip
         self.decisions = Decisions(runtime, self.membership)
         self.admin = Admin(
             runtime, self.identity, self.membership, self.failure, self.latency, self.hints, self.trees, self.replica,
@@ -233,7 +238,8 @@ class Node:
             self.retirement.tick()
             self.transfer.tick()
             self.handover.tick()
-            comparing = (self.trees, self.anti_entropy, self.retirement, self.transfer, self.handover)
+            self.eviction.tick()
+            comparing = (self.trees, self.anti_entropy, self.retirement, self.transfer, self.handover, self.eviction)
             self._compare_at = min(technique.next_deadline() for technique in comparing)
         self.latency.tick(now)
         runtime.run_timers(hurry)
@@ -383,7 +389,7 @@ class Node:
         self.transfer.on_rows_tell(sender, message)
 
     def _on_mend_reply(self, sender: Address, message: MendReply) -> None:
-        for technique in (self.anti_entropy, self.transfer, self.handover):
+        for technique in (self.anti_entropy, self.transfer, self.handover, self.eviction):
             technique.on_mend_reply(sender, message)
 
     # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -395,7 +401,8 @@ class Node:
 
     def _refused(self, peer: str, request_id: int) -> None:
         for technique in (
-            self.puts, self.gets, self.recalls, self.hints, self.anti_entropy, self.retirement, self.transfer, self.handover
+            self.puts, self.gets, self.recalls, self.hints, self.anti_entropy, self.retirement, self.transfer, self.handover,
+            self.eviction,
         ):  # fmt: skip
             if technique.on_refused(peer, request_id):
                 return

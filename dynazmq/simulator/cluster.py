@@ -62,6 +62,7 @@ class Cluster:
         conditions: Conditions | None = None,
         one_clock: bool = True,
         turn_messages: int = 0,
+        max_hint_bytes: int = 1 << 30,
         log: bool = False,
     ) -> None:
         """one_clock: the nodes' monotonic clocks agree, as on one host. turn_messages: that a turn has time for; 0: for all.
@@ -86,7 +87,7 @@ class Cluster:
         self._config = NodeConfig(
             name="", cluster="sim", cluster_id=self._cluster_id, secret=self.history.secret, data_dir="", endpoint="",
             founders=list(self.names), partitions=partitions, n=n, r=r, w=w, sync=sync,
-            max_in_flight=max_in_flight, timing=timing,
+            max_in_flight=max_in_flight, max_hint_bytes=max_hint_bytes, timing=timing,
         )  # fmt: skip
         self._nodes: dict[str, NodeHandle] = {}
         for name in self.names:

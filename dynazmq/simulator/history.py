@@ -98,6 +98,7 @@ class History:
     disks_lost: int = 0
     robbed: set[str] = field(default_factory=set)  # whose
     rotted: Counter[bytes] = field(default_factory=Counter)  # key → how often a copy of it was damaged
+    evicted: Counter[bytes] = field(default_factory=Counter)  # key → how often a hint of it was let go, since others have it
 
     # --- clients ----------------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,7 @@ class Plan:
     victims: tuple[str, ...] = ()  # who may get into trouble in the middle of it
     losses_max: int = 0  # disks that may be lost by that, one after the other
     turn_messages: int = 0  # that a node's turn has time for; 0: for all
+    max_hint_bytes: int = 1 << 30
     conflict: str = ""  # a conflict policy for the bucket, set before the load begins; "": the bucket has none of its own
 
     @classmethod
@@ -88,6 +89,8 @@ class Plan:
         if random.random() < 0.4:
             plan.load.page_keys = random.choice((1, 2, 1000))
         plan.turn_messages = Random(f"turns {seed}").choice((0, 0, 3, 20))
+        if plan.anti_entropy_ms:
+            plan.max_hint_bytes = Random(f"hints {seed}").choice((1 << 30, 1 << 30, 0, 1_000))
         return plan
 
     @classmethod
@@ -220,7 +223,7 @@ def run(plan: Plan, log: bool = False) -> Report:
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
         max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms, partitions=plan.partitions,
-        turn_messages=plan.turn_messages,
+        turn_messages=plan.turn_messages, max_hint_bytes=plan.max_hint_bytes,
     )  # fmt: skip
     cluster.history.doubled = plan.conditions.duplication > 0 or BAD_LINK in plan.faults
     if plan.conflict:

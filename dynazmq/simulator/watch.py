@@ -7,7 +7,7 @@
                           what is wanted of a member
     I11 conservation      whoever makes the ring's next step: all whom it concerns know the one before. Where nothing goes wrong:
                           when new owners are read, they have all that was acknowledged. Whoever drops a row or a hint: the key's
-                          primaries have it, or whoever a hint was for
+                          primaries have it, or whoever a hint was for, or all others, W of them at least
     I12 dots              no dot names two writes
     I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
     I15 honesty           an acknowledged write is on as many disks as the acknowledgement says
@@ -210,7 +210,12 @@ class Watch:
         if all(sibling.value is None for sibling in live) or self.history.rotted[at[2]] or self._has(target, at, live, process):
             return
         ring, policy = process.node.membership.ring, process.node.membership.policy(at[1])
-        for name in ring.primaries(ring.partition_of(at[0]), policy.n):
+        primaries = ring.primaries(ring.partition_of(at[0]), policy.n)
+        others = [name for name in primaries if name != target]
+        if target in primaries and len(others) >= policy.w and all(self._has(name, at, live, process) for name in others):
+            self.history.evicted[at[2]] += 1  # anti-entropy will bring it (eviction.py)
+            return
+        for name in primaries:
             if not self._has(name, at, live, process) and not (target and self._is_kept(name, at, live, process)):
                 what = f"the hint for {target}" if target else "a row"
                 values = [sibling.value for sibling in live]
@@ -266,7 +271,7 @@ class Watch:
         at = (place(op.bucket, op.key), op.bucket, op.key)
         dots = self.history.dots_of.get(op.write_id, set())
         copies = sum(process.disk.holds(at, op.write_id, dots) for process in self.processes.values())
-        if copies + self.history.lost(op.key) < len(op.acked) or len(set(op.acked)) < op.needed:
+        if copies + self.history.lost(op.key) + self.history.evicted[op.key] < len(op.acked) or len(set(op.acked)) < op.needed:
             self._broken(f"I15: {list(op.acked)} are said to hold {op}, {copies} disks do, {op.needed} were asked for")
 
     # --- turns ------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ def rich() -> Seen:
             "histograms": {"put": told, "get": {"buckets": [], "count": 0, "sum_s": 0, "max_s": 0}},
             "cpu_s": 1.25, "rss_bytes": 1 << 20, "descriptors": {"open": 30, "limit": 20_000},
             "turns": {"longest_ms": 12.5, "part": "commit", "part_ms": 9.0}, "waiting": {"senders": 1, "bytes": 300},
-            "unsent_bytes": {"clients": 4096, "peers": 0}, "in_flight": 3, "commit": {"count": 10, "rows": 40, "avg_ms": 1.5},
+            "unsent_bytes": {"clients": 4096, "peers": 0}, "hint_bytes": 4096, "hint_bytes_max": 1 << 30,
+            "in_flight": 3, "commit": {"count": 10, "rows": 40, "avg_ms": 1.5},
             "log": {"bytes": 9, "held": 0, "waits": 1, "waited_ms": 20, "refused": 0},
             "to_forget": 0, "anti_entropy": {"on": True, "surveyed": 120, "peers": {}}, "transfer": {},
         }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ from tools.fuzz.draw import NAMES, Draw
 
 CLIENTS = (b"client 1", b"client 2")
 _ASKED_MAX = 64
+_CALLS = 8  # of a trace
 _RESTART_EVERY, _FRESH_EVERY = 4_000, 20_000  # frames
 _CLIENT_KINDS = sorted(FROM_CLIENTS, key=lambda kind: kind.__name__)
 _PEER_KINDS = sorted(FROM_PEERS, key=lambda kind: kind.__name__)
@@ -148,11 +150,9 @@ class FuzzedNode:
         try:
             step()
         except Exception as error:
-            trace = error.__traceback__
-            while trace is not None and trace.tb_next is not None:
-                trace = trace.tb_next
-            where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
-            self.found.ended.append(f"{step.__name__}: {error!r} at {where}")
+            calls = traceback.extract_tb(error.__traceback__)[-_CALLS:]
+            path = " < ".join(f"{Path(call.filename).stem}.{call.name}:{call.lineno}" for call in reversed(calls))
+            self.found.ended.append(f"{step.__name__}: {error!r} in {path}")
             self._store.rollback()
             self._store.close()
             try:

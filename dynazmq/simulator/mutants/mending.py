@@ -6,6 +6,7 @@ from typing import Any
 
 from dynazmq.dynamo import answers, exchange, versions
 from dynazmq.dynamo.answers import Answers
+from dynazmq.dynamo.eviction import Eviction
 from dynazmq.dynamo.get import GetOp, Gets
 from dynazmq.dynamo.gossip import Gossip
 from dynazmq.dynamo.membership import Membership
@@ -17,7 +18,7 @@ from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import EMPTY, Siblings
-from dynazmq.simulator.faults import FULL_DISK, ISOLATE, PAUSE, WIPE
+from dynazmq.simulator.faults import FULL_DISK, ISOLATE, PAUSE, SPLIT, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix
@@ -38,6 +39,20 @@ def repair_nothing_on_reads(patch: Patches) -> None:
         return merged
 
     patch.set(Gets, "_repair", repair)
+
+
+@mutant(
+    "I11", faults=(ISOLATE, SPLIT), load=_MANY_KEYS, anti_entropy_ms=_EXCHANGING, max_hint_bytes=0, w=1, r=1,
+    stable_s=0.1, lasting_s=1.5,
+)  # fmt: skip
+def let_hints_go_that_nobody_else_has(patch: Patches) -> None:
+    """Past the limit hints are deleted, and nobody is asked whether he has the key."""
+
+    def offer(self: Eviction, offered: Any) -> None:
+        self._hints.forget(offered.target, *offered.row)
+        self._hints.end_session(offered.state)
+
+    patch.set(Eviction, "_offer", offer)
 
 
 @mutant("I9", "I14", faults=(PAUSE,), conditions=Conditions(loss=0.1))
