@@ -63,7 +63,7 @@ class GetOp:
         self.quorum: Quorum
         self.primaries: tuple[str, ...] = ()
         self.candidates: list[tuple[str, bool]] = []  # (node, is it a primary) still to ask, next one last
-        self.states: dict[str, bytes] = {}  # who answered → what it holds
+        self.states: dict[str, bytes] = {}  # who answered → what it holds; checked when it came
         self.started = now
         self.deadline = now + message.budget_ms / 1000
         self.held = 0  # bytes of the states
@@ -184,8 +184,11 @@ class Gets:
             self._runtime.call_at(min(self._runtime.now + self._latency.hedge_s, op.deadline), self._overdue, op)
 
     def on_read_reply(self, sender: Address, message: ReadReply) -> None:
+        """Raises MalformedVersion: that is no answer, and what it says is kept nowhere."""
         op = self._ops.get(message.request_id)
         if op is not None and isinstance(sender, str):
+            if message.state != op.states.get(self._runtime.name):  # which is in order
+                decode(message.state)
             self._failure.answered(sender)
             if not op.done:
                 self._latency.replica(self._runtime.now - op.started)
@@ -248,7 +251,7 @@ class Gets:
         """Whether there is no value in what has been answered, taken together."""
         merged = EMPTY
         for state in op.states.values():
-            merged = sync(merged, decode(state))
+            merged = sync(merged, decode_stored(state))
         return not merged.values
 
     def _seek(self, op: GetOp) -> None:
@@ -291,18 +294,16 @@ class Gets:
         """The merge of all answers so far; whoever answered with less is sent it. None: it is too much, the client knows."""
         states = list(op.states.values())
         newest = states[0]
-        alike = states.count(newest) == len(states)  # the usual case: one comparison of bytes
-        # What this node holds as well was checked when it came.
-        merged = decode_stored(newest) if alike and self._runtime.name in op.states else decode(newest)
-        if alike:
+        merged = decode_stored(newest)
+        if states.count(newest) == len(states):  # the usual case: one comparison of bytes
             if len(merged.live) < 2 or not self._membership.is_lww(op.message.bucket):
                 return merged
         else:
             for state in states[1:]:
-                merged = sync(merged, decode(state))
+                merged = sync(merged, decode_stored(state))
             merged = self._without_overwritten(op, merged)
         if len(merged.live) != 1 and self._membership.is_lww(op.message.bucket):
-            merged, discarded = latest(merged, *map(decode, states))
+            merged, discarded = latest(merged, *map(decode_stored, states))
             self._runtime.counters["lww_discarded"] += len(discarded)
         raw = encode(merged)
         if not fits(merged, raw):

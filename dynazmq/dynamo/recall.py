@@ -109,8 +109,8 @@ class Recalls:
         recall = self._ops.get(message.request_id)
         if recall is None or not isinstance(sender, str) or sender not in recall.outstanding:
             return
+        recall.state = sync(recall.state, decode(message.state))  # first: one that is malformed is no answer
         recall.outstanding.discard(sender)
-        recall.state = sync(recall.state, decode(message.state))
         if message.actor or recall.state.knows(recall.op.message.write_id):
             self._known(recall, (message.actor, message.counter) if message.actor else None)
             return

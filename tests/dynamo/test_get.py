@@ -37,6 +37,19 @@ def test_all_concurrent_values_come_back_and_whoever_had_less_is_repaired() -> N
     assert lone.node.runtime.counters["siblings_read"] == 1
 
 
+def test_an_answer_that_makes_no_sense_is_none_and_ends_nothing_later() -> None:
+    """It came while others were awaited, was kept, and was read again in a timer (found by the fuzzer)."""
+    lone, key, _ = coordinating(rank=3)
+    asked = of(Read, lone.hear(CLIENT, a_get(key, r=2, budget_ms=1000)))
+    first, read = asked[0]
+    outside_of_its_context = b"\x93\x91\x92\xa7b~epoch\x01\x90\x91\x95\xa7b~epoch\x02\xc4\x01v\xc4\x10" + b"w" * 16 + b"\x00"
+    assert of(GetReply, lone.hear(str(first), ReadReply(read.request_id, outside_of_its_context))) == []
+    assert lone.node.runtime.counters["messages_refused"] == 1
+    said = lone.pass_time(2.0)
+    ((_, failure),) = of(Failure, said)
+    assert failure.code == TIMEOUT
+
+
 def test_a_get_that_outlives_the_flip_of_a_change_asks_the_new_owners_and_hears_no_others() -> None:
     """Who held the key before may have handed it over by the time the question comes."""
     lone, key, _ = coordinating(rank=3)
