@@ -21,6 +21,7 @@
     campaign.py    many seeds, what they saw, and what they never did
     shrink.py      from a seed that fails to the least that still does
     mutants/       known bugs to be built in: checkers that find nothing must be able to
+    draw.py        values and messages made from the declarations: admitted, at their edges, beyond them
     contrast.py    the same seeds with siblings and with last write wins: what each loses
 
 `dynazmq simulate --seed SEED` runs one seed again and tells what happened.

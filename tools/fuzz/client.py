@@ -15,8 +15,8 @@ from dynazmq.client.view import View
 from dynazmq.dynamo.messages import ANSWER_TO, Failure, Message, Refused, Topology, TopologyRequest, request_id_of
 from dynazmq.dynamo.ring import Ring
 from dynazmq.errors import DynazmqError
+from dynazmq.simulator.draw import BUCKETS, KEYS, NAMES, Draw
 from dynazmq.wire.codec import FROM_NODE, BadFrame, Envelope, decode_body, open_frame, seal
-from tools.fuzz.draw import BUCKETS, KEYS, NAMES, Draw
 
 _LINKS = [f"ipc://{name}" for name in NAMES]
 _ASKED_MAX = 64

@@ -34,10 +34,10 @@ from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.records import policies_digest, policy_rows
 from dynazmq.dynamo.runtime import Address, unhurried
 from dynazmq.dynamo.versions import decode, node_of, seal_context
+from dynazmq.simulator.draw import NAMES, Draw
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
 from dynazmq.wire.gate import Gate
-from tools.fuzz.draw import NAMES, Draw
 
 CLIENTS = (b"client 1", b"client 2")
 _ASKED_MAX = 64
