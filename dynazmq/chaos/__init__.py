@@ -14,6 +14,7 @@
     judge.py     the verdict; what a history proves is the simulator's to say (simulator/judge.py)
     story.py     on a failure: the shortest history of a key, and what the nodes logged meanwhile
     report.py    the verdict as a document and in words
+    interrupts.py   Ctrl-C while something must be undone
     fresh.py     a cluster to be thrown away
     run.py       one run from beginning to end
 """

@@ -119,7 +119,8 @@ class Load:
         """Each ends the call that it makes."""
         self._end.set()
         for user in self._users:
-            user.join()
+            if user.ident is not None:  # started, before something else ended the run
+                user.join()
         for seat in self._seats:
             seat.close()
 

@@ -1,7 +1,7 @@
 """One run from beginning to end: load and faults, peace, the verdict.
 
 Whatever ends it, what was done to the cluster is undone. Interrupted once, it heals and judges what there is; interrupted again,
-it heals and says "unknown".
+it heals and says "unknown". While it heals it cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dynazmq.chaos import evidence as evidence_of
 from dynazmq.chaos.hands import Hands, missing_of
+from dynazmq.chaos.interrupts import uninterrupted
 from dynazmq.chaos.judge import Verdict, judge_all
 from dynazmq.chaos.load import BUCKET, LWW_BUCKET, Load
 from dynazmq.chaos.nemesis import Chronicle, Nemesis
@@ -117,36 +118,48 @@ class Run:
         until = self.record.began + settings.seconds
         plan = strikes(settings.seed, settings.kinds, settings.seconds)
         nemesis = Nemesis(self._hands, plan, self.chronicle, n=cluster.n, r=cluster.r, w=cluster.w, until=until)
-        interrupted = False
-        not_undone: list[str] = []
-        load_s = 0.0
+        load_s, not_undone = 0.0, list[str]()
+        interrupted = again = False
         try:
-            self._load.start()
-            nemesis.start()
-            while time.monotonic() < until and nemesis.bug is None and not self._load.bugs:
-                self._say("chaos")
-                time.sleep(_STEP_S)
+            try:
+                self._load.start()
+                nemesis.start()
+                while time.monotonic() < until and not self._bugs(nemesis):
+                    self._say("chaos")
+                    time.sleep(_STEP_S)
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                with uninterrupted():
+                    load_s = self.record.now
+                    self._undo(nemesis, not_undone)
         except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            self._end.set()
-            load_s = self.record.now
-            self._load.stop()
-            nemesis.join()
-            not_undone = self._hands.restore(nemesis.faults, nemesis.away)
-        for bug in (nemesis.bug, *self._load.bugs):
-            if bug is not None:
-                raise bug
+            again, interrupted = interrupted, True
+        if bugs := self._bugs(nemesis):
+            raise bugs[0]
         gap = longest_gap(self.record.successes, 0.0, load_s)
+        verdict, settled_s = Verdict(open=["interrupted before it could be judged"]), 0.0
         began = time.monotonic()
         try:
-            unsettled = self._settle()
-            settled_s = time.monotonic() - began
-            verdict = self._judge(unsettled)
+            if not again:
+                unsettled = self._settle()
+                settled_s = time.monotonic() - began
+                verdict = self._judge(unsettled)
         except KeyboardInterrupt:
-            interrupted, settled_s = True, time.monotonic() - began
-            verdict = Verdict(open=["interrupted before it could be judged"])
+            interrupted = True
         return Outcome(settings, self.record, self.chronicle, verdict, gap, load_s, settled_s, interrupted, not_undone)
+
+    def _undo(self, nemesis: Nemesis, not_undone: list[str]) -> None:
+        """not_undone: takes what could not be, in words."""
+        self._end.set()
+        self._load.stop()
+        if nemesis.ident is not None:  # it was started
+            nemesis.join()
+        not_undone += self._hands.restore(nemesis.faults, nemesis.away)
+
+    def _bugs(self, nemesis: Nemesis) -> list[BaseException]:
+        """What has ended a part of the run although it is no error of the cluster's."""
+        return self._load.bugs if nemesis.bug is None else [nemesis.bug, *self._load.bugs]
 
     def _say(self, phase: str) -> None:
         chronicle = self.chronicle

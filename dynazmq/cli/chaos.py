@@ -7,9 +7,11 @@ import os
 import random
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from dynazmq.chaos import fresh, plan, report
+from dynazmq.chaos.interrupts import signals_interrupt, uninterrupted
 from dynazmq.chaos.judge import INVALID, VALID
 from dynazmq.chaos.load import BUCKET, CLIENTS, LWW_BUCKET
 from dynazmq.chaos.run import Outcome, Progress, Run, Settings
@@ -38,29 +40,40 @@ def run(
     kinds = plan.chosen(faults, fresh=fresh_nodes is not None)
     _check_file(file, force)
     seed = random.randrange(1, 1_000_000) if seed is None else seed
-    if fresh_nodes is None:
+    settings = Settings(directory=directory, seconds=for_s, seed=seed, kinds=kinds)
+    with signals_interrupt():
+        if fresh_nodes is not None:
+            _announce(f"{fresh_nodes} nodes to be thrown away", settings)
+            return _play_fresh(fresh_nodes, settings, file, as_json)
         ClusterFile.load(directory)
-        _announce(f"the cluster in {directory}", for_s, seed, kinds)
+        _announce(f"the cluster in {directory}", settings)
         note(f"  keys of its own in {BUCKET} and {LWW_BUCKET}; others' are not touched. What is switched off comes back.")
         asked(directory)
-        return _play(Settings(directory=directory, seconds=for_s, seed=seed, kinds=kinds), file, as_json)
-    _announce(f"{fresh_nodes} nodes to be thrown away", for_s, seed, kinds)
-    directory = fresh.start(fresh_nodes)
+        return _play(settings, file, as_json)
+
+
+def _play_fresh(nodes: int, settings: Settings, file: str | None, as_json: bool) -> int:
+    """Whatever ends it, no process is left; and nothing else, unless a promise was broken or this program was."""
+    directory = fresh.start(nodes)
     code = CHECK_FAILED
     try:
-        code = _play(Settings(directory=directory, seconds=for_s, seed=seed, kinds=kinds), file, as_json)
+        code = _play(replace(settings, directory=directory), file, as_json)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        raise
     finally:
-        if code == CHECK_FAILED:
-            fresh.end(directory)
-            note(f"kept as evidence: {directory}    remove it  dynazmq down --purge --yes{where(directory)}")
-        else:
-            fresh.remove(directory)
+        with uninterrupted():
+            if code == CHECK_FAILED:
+                fresh.end(directory)
+                note(f"kept as evidence: {directory}    remove it  dynazmq down --purge --yes{where(directory)}")
+            else:
+                fresh.remove(directory)
     return code
 
 
-def _announce(what: str, for_s: float, seed: int, kinds: tuple[str, ...]) -> None:
-    note(f"chaos for {span(for_s)} on {what}; seed {seed}, {CLIENTS} clients")
-    note(f"  faults: {' '.join(kinds)}")
+def _announce(what: str, settings: Settings) -> None:
+    note(f"chaos for {span(settings.seconds)} on {what}; seed {settings.seed}, {CLIENTS} clients")
+    note(f"  faults: {' '.join(settings.kinds)}")
 
 
 def _check_file(file: str | None, force: bool) -> None:

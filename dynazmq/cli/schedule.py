@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dynazmq.chaos.interrupts import signals_interrupt
 from dynazmq.cli import FAILED, INTERRUPTED, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.fault_words import Step, steps_of
@@ -34,7 +32,7 @@ def run(directory: Path, file: str, as_json: bool) -> int:
         steps = steps_of(_text(file), list(cluster.members))
     except InvalidRequest as wrong:
         raise InvalidRequest(f"{file}: {wrong}") from None
-    with Observer(directory) as observer, _signals_interrupt():
+    with Observer(directory) as observer, signals_interrupt():
         return Player(observer, steps, as_json).play()
 
 
@@ -51,21 +49,6 @@ def _text(file: str) -> str:
     if len(text) > _FILE_BYTES_MAX:
         raise InvalidRequest(f"it is over the limit of {_FILE_BYTES_MAX:,} characters")
     return text
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP as Ctrl-C: whoever ends a schedule does not mean its faults to stay."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 class Player:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from itertools import islice
 
 import pytest
 
 from dynazmq.chaos.evidence import Evidence, Held
+from dynazmq.chaos.interrupts import uninterrupted
 from dynazmq.chaos.judge import judge_all
 from dynazmq.chaos.load import BUCKET, LWW_BUCKET, set_value
 from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, strikes
@@ -164,3 +167,20 @@ def test_what_could_not_be_found_out_makes_the_verdict_unknown_and_not_valid() -
     assert judge_all(told.history, evidence, {}, "").word == "unknown"
     assert judge_all(told.history, Evidence(), {}, "n2 is not up").word == "unknown"
     assert judge_all(told.history, Evidence(), {}, "").word == "valid"
+
+
+# --- interrupts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_undone_is_undone_whole_and_an_interrupt_comes_afterwards(number: int) -> None:
+    undone = []
+
+    def undo() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), number)
+            undone.append("all")
+
+    with pytest.raises(KeyboardInterrupt):
+        undo()
+    assert undone == ["all"]

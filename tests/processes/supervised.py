@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from patience import PATIENCE_S
 
 from dynazmq.cli import main
@@ -58,6 +59,12 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
             return found
         assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
         time.sleep(POLL_S)
+
+
+def processes_below(directory: Path) -> list[list[str]]:
+    """Command lines of processes that name anything in a directory, but for those of the tests themselves."""
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if any(str(directory) in part for part in line) and "pytest" not in " ".join(line)]
 
 
 class Cluster:
