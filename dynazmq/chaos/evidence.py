@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,16 @@ from dynazmq.cluster.snapshot import Event
 from dynazmq.cluster.verify import verify
 from dynazmq.dynamo.messages import LookAsk
 from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.versions import decode
 from dynazmq.errors import DynazmqError
 
 _LOOK_S = 10.0
 _PAGE = 200  # keys
+_TOLD_CHARS, _TOLD_BYTES = 2_000, 16
+
+_LATE_S, _LOOK_AGAIN_S = 20.0, 1.0
+"""Replicas become equal by themselves (promise 5). What of a put was still under way when the cluster seemed to be at rest may
+make a key differ once more; it is the same everywhere a round of anti-entropy later."""
 
 
 @dataclass(slots=True)
@@ -36,12 +43,16 @@ class Held:
 
 @dataclass(slots=True)
 class Evidence:
-    """unread: node → why it could not be asked. died: how nodes ended by themselves."""
+    """unread: node → why it could not be asked. died: how nodes ended by themselves.
+
+    late: of keys that differed at the first look and not for long, how.
+    """
 
     held: dict[tuple[str, bytes], Held] = field(default_factory=dict)  # (bucket, key) → what is held of it
     findings: list[Finding] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
     died: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
 
 
 class _Looker(Client):
@@ -57,8 +68,33 @@ class _Looker(Client):
                 continue
             if request.reply.damaged:
                 held.damaged.append(name)
-            held.states[name] = request.reply.state
+            same = [state for state in held.states.values() if state == request.reply.state]
+            held.states[name] = same[0] if same else request.reply.state  # large ones are kept once
             held.hints += len(request.reply.hints)
+
+    def look_again(self, evidence: Evidence) -> None:
+        """At those that differ, until they do no more or have had their time."""
+        until = time.monotonic() + _LATE_S
+        differ = {each: held for each, held in evidence.held.items() if not held.equal}
+        first = dict(differ)
+        while differ and time.monotonic() < until:
+            time.sleep(_LOOK_AGAIN_S)
+            for each in differ:
+                del evidence.held[each]
+            self.look(differ, evidence)
+            differ = {each: evidence.held[each] for each in differ if each in evidence.held and not evidence.held[each].equal}
+        evidence.late = [_told(*each, held) for each, held in first.items() if each not in differ]
+
+
+def _told(bucket: str, key: bytes, held: Held) -> str:
+    states = "; ".join(f"{name} {_state(raw)}" for name, raw in held.states.items())
+    return f"{bucket}/{key.decode(errors='replace')}: {states[:_TOLD_CHARS]}"
+
+
+def _state(raw: bytes) -> str:
+    known = decode(raw)
+    live = ", ".join(f"{each.actor}:{each.counter} {(each.value or b'')[:_TOLD_BYTES]!r}" for each in known.live)
+    return f"[{live}] {known.context}"
 
 
 def _questions(view: View, bucket: str, key: bytes) -> list[tuple[str, Request]]:
@@ -78,6 +114,7 @@ def gather(directory: Path, keys: Iterable[tuple[str, bytes]], since_wall: float
     try:
         for first in range(0, len(wanted), _PAGE):
             looker.look(wanted[first : first + _PAGE], evidence)
+        looker.look_again(evidence)
     finally:
         looker.close()
     report = verify(directory, deep=True, step=lambda _done, _total: None)

@@ -43,11 +43,12 @@ class Broken:
 
 @dataclass(slots=True)
 class Verdict:
-    """open: what could not be found out, in words."""
+    """open: what could not be found out, in words. late: how keys differed that became equal soon after all seemed at rest."""
 
     broken: list[Broken] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
     keys: int = 0
+    late: list[str] = field(default_factory=list)
 
     @property
     def word(self) -> str:
@@ -61,7 +62,7 @@ def judge_all(
     history: History, evidence: Evidence, reads: Mapping[tuple[str, bytes], list[bytes] | DynazmqError], unsettled: str
 ) -> Verdict:
     """reads: what the client finds of each key in the end. unsettled: why the cluster did not come to rest; "" when it did."""
-    verdict = Verdict(keys=len(evidence.held))
+    verdict = Verdict(keys=len(evidence.held), late=evidence.late)
     broken = verdict.broken
     for op in history.ops:
         if op.outcome == OK:

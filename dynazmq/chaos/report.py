@@ -41,6 +41,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
         "broken": {kind: verdict.count(kind) for kind in KINDS},
         "what": [each.text for each in verdict.broken[:BROKEN_MAX]],
         "open": verdict.open,
+        "late": verdict.late[:BROKEN_MAX],
         "not_undone": outcome.not_undone,
     }
 
@@ -72,6 +73,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
         ("tried", f"{tried or 'nothing'}" + (f"   ({left_out:,} left out: not possible then)" if left_out else "")),
         ("at rest", f"{outcome.settled_s:.1f} s after the load and the faults had ended"),
     ]
+    if late := len(outcome.verdict.late):
+        rows.append(("late", f"{late:,} {'key' if late == 1 else 'keys'} differed for a moment after that"))
     yield f"seed {shown['seed']}, {shown['seconds']:.0f} s"
     yield ""
     yield from (f"  {name.ljust(14)} {text}" for name, text in rows)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from itertools import islice
 
 import pytest
 
-from dynazmq.chaos.evidence import Evidence, Held
+from dynazmq.chaos.evidence import Evidence, Held, _Looker
 from dynazmq.chaos.interrupts import uninterrupted
 from dynazmq.chaos.judge import judge_all
 from dynazmq.chaos.load import BUCKET, LWW_BUCKET, set_value
@@ -157,6 +158,40 @@ def test_where_the_last_write_wins_there_is_a_value_unless_a_delete_may_be_the_l
     assert told.kinds(nothing, nothing, nothing) == ["lost"]
     told.write(None, blind=True)
     assert told.kinds(nothing, nothing, nothing) == []
+
+
+class Looking(_Looker):
+    """Finds replicas equal from one of its looks on."""
+
+    def __init__(self, equal_at: int) -> None:
+        self.looks = 0
+        self._equal_at = equal_at
+
+    def look(self, keys: Iterable[tuple[str, bytes]], evidence: Evidence) -> None:
+        self.looks += 1
+        for each in keys:
+            state, _, _ = put(EMPTY, EMPTY.context, "n1~1", b"v", b"i" * 16, 0)
+            other = state if self.looks >= self._equal_at else EMPTY
+            evidence.held[each] = Held({"n1": encode(state), "n2": encode(other)})
+
+
+def test_keys_that_differ_though_all_seems_at_rest_are_looked_at_again_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    looking, evidence = Looking(2), Evidence()
+    looking.look([(BUCKET, b"k")], evidence)
+    looking.look_again(evidence)
+    assert looking.looks == 2
+    assert evidence.held[BUCKET, b"k"].equal
+    assert [told.partition(":")[0] for told in evidence.late] == [f"{BUCKET}/k"]
+
+
+def test_keys_that_stay_different_are_no_late_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynazmq.chaos.evidence._LATE_S", 0.0)
+    looking, evidence = Looking(1 << 30), Evidence()
+    looking.look([(BUCKET, b"k")], evidence)
+    looking.look_again(evidence)
+    assert not evidence.held[BUCKET, b"k"].equal
+    assert evidence.late == []
 
 
 def test_what_could_not_be_found_out_makes_the_verdict_unknown_and_not_valid() -> None:
