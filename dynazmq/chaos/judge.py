@@ -8,6 +8,9 @@ What a history proves of an answer and of a key is judged as in the simulator (s
     lww          one value, of a write that no acknowledged one has overwritten; and one at all, unless a delete may be the last
     died         a node ended by itself, and nobody had killed it
 
+Let off, and counted, is an *echo*, as in the simulator: a put was tried twice, its first try was read and overwritten before its
+client had been told of either, and its second brings the value back.
+
 "unknown": nothing of that is so, and it could not all be found out.
 """
 
@@ -49,6 +52,7 @@ class Verdict:
     open: list[str] = field(default_factory=list)
     keys: int = 0
     late: list[str] = field(default_factory=list)
+    echoes: int = 0
 
     @property
     def word(self) -> str:
@@ -77,6 +81,9 @@ def judge_all(
         broken += [_broken(bucket, key, breach) for breach in _of_state(history, bucket, key, state)]
         if held.equal and (difference := _reads_otherwise(state, bucket, reads.get((bucket, key)))):
             broken.append(Broken(DIVERGED, f"{bucket}/{_text(key)}: {difference}", bucket, key))
+    echoes = [each for each in broken if _is_echo(history, each.breach)]
+    verdict.echoes = len(_each_once(echoes))
+    broken = [each for each in broken if each not in echoes]
     unequal = {(each.bucket, each.key) for each in broken if each.kind == DIVERGED}
     for finding in evidence.findings:
         if (finding.bucket, finding.key) not in unequal or not finding.key:
@@ -90,6 +97,12 @@ def judge_all(
     if failed:
         verdict.open.append(f"{len(failed):,} keys could not be read in the end: {failed[0]}")
     return verdict
+
+
+def _is_echo(history: History, breach: Breach | None) -> bool:
+    if breach is None or breach.kind != RESURRECTED or breach.write is None or breach.by is None:
+        return False
+    return history.seen_too_early(breach.by, breach.write)
 
 
 def _of_acknowledgement(op: Op) -> Iterator[Breach]:

@@ -42,6 +42,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
         "what": [each.text for each in verdict.broken[:BROKEN_MAX]],
         "open": verdict.open,
         "late": verdict.late[:BROKEN_MAX],
+        "echoes": verdict.echoes,
         "not_undone": outcome.not_undone,
     }
 
@@ -75,6 +76,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
     ]
     if late := len(outcome.verdict.late):
         rows.append(("late", f"{late:,} {'key' if late == 1 else 'keys'} differed for a moment after that"))
+    if echoes := outcome.verdict.echoes:
+        rows.append(("echoes", f"{echoes:,} overwritten between two tries of their put, and back with the second"))
     yield f"seed {shown['seed']}, {shown['seconds']:.0f} s"
     yield ""
     yield from (f"  {name.ljust(14)} {text}" for name, text in rows)

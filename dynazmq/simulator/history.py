@@ -203,9 +203,12 @@ class History:
 
     def seen_too_early(self, by: Op, write: Op) -> bool:
         """Whether the writer of one write was shown another, which has two dots, under the first alone, and before its put had
-        come to an end: so before anybody could tell that there would be a second."""
+        come to an end: so before anybody could tell that there would be a second.
+
+        Who sees answers alone knows the dot of an acknowledgement: what was shown before under another has two."""
         seen = self.context_of(by.given, by.bucket, by.key)
-        if {dot for dot in self.dots_of[write.write_id] if seen.covers(*dot)} != {self.first_dot.get(write.write_id)}:
+        covered = {dot for dot in self.dots_of.get(write.write_id, ()) if seen.covers(*dot)}
+        if covered != {self.first_dot.get(write.write_id)} if self.sees_commits else covered or write.outcome != OK:
             return False
         ended = write.ended if write.outcome == OK else math.inf
         return any(op.token == by.given and op.ended < ended for op in self.ops if op.key == by.key and op.outcome == OK)

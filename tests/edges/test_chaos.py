@@ -15,8 +15,8 @@ from dynazmq.chaos.judge import judge_all
 from dynazmq.chaos.load import BUCKET, LWW_BUCKET, set_value
 from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, strikes
 from dynazmq.chaos.record import longest_gap
-from dynazmq.dynamo.messages import Put, PutReply
-from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put, seal_context
+from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
+from dynazmq.dynamo.versions import EMPTY, Context, Siblings, encode, put, seal_context
 from dynazmq.simulator.history import History, Op
 
 MEMBERS = ("n1", "n2", "n3", "n4", "n5")
@@ -111,6 +111,9 @@ class Told:
         self.history.end(op, PutReply(0, after, list(acked), []), None, 1, 1.0)
         return op
 
+    def acknowledged(self, context: Context) -> PutReply:
+        return PutReply(0, seal_context(context, self.bucket, self.key, self.history.secret), ["n1", "n2"], [])
+
     def kinds(self, *states: Siblings, evidence: Evidence | None = None) -> list[str]:
         evidence = evidence or Evidence()
         held = {f"n{i + 1}": encode(state) for i, state in enumerate(states or (self.state,) * 3)}
@@ -158,6 +161,32 @@ def test_where_the_last_write_wins_there_is_a_value_unless_a_delete_may_be_the_l
     assert told.kinds(nothing, nothing, nothing) == ["lost"]
     told.write(None, blind=True)
     assert told.kinds(nothing, nothing, nothing) == []
+
+
+@pytest.mark.parametrize(("read_at", "found"), [(2.0, ([], 1)), (5.0, (["resurrected"], 0))], ids=["before", "after"])
+def test_what_was_overwritten_between_two_tries_of_its_put_is_an_echo_if_it_was_read_before_the_put_was_answered(
+    read_at: float, found: tuple[list[str], int]
+) -> None:
+    told = Told()
+    history = told.history
+    writing = history.begin("a", "put", Put(0, BUCKET, b"k", b"a", b"", b"a" * 16, 0, 0, 0, 0, 0, 0), 0.0)
+    first, _, _ = put(EMPTY, EMPTY.context, "n1~1", b"a", b"a" * 16, 0)
+    second, new, _ = put(EMPTY, EMPTY.context, "n2~1", b"a", b"a" * 16, 0)
+    reading = history.begin("b", "get", Get(0, BUCKET, b"k", 0, 0, 0, 0), 1.0)
+    token = seal_context(first.context, BUCKET, b"k", history.secret)
+    answers = [
+        (read_at, reading, GetReply(0, [b"a"], [], token, [])),
+        (3.0, writing, told.acknowledged(EMPTY.context.add(*new.dot))),
+    ]
+    for at, op, reply in sorted(answers, key=lambda each: each[0]):
+        history.end(op, reply, None, 1, at)
+    over = history.begin("b", "put", Put(0, BUCKET, b"k", b"b", token, b"b" * 16, 0, 0, 0, 0, 0, 0), 6.0)
+    after, _, _ = put(first, first.context, "n1~1", b"b", b"b" * 16, 0)
+    history.end(over, told.acknowledged(after.context), None, 1, 7.0)
+    state = Siblings((*after.live, *second.live), Context({**after.context.vector, **second.context.vector}))
+    evidence = Evidence(held={(BUCKET, b"k"): Held({f"n{i}": encode(state) for i in range(3)})})
+    verdict = judge_all(history, evidence, {}, "")
+    assert ([each.kind for each in verdict.broken], verdict.echoes) == found
 
 
 class Looking(_Looker):
