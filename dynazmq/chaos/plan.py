@@ -33,6 +33,7 @@ WEIGHTS: dict[str, float] = {
 """Kind → how often it is drawn, beside the others."""
 
 KINDS = tuple(WEIGHTS)
+NONE = "none"
 
 AWAY = (KILL, PAUSE, STOP)
 """A process is there no more, or does not run: for as long as the strike lasts."""
@@ -114,9 +115,11 @@ class Blow:
 
 
 def chosen(text: str | None, *, fresh: bool) -> tuple[str, ...]:
-    """The kinds that "kill,pause" names; None: all that may be. Raises InvalidRequest."""
+    """The kinds that "kill,pause" names; "none": none of them; None: all that may be. Raises InvalidRequest."""
     if text is None:
         return KINDS if fresh else HARMLESS
+    if text.strip() == NONE:
+        return ()
     names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if unknown := [name for name in names if name not in KINDS]:
         raise InvalidRequest(f"--faults: no fault {unknown[0]!r}; there are {' '.join(KINDS)}")
@@ -127,7 +130,7 @@ def chosen(text: str | None, *, fresh: bool) -> tuple[str, ...]:
 
 
 def strikes(seed: int, kinds: Sequence[str], seconds: float) -> Iterator[Strike]:
-    """Without end. seconds: how long the run is to be, which says how dense they are."""
+    """Without end, unless there are no kinds. seconds: how long the run is to be, which says how dense they are."""
     random = Random(f"chaos {seed}")
     mean_s = min(max(seconds / _MEAN_GAPS, _GAP_S[0]), _GAP_S[1])
     weights = [WEIGHTS[kind] for kind in kinds]

@@ -73,7 +73,7 @@ def _play_fresh(nodes: int, settings: Settings, file: str | None, as_json: bool)
 
 def _announce(what: str, settings: Settings) -> None:
     note(f"chaos for {span(settings.seconds)} on {what}; seed {settings.seed}, {CLIENTS} clients")
-    note(f"  faults: {' '.join(settings.kinds)}")
+    note(f"  faults: {' '.join(settings.kinds) or plan.NONE}")
 
 
 def _check_file(file: str | None, force: bool) -> None:

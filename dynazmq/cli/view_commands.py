@@ -204,7 +204,7 @@ def verify(
     fresh: Annotated[bool, typer.Option("--fresh", help="Chaos on a cluster of its own, thrown away.")] = False,
     nodes: Annotated[int, typer.Option("-n", help="Its nodes.", metavar="N")] = 5,
     seed: Annotated[int | None, option("--seed", help="Of the faults; drawn if not given.", metavar="S")] = None,
-    faults: Annotated[str | None, option("--faults", help="Only these.", metavar="kill,pause,…")] = None,
+    faults: Annotated[str | None, option("--faults", help="Only these; or none.", metavar="kill,pause,…")] = None,
     report: Annotated[str | None, option("--report", help="Write all of it, too; JSON in FILE.json.", metavar="FILE")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
     directory: Dir = None,

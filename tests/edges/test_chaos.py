@@ -13,7 +13,7 @@ from dynazmq.chaos.evidence import Evidence, Held, _Looker
 from dynazmq.chaos.interrupts import uninterrupted
 from dynazmq.chaos.judge import judge_all
 from dynazmq.chaos.load import BUCKET, LWW_BUCKET, set_value
-from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, strikes
+from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, chosen, strikes
 from dynazmq.chaos.record import longest_gap
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.versions import EMPTY, Context, Siblings, encode, put, seal_context
@@ -73,6 +73,11 @@ def test_the_network_is_cut_once_at_a_time_and_long_enough_to_be_noticed() -> No
         blow = aim(strike, situation())
         assert blow is not None
         assert blow.lasting_s >= 1.0
+
+
+def test_without_any_kind_of_fault_there_is_no_strike() -> None:
+    assert chosen("none", fresh=False) == ()
+    assert list(strikes(1, (), 600.0)) == []
 
 
 # --- gaps -----------------------------------------------------------------------------------------------------------------
