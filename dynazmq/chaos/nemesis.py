@@ -46,6 +46,7 @@ WHOLE_S = 25.0
 
 _ROLL_S = 20.0
 _TICK_S = 0.05
+_OVER = "over: "
 _BACK = {KILL: "start", STOP: "start", PAUSE: "resume", WIPE: "start", KILL_ALL: "start"}
 
 
@@ -81,12 +82,17 @@ class Chronicle:
 
     def end(self, number: int) -> None:
         with self._lock:
-            self.happenings.append(Happening(self.record.now, f"over: {self._on.pop(number)}"))
+            self.happenings.append(Happening(self.record.now, _OVER + self._on.pop(number)))
 
     @property
     def on(self) -> list[str]:
         with self._lock:
             return list(self._on.values())
+
+    def was_paused(self, name: str, within_s: float) -> bool:
+        """Whether a node was in the last so many seconds, or came out of it."""
+        words = [each.text.removeprefix(_OVER).split() for each in self.during(self.record.now - within_s, self.record.now)]
+        return any(said[0] == PAUSE and name in said for said in words)
 
     def during(self, began: float, ended: float, before_s: float = 0.0) -> list[Happening]:
         with self._lock:

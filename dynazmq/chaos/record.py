@@ -6,6 +6,7 @@ that a call makes (client/flows.py) and changes nothing. Times are seconds since
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -17,11 +18,12 @@ from dynazmq.client.outcomes import required_of
 from dynazmq.client.requests import Options, Request
 from dynazmq.client.sync import Bucket, Client
 from dynazmq.client.view import View
-from dynazmq.dynamo.messages import Get, Put
+from dynazmq.dynamo.messages import Get, GetReply, Put
 from dynazmq.errors import ClientClosed
 from dynazmq.simulator.history import OK, UNKNOWN, History, Op
 
 T = TypeVar("T")
+_HEAD_BYTES = 24
 
 
 class Gap(NamedTuple):
@@ -47,9 +49,10 @@ def longest_gap(successes: Iterable[float], began: float, ended: float) -> Gap:
 
 @dataclass(slots=True)
 class Record:
-    """A run's history. Thread-safe."""
+    """A run's history. Thread-safe. hashed: buckets of whose values the hash is kept, and how they begin."""
 
     history: History
+    hashed: frozenset[str] = frozenset()
     began: float = field(default_factory=time.monotonic)
     began_wall: float = field(default_factory=time.time)
     successes: list[float] = field(default_factory=list)
@@ -69,7 +72,7 @@ class Record:
                 message = request.message
                 if isinstance(message, Get | Put):
                     kind = "get" if isinstance(message, Get) else "delete" if message.value is None else "put"
-                    op = self.history.begin(client, kind, message, now)
+                    op = self.history.begin(client, kind, self._kept(message, message.bucket), now)
                     op.needed = required_of(message, view)
                     begun.append((op, request))
         return begun
@@ -82,7 +85,7 @@ class Record:
                 error = request.error
                 if error is None and request.reply is None:
                     error = ClientClosed("cut off")
-                self.history.end(op, request.reply, error, request.sent, now)
+                self.history.end(op, self._kept(request.reply, op.bucket), error, request.sent, now)
                 self._note(op, now)
 
     def end_again(self, op: Op, request: Request) -> None:
@@ -110,10 +113,26 @@ class Record:
         with self._lock:
             self.history.robs(name)
 
+    def _kept(self, message: Any, bucket: str) -> Any:
+        """What is put down of a message: that of large values would fill the memory."""
+        if bucket not in self.hashed:
+            return message
+        if isinstance(message, Put) and message.value is not None:
+            return replace(message, value=hashed(message.value))
+        if isinstance(message, GetReply):
+            return replace(message, values=[hashed(value) for value in message.values])
+        return message
+
     def _note(self, op: Op, now: float) -> None:
         if op.outcome == OK:
             self.successes.append(now)
             self.acked += op.kind != "get"
+
+
+def hashed(value: bytes) -> bytes:
+    """How it begins, its size and its hash."""
+    head = value[:_HEAD_BYTES].partition(b" ")[0]
+    return b"%s (%d bytes, %s)" % (head, len(value), hashlib.blake2b(value, digest_size=12).hexdigest().encode())
 
 
 class RecordedBucket(Bucket):

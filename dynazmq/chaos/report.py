@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from dynazmq import logs, paths
-from dynazmq.chaos.judge import DIVERGED, INVALID, KINDS, UNKNOWN_VERDICT, VALID
-from dynazmq.chaos.run import Outcome
+from dynazmq.chaos.judge import DIED, DIVERGED, INVALID, KINDS, UNKNOWN_VERDICT, VALID
+from dynazmq.chaos.run import Abuse, Outcome
 from dynazmq.chaos.story import span_of, story, worst
+from dynazmq.chaos.users import tally
 from dynazmq.simulator.history import FAILED, OK, UNKNOWN
 from dynazmq.simulator.judge import LOST, RESURRECTED
 
@@ -44,7 +45,36 @@ def document(outcome: Outcome) -> dict[str, Any]:
         "late": verdict.late[:BROKEN_MAX],
         "echoes": verdict.echoes,
         "not_undone": outcome.not_undone,
+        "users": None if outcome.abuse is None else _users(outcome.abuse, verdict.count(DIED)),
     }
+
+
+def _users(abuse: Abuse, ended: int) -> dict[str, Any]:
+    """What users tried, and what it did to the nodes. longest_turn_ms: of those that tell it."""
+    most = abuse.most
+    return {
+        "tried": {name: abuse.tally[name] for name in tally.NAMES},
+        "nodes_ended": ended,
+        "rss_bytes_max": dict(sorted(most.rss_bytes.items())),
+        "descriptors_max": dict(sorted(most.descriptors.items())),
+        "longest_turn_ms": dict(sorted(most.turn_ms.items())),
+        "longest_turn_part": dict(sorted(most.turn_part.items())),
+    }
+
+
+def _did_to_nodes(abuse: Abuse, ended: int) -> str:
+    most = abuse.most
+    said = [f"ended by themselves {ended:,}"]
+    megabytes = {name: size / 1e6 for name, size in most.rss_bytes.items()}
+    for word, figures, unit, more in (
+        ("memory at most", megabytes, " MB", {}),
+        ("descriptors at most", most.descriptors, "", {}),
+        ("longest turn", most.turn_ms, " ms", most.turn_part),
+    ):
+        if figures:
+            figure, name = max((figure, name) for name, figure in figures.items())
+            said.append(f"{word} {figure:,.0f}{unit} ({' '.join(filter(None, (name, more.get(name))))})")
+    return ", ".join(said)
 
 
 def _operations(outcome: Outcome) -> dict[str, dict[str, int]]:
@@ -78,6 +108,9 @@ def lines(outcome: Outcome) -> Iterator[str]:
         rows.append(("late", f"{late:,} {'key' if late == 1 else 'keys'} differed for a moment after that"))
     if echoes := outcome.verdict.echoes:
         rows.append(("echoes", f"{echoes:,} overwritten between two tries of their put, and back with the second"))
+    if outcome.abuse is not None:
+        rows.append(("users", tally.in_words(outcome.abuse.tally)))
+        rows.append(("nodes", _did_to_nodes(outcome.abuse, outcome.verdict.count(DIED))))
     yield f"seed {shown['seed']}, {shown['seconds']:.0f} s"
     yield ""
     yield from (f"  {name.ljust(14)} {text}" for name, text in rows)

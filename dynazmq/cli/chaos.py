@@ -15,6 +15,7 @@ from dynazmq.chaos.interrupts import signals_interrupt, uninterrupted
 from dynazmq.chaos.judge import INVALID, VALID
 from dynazmq.chaos.load import BUCKET, CLIENTS, LWW_BUCKET
 from dynazmq.chaos.run import Outcome, Progress, Run, Settings
+from dynazmq.chaos.users.plan import KINDS
 from dynazmq.cli import CHECK_FAILED, INTERRUPTED, OK, UNAVAILABLE
 from dynazmq.cli.asked import asked
 from dynazmq.cli.terminal import DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
@@ -28,8 +29,8 @@ _PLAIN_S = 15.0
 
 
 def run(
-    directory: Path, duration: str, *, fresh_nodes: int | None, seed: int | None, faults: str | None, file: str | None,
-    force: bool, as_json: bool,
+    directory: Path, duration: str, *, fresh_nodes: int | None, seed: int | None, faults: str | None, users: bool,
+    file: str | None, force: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """fresh_nodes: of a cluster to be thrown away; None: the one in `directory`. Raises InvalidRequest, ClusterError."""
     for_s = seconds(duration)
@@ -40,7 +41,9 @@ def run(
     kinds = plan.chosen(faults, fresh=fresh_nodes is not None)
     _check_file(file, force)
     seed = random.randrange(1, 1_000_000) if seed is None else seed
-    settings = Settings(directory=directory, seconds=for_s, seed=seed, kinds=kinds)
+    settings = Settings(
+        directory=directory, seconds=for_s, seed=seed, kinds=kinds, users=users, shared=fresh_nodes is None
+    )  # fmt: skip
     with signals_interrupt():
         if fresh_nodes is not None:
             _announce(f"{fresh_nodes} nodes to be thrown away", settings)
@@ -74,6 +77,8 @@ def _play_fresh(nodes: int, settings: Settings, file: str | None, as_json: bool)
 def _announce(what: str, settings: Settings) -> None:
     note(f"chaos for {span(settings.seconds)} on {what}; seed {settings.seed}, {CLIENTS} clients")
     note(f"  faults: {' '.join(settings.kinds) or plan.NONE}")
+    if settings.users:
+        note(f"  users:  {' '.join(KINDS)}")
 
 
 def _check_file(file: str | None, force: bool) -> None:

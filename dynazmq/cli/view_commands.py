@@ -205,6 +205,7 @@ def verify(
     nodes: Annotated[int, typer.Option("-n", help="Its nodes.", metavar="N")] = 5,
     seed: Annotated[int | None, option("--seed", help="Of the faults; drawn if not given.", metavar="S")] = None,
     faults: Annotated[str | None, option("--faults", help="Only these; or none.", metavar="kill,pause,…")] = None,
+    users: Annotated[bool, typer.Option("--users", help="Users misbehave, too.")] = False,
     report: Annotated[str | None, option("--report", help="Write all of it, too; JSON in FILE.json.", metavar="FILE")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
     directory: Dir = None,
@@ -220,12 +221,14 @@ def verify(
     off …; then all is healed, and what is stored is held against what was acknowledged: nothing lost, nothing back that was
     deleted, all replicas equal. With --fresh also disks are lost and members come and go. On a cluster that runs it writes
     keys of its own, does nothing that could lose others', and undoes what it did. Ctrl-C heals, and judges what there is.
+    With --users there are also users who misbehave: slow readers, many connections, garbage, large values, bursts of
+    requests. A node that ends by itself breaks a promise, too.
     Exit code 10 when a promise is broken, 5 when it cannot be said, 130 after Ctrl-C.
 
     \b
     Example:  dynazmq verify --deep
               dynazmq verify --deep --json | jq .findings
-              dynazmq verify --chaos 10m --fresh -n 5
+              dynazmq verify --chaos 10m --users --fresh -n 5
     """
 
     def work() -> int:
@@ -234,12 +237,13 @@ def verify(
 
             fresh_nodes = nodes if fresh else None
             return run_chaos(
-                at(directory), chaos, fresh_nodes=fresh_nodes, seed=seed, faults=faults, file=report, force=force, as_json=as_json
-            )
-        if fresh or seed is not None or faults is not None or report is not None:
+                at(directory), chaos, fresh_nodes=fresh_nodes, seed=seed, faults=faults, users=users, file=report, force=force,
+                as_json=as_json,
+            )  # fmt: skip
+        if fresh or users or seed is not None or faults is not None or report is not None:
             from dynazmq.errors import InvalidRequest
 
-            raise InvalidRequest("--fresh, --seed, --faults and --report are about chaos: they go with --chaos TIME")
+            raise InvalidRequest("--fresh, --seed, --faults, --users and --report are about chaos: they go with --chaos TIME")
         from dynazmq.cli.verify import run
 
         return run(at(directory), deep=deep, as_json=as_json)

@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
     "client": {"wire", "dynamo", "config", "errors", "paths"},
     "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths"},
-    "chaos": {"simulator", "cluster", "client", "faults", "dynamo", "config", "errors", "logs", "paths"},
+    "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
         *("errors", "logs", "durable", "paths"),

@@ -13,8 +13,9 @@ from dynazmq.chaos.evidence import Evidence, Held, _Looker
 from dynazmq.chaos.interrupts import uninterrupted
 from dynazmq.chaos.judge import judge_all
 from dynazmq.chaos.load import BUCKET, LWW_BUCKET, set_value
+from dynazmq.chaos.nemesis import Chronicle
 from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, chosen, strikes
-from dynazmq.chaos.record import longest_gap
+from dynazmq.chaos.record import Record, longest_gap
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.versions import EMPTY, Context, Siblings, encode, put, seal_context
 from dynazmq.simulator.history import History, Op
@@ -78,6 +79,20 @@ def test_the_network_is_cut_once_at_a_time_and_long_enough_to_be_noticed() -> No
 def test_without_any_kind_of_fault_there_is_no_strike() -> None:
     assert chosen("none", fresh=False) == ()
     assert list(strikes(1, (), 600.0)) == []
+
+
+# --- the chronicle --------------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_is_known_for_a_while_after_its_end_and_of_the_paused_alone() -> None:
+    chronicle = Chronicle(Record(History(b"s" * 32)))
+    assert not chronicle.was_paused("n1", 60.0)
+    chronicle.end(chronicle.begin("kill n1"))
+    assert not chronicle.was_paused("n1", 60.0)
+    chronicle.end(chronicle.begin("pause n1 n2"))
+    assert [chronicle.was_paused(name, 60.0) for name in ("n1", "n2", "n3")] == [True, True, False]
+    chronicle.record.began -= 100.0
+    assert not chronicle.was_paused("n1", 60.0)
 
 
 # --- gaps -----------------------------------------------------------------------------------------------------------------

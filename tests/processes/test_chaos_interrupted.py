@@ -66,7 +66,7 @@ def test_interrupted_it_brings_everything_back_and_judges_what_there_is(
     number: int, cluster: Cluster, tmp_path: Path, typed: list[Typed]
 ) -> None:
     at = ("--dir", str(cluster.directory))
-    command = Typed(tmp_path, "verify", "--chaos", "10m", "--faults", "pause,partition", *at, "--seed", "1")
+    command = Typed(tmp_path, "verify", "--chaos", "10m", "--users", "--faults", "pause,partition", *at, "--seed", "1")
     typed.append(command)
     eventually(lambda: paused(cluster.directory), "a node is paused")
     command.send(number)
@@ -81,7 +81,7 @@ def test_interrupted_again_it_brings_everything_back_all_the_same_and_says_that_
     cluster: Cluster, tmp_path: Path, typed: list[Typed]
 ) -> None:
     at = ("--dir", str(cluster.directory))
-    command = Typed(tmp_path, "verify", "--chaos", "10m", "--faults", "pause,partition", *at, "--seed", "1")
+    command = Typed(tmp_path, "verify", "--chaos", "10m", "--users", "--faults", "pause,partition", *at, "--seed", "1")
     typed.append(command)
     eventually(lambda: paused(cluster.directory), "a node is paused")
     command.send(signal.SIGINT)
@@ -99,7 +99,7 @@ def test_interrupted_again_it_brings_everything_back_all_the_same_and_says_that_
 def test_of_a_cluster_to_be_thrown_away_nothing_is_left_when_it_is_interrupted(
     when: str, tmp_path: Path, typed: list[Typed]
 ) -> None:
-    command = Typed(tmp_path, "verify", "--chaos", "10m", "--fresh", "-n", "3", "--faults", "pause", "--seed", "1")
+    command = Typed(tmp_path, "verify", "--chaos", "10m", "--users", "--fresh", "-n", "3", "--faults", "pause", "--seed", "1")
     typed.append(command)
     (made,) = eventually(lambda: list(tmp_path.glob("dynazmq-chaos-*/chaos")), "its directory")
     if when == "in the middle":
