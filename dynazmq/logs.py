@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ class Log:
         wanted = (level or os.environ.get(LEVEL_VARIABLE, "")).upper()
         self._least = LEVELS.index(wanted) if wanted in LEVELS else LEVELS.index("INFO")
         self._path = path
-        self._last: dict[str, float] = {}
+        self._last: dict[str, float] = {}  # what it was about → when it was last said
+        self._unsaid: Counter[str] = Counter()  # and how often not, since then
         self._cut_off = False
 
     def __call__(self, level: str, part: str, text: str) -> None:
@@ -88,15 +90,21 @@ class Log:
         except OSError:
             return  # a full disk must not end a process over a line of its log
 
-    def rarely(self, level: str, part: str, text: str) -> None:
-        """The same line once per interval: what goes wrong a thousand times a second is one fact."""
-        now = time.monotonic()
-        if now - self._last.get(text, -_REPEAT_S) < _REPEAT_S:
+    def rarely(self, level: str, part: str, text: str, about: str = "") -> None:
+        """The same once per interval: what goes wrong a thousand times a second is one fact.
+
+        about: what makes it the same, where texts differ in what somebody has sent; "": the text.
+        """
+        now, about = time.monotonic(), about or text
+        if now - self._last.get(about, -_REPEAT_S) < _REPEAT_S:
+            self._unsaid[about] += 1
             return
         if len(self._last) > _TEXTS_MAX:
             self._last.clear()
-        self._last[text] = now
-        self(level, part, text)
+            self._unsaid.clear()
+        self._last[about] = now
+        more = self._unsaid.pop(about, 0)
+        self(level, part, f"{text} (and {more:,} more like it before)" if more else text)
 
 
 def turn_over(path: Path, descriptors: tuple[int, ...] = (1, 2), bytes_max: int = FILE_BYTES_MAX) -> bool:

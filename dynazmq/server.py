@@ -207,12 +207,13 @@ class Server:
         if isinstance(error, OtherVersion):
             self._meet_other_version(identity, error.version)
         else:
-            self._log.rarely("WARN", "wire", f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}")
+            text = f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}"
+            self._log.rarely("WARN", "wire", text, about=f"frames of {peer_name(identity)}: {error.reason}")
 
     def _meet_other_version(self, identity: bytes, version: int) -> None:
         peer = peer_name(identity)
         text = f"{peer or 'a client'} speaks protocol {version}, this node {PROTOCOL_VERSION}: what it sends is dropped"
-        self._log.rarely("WARN", "wire", text)
+        self._log.rarely("WARN", "wire", text, about=f"the version of {peer}")
         if peer is None:
             self._sockets.send_to_client(identity, self._gate.introduction())
 
@@ -255,8 +256,8 @@ class Server:
         }
 
     def _log_notes(self) -> None:
-        for level, note in self.node.runtime.notes:
-            self._log.rarely(level, "node", note)
+        for level, text, about in self.node.runtime.notes:
+            self._log.rarely(level, "node", text, about)
         self.node.runtime.notes.clear()
 
 

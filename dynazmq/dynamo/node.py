@@ -281,7 +281,8 @@ class Node:
     def refuse(self, sender: Address, kind: type[Message], request_id: int, text: str) -> None:
         """A message of this kind holds what nobody should send: the sender's fault, never ours to end for."""
         self.runtime.counters["messages_refused"] += 1
-        self.runtime.note(f"refused {kind.__name__} of {sender!r}: {text}", "WARN")
+        peer = sender if isinstance(sender, str) else "clients"
+        self.runtime.note(f"refused {kind.__name__} of {sender!r}: {text}", "WARN", about=f"refusals of {peer}: {kind.__name__}")
         self._decline(sender, kind, request_id, INVALID, text)
 
     def overloaded(self, sender: Address, message: Message, retry_after_ms: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.messages import Message
@@ -117,6 +117,14 @@ def unhurried() -> bool:
     return False
 
 
+class Note(NamedTuple):
+    """about: what makes two of them one fact where their texts differ, since they quote what somebody has sent; "": the text."""
+
+    level: str
+    text: str
+    about: str
+
+
 class Runtime:
     """One node's surroundings, shared by its techniques. Times are seconds of the driver's monotonic clock."""
 
@@ -135,7 +143,7 @@ class Runtime:
         self.outbox: dict[Address, list[Message]] = {}
         self.replying_bytes = 0  # of values in the outbox
         self.counters: Counter[str] = Counter()
-        self.notes: list[tuple[str, str]] = []
+        self.notes: list[Note] = []
         self.request_ids = count(1)
         # What to undo if this turn's commit fails: called with their argument by Node.turn_failed.
         self.aborts: list[tuple[Callable[[Any], None], Any]] = []
@@ -165,10 +173,10 @@ class Runtime:
         for each in [*left, otherwise()] if otherwise is not None else left:
             self.send(to, each)
 
-    def note(self, text: str, level: str = "INFO") -> None:
-        """Something an operator should read, INFO or WARN; the driver logs it."""
+    def note(self, text: str, level: str = "INFO", about: str = "") -> None:
+        """Something an operator should read, INFO or WARN; the driver logs it. about: see `Note`."""
         if len(self.notes) < 100:  # a flood says nothing more than its beginning
-            self.notes.append((level, text))
+            self.notes.append(Note(level, text, about))
 
     def call_at(self, when: float, action: Callable[[Any], None], argument: Any) -> None:
         """Call action(argument) in the first turn that comes after `when`, by a tick at most. No timer is cancelled: an action

@@ -211,7 +211,7 @@ def test_it_asks_all_peers_again_and_again_and_never_relies_on_what_the_cluster_
         asked |= {to for to, m in of(GossipDigest, said) if not m.members}
     assert asked == {"b", "c", "d"}
     assert refused(lone)
-    assert any("waiting for a member that knows it, or for b, c, d" in text for _, text in lone.node.runtime.notes)
+    assert any("waiting for a member that knows it, or for b, c, d" in note.text for note in lone.node.runtime.notes)
 
 
 def test_a_greeting_says_nothing_of_whether_its_sender_knows_the_ring() -> None:

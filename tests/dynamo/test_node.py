@@ -251,7 +251,7 @@ def test_a_node_says_once_that_its_store_has_lost_rows() -> None:
     lone = LoneNode()
     lone.disk.set_meta(ROWS_LOST, b"2 pages are damaged")
     lone.disk.commit()
-    assert [note for _, note in lone.start().runtime.notes if "2 pages are damaged" in note]
+    assert [note for note in lone.start().runtime.notes if "2 pages are damaged" in note.text]
     assert lone.start().runtime.notes == []
 
 

@@ -33,6 +33,7 @@ from dynazmq.dynamo.messages import (
     TopologyRequest,
     Write,
 )
+from dynazmq.logs import Log
 from dynazmq.paths import config_path, node_log
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, Envelope, decode_body, encode, open_frame, seal
 
@@ -310,3 +311,22 @@ def test_a_config_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(tmp_path / "none.json")], capture_output=True, text=True, timeout=10)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert subprocess.run(command, capture_output=True, timeout=10).returncode == 2
+
+
+def test_what_differs_in_what_somebody_has_sent_is_one_fact_in_the_log(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("dynazmq.logs.time.monotonic", lambda: now)
+    log = Log()
+    for size in range(1_000):
+        log.rarely("WARN", "wire", f"dropped a frame of {size} bytes", about="frames of clients: checksum")
+    log.rarely("WARN", "wire", "dropped a frame of 7 bytes", about="frames of clients: too short")
+    now += 3600.0
+    log.rarely("WARN", "wire", "dropped a frame of 5 bytes", about="frames of clients: checksum")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition(" wire")[2].strip() for line in lines] == [
+        "dropped a frame of 0 bytes",
+        "dropped a frame of 7 bytes",
+        "dropped a frame of 5 bytes (and 999 more like it before)",
+    ]

@@ -116,7 +116,7 @@ class FuzzedNode:
         counters = self.node.runtime.counters
         self.found.declined += counters["messages_refused"]
         if counters["handlers_failed"]:
-            self.found.ended += [note for level, note in self.node.runtime.notes if level == "ERROR"] or ["a handler failed"]
+            self.found.ended += [note.text for note in self.node.runtime.notes if note.level == "ERROR"] or ["a handler failed"]
 
     def close(self) -> None:
         """Look through what is stored, and let go of it."""
@@ -171,7 +171,7 @@ class FuzzedNode:
             if not outbox:
                 break
             self._gate.speak(outbox, int(self._now * 1000), self._said)
-        if not any(level == "ERROR" for level, _ in self.node.runtime.notes):
+        if not any(note.level == "ERROR" for note in self.node.runtime.notes):
             self.node.runtime.notes.clear()
 
     def _said(self, to: Address, frame: bytes) -> bool:
