@@ -74,7 +74,7 @@ class Server:
         store.commit()  # the new incarnation is durable before anybody hears of it
         self.node.admin.driver_status = self._status  # type: ignore[method-assign]
         self._gate = Gate(self.node, config.cluster_id, peer_name)
-        self._turns = Turns(time.perf_counter)
+        self._turns = Turns(time.perf_counter, time.thread_time)
         self._intake = Intake(self._gate, self._meet_bad_frame)
         self._intake.hurry = self._turns.hurry
         self._tracer = Tracer(self.node, self._gate, _clock_us, clock_name())
@@ -137,6 +137,7 @@ class Server:
         turns, clock = self._turns, time.perf_counter
         began = clock()
         turns.begin(began)
+        turns.woke()
         now = time.monotonic()
         if now >= self._faults.look_at:
             self._look_for_faults(now)
@@ -181,7 +182,7 @@ class Server:
                 more = False
                 break
             intake.take(*received)
-            if intake.taken >= _BYTES_PER_TURN_MAX:
+            if intake.taken >= _BYTES_PER_TURN_MAX or (intake.waiting and self._turns.overdue()):
                 break
         if intake.waiting:
             intake.go_on()

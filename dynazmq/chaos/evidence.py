@@ -117,11 +117,23 @@ def gather(directory: Path, keys: Iterable[tuple[str, bytes]], since_wall: float
         looker.look_again(evidence)
     finally:
         looker.close()
-    report = verify(directory, deep=True, step=lambda _done, _total: None)
-    evidence.findings = report.findings
-    evidence.unread.update(report.unread)
+    _verify(directory, evidence)
     evidence.died = [f"{each.node} {each.text}" for each in events.read(directory).events if _ended(each, since_wall)]
     return evidence
+
+
+def _verify(directory: Path, evidence: Evidence) -> None:
+    """All that is stored, that of users who are not recorded as well; again while something differs, for as long as above."""
+    until, first = time.monotonic() + _LATE_S, list[Finding]()
+    while True:
+        report = verify(directory, deep=True, step=lambda _done, _total: None)
+        first = first or report.findings
+        if not report.findings or time.monotonic() >= until:
+            break
+        time.sleep(_LOOK_AGAIN_S)
+    evidence.findings = report.findings
+    evidence.unread.update(report.unread)
+    evidence.late += [finding.text for finding in first if finding not in report.findings]
 
 
 def _ended(event: Event, since_wall: float) -> bool:

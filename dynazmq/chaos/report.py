@@ -50,7 +50,9 @@ def document(outcome: Outcome) -> dict[str, Any]:
 
 
 def _users(abuse: Abuse, ended: int) -> dict[str, Any]:
-    """What users tried, and what it did to the nodes. longest_turn_ms: of those that tell it."""
+    """What users tried, and what it did to the nodes. longest_turn_ms: of those that tell it, waiting for disk and
+    processor included; busiest_turn_ms: what a turn itself has used at most.
+    """
     most = abuse.most
     return {
         "tried": {name: abuse.tally[name] for name in tally.NAMES},
@@ -59,6 +61,7 @@ def _users(abuse: Abuse, ended: int) -> dict[str, Any]:
         "descriptors_max": dict(sorted(most.descriptors.items())),
         "longest_turn_ms": dict(sorted(most.turn_ms.items())),
         "longest_turn_part": dict(sorted(most.turn_part.items())),
+        "busiest_turn_ms": dict(sorted(most.busiest_ms.items())),
     }
 
 
@@ -70,6 +73,7 @@ def _did_to_nodes(abuse: Abuse, ended: int) -> str:
         ("memory at most", megabytes, " MB", {}),
         ("descriptors at most", most.descriptors, "", {}),
         ("longest turn", most.turn_ms, " ms", most.turn_part),
+        ("most of a processor in a turn", most.busiest_ms, " ms", {}),
     ):
         if figures:
             figure, name = max((figure, name) for name, figure in figures.items())

@@ -34,6 +34,7 @@ class Most:
     descriptors: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     turn_ms: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     turn_part: dict[str, str] = field(default_factory=dict)
+    busiest_ms: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
 class Watch(threading.Thread):
@@ -81,6 +82,9 @@ class Watch(threading.Thread):
             longest = turn.get("longest_ms")
             if not isinstance(longest, int | float) or self._was_paused(name, _TOLD_S):
                 continue
+            busiest = turn.get("busiest_ms")
+            if isinstance(busiest, int | float):
+                self.most.busiest_ms[name] = max(self.most.busiest_ms[name], float(busiest))
             if longest >= self.most.turn_ms[name]:
                 self.most.turn_ms[name] = float(longest)
                 self.most.turn_part[name] = str(turn.get("part", ""))

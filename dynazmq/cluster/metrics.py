@@ -109,6 +109,7 @@ _FIXED: dict[str, tuple[str, str]] = {
     "process_cpu_seconds_total": ("counter", "CPU that the node's process has used."),
     "process_resident_memory_bytes": ("gauge", "Resident memory of the node's process."),
     "longest_turn_seconds": ("gauge", "The longest turn of the node's loop in the last minute: for so long it heard nobody."),
+    "busiest_turn_seconds": ("gauge", "The most that a turn of the last minute has used of a processor."),
     "waiting_bytes": ("gauge", "Frames that were received and wait for their turn."),
     "unsent_bytes": ("gauge", "Large frames that wait until those whom they are for read them, by receiver: clients, peers."),
     "process_open_fds": ("gauge", "File descriptors that the node's process has open."),
@@ -214,6 +215,8 @@ def _inside(sheet: _Sheet, node: NodeView, answer: Answer) -> None:
     sheet.add("process_resident_memory_bytes", node.rss_bytes, node=name)
     if (longest_ms := _figure(answer.section("turns"), "longest_ms")) is not None:
         sheet.add("longest_turn_seconds", longest_ms / 1000, node=name)
+    if (busiest_ms := _figure(answer.section("turns"), "busiest_ms")) is not None:
+        sheet.add("busiest_turn_seconds", busiest_ms / 1000, node=name)
     sheet.add("waiting_bytes", _figure(answer.section("waiting"), "bytes"), node=name)
     for receiver in ("clients", "peers"):
         sheet.add("unsent_bytes", _figure(answer.section("unsent_bytes"), receiver), node=name, receiver=receiver)

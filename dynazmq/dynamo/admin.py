@@ -36,7 +36,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.retirement import Retirement
-from dynazmq.dynamo.runtime import Address, Runtime
+from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
@@ -215,7 +215,7 @@ class Admin:
             "keys": self._replica.keys,
             "hints_pending": sum(hints.pending.values()),
             "hints_for": dict(hints.pending),
-            "hint_bytes": sum(total.bytes for total in runtime.store.hint_totals().values()),
+            "hint_bytes": self._hint_bytes(),
             "hint_bytes_max": runtime.config.max_hint_bytes,
             "hints_oldest_s": {target: round(runtime.now - since, 3) for target, since in hints.since.items()},
             "anti_entropy": self._anti_entropy(),
@@ -228,6 +228,13 @@ class Admin:
             "histograms": self._latency.histograms(),
             "quorum": {"n": runtime.config.n, "r": runtime.config.r, "w": runtime.config.w},
         }  # fmt: skip
+
+    def _hint_bytes(self) -> int | None:
+        """None when the disk cannot be read: then above all somebody asks how things are."""
+        try:
+            return sum(total.bytes for total in self._runtime.store.hint_totals().values())
+        except StoreFailed:
+            return None
 
     def _anti_entropy(self) -> dict[str, Any]:
         trees, anti_entropy = self._trees, self._entropy
