@@ -313,8 +313,11 @@ class Puts:
             self._forget(op)
 
     def _reply_if_done(self, op: PutOp) -> None:
-        if not op.done and not op.others and op.quorum.reached:
-            self._reply(op)
+        if op.done or op.others or not op.quorum.reached:
+            return
+        if self._runtime.now >= op.started + _RETRY_EXPECTED_S:
+            self._expect_retry(op)  # first: what is overwritten by this reply's context is so under the retry's dot as well
+        self._reply(op)
 
     def _reply(self, op: PutOp) -> None:
         op.done = True

@@ -148,6 +148,18 @@ def test_the_client_is_answered_at_w_and_a_reply_that_comes_twice_counts_once() 
     assert lone.node.in_flight == 0
 
 
+def test_who_is_answered_late_is_shown_that_the_write_may_have_been_retried() -> None:
+    """By then it has asked elsewhere. Seed 138: what it wrote next, by this context, left the retry's dot as a sibling."""
+    lone, key, (second, third, *_) = coordinating()
+    lone.node.latency.hedge_s = 0.2  # looked at then, and at twice that
+    write = dict(of(Write, lone.hear(CLIENT, a_put(key))))[second]
+    lone.away.update((second, third))
+    assert not of(PutReply, lone.pass_time(0.3))
+    ((_, reply),) = of(PutReply, lone.hear(second, WriteReply([write.request_id])))
+    assert open_context(reply.context, "default", key, lone.config.secret).retried == {b"w" * 16}
+    assert lone.stored(key).context.retried == {b"w" * 16}
+
+
 def test_a_primary_and_its_stand_in_are_one_copy() -> None:
     """The stand-in's hint goes home and is gone: W=3 would be two disks."""
     lone, key, (second, third, fourth, fifth) = coordinating()
