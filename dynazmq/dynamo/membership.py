@@ -330,8 +330,8 @@ class Membership:
             return Intent(name, kind, weight, replaces, 1, self._runtime.name)
         if kind in BY_FORCE:
             weight = known.weight  # which it has until it is gone, and again if it is pardoned
-        if known.kind == kind and known[2:4] == (weight, replaces):
-            return known  # decided already
+        if (known.kind == kind and known[2:4] == (weight, replaces)) or (kind, known.kind) == (OUT, LEFT):
+            return known  # decided already; one that has left will not say so again
         pardoned = kind == IN and known.kind in BY_FORCE
         return Intent(name, kind, weight, replaces, known.version + 1, self._runtime.name, known.pardons + pardoned)
 

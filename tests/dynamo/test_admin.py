@@ -96,6 +96,17 @@ def test_the_name_of_one_that_was_removed_by_force_is_not_used_again(kind: str) 
     assert lone.node.membership.intents["d"].kind == "gone"
 
 
+def test_a_decision_that_comes_again_after_the_member_has_left_is_not_decided_anew() -> None:
+    """The admin had no answer and asks another node. The member has ended, and will not say again that it is empty."""
+    lone = three_and_one()
+    lone.hear("b", GossipDelta([], [], [], [], [["d", "out", 1.0, "", 1, "b"]]))
+    lone.hear("b", GossipDelta([], [], [], [], [["d", "left", 1.0, "", 2, "d"]]))
+    assert of(ChangeMembersReply, lone.hear(CLIENT, ChangeMembers(7, b"", [["d", "out", 1.0, ""]])))
+    assert lone.node.membership.intents["d"][:6] == ("d", "left", 1.0, "", 2, "d")
+    assert of(ChangeMembersReply, lone.hear(CLIENT, ChangeMembers(8, b"", [JOIN_D]))), "it may come back"
+    assert lone.node.membership.intents["d"].kind == "in"
+
+
 def test_a_change_that_cannot_be_is_no_message_without_sense() -> None:
     lone = three_and_one()
     failure(lone, [["a", "out", 1.0, ""], ["b", "out", 1.0, ""]])
