@@ -15,6 +15,8 @@ def set_policy(access: Access, n: int | None, r: int | None, w: int | None, conf
     else:
         said = {"siblings": "keeps siblings", "lww": "keeps the last of concurrent writes"}[conflict]
         say(f"{paint('ok', GREEN)}   {access.bucket} {said}; all nodes know it in some seconds")
+        if n is not None:
+            say("     another n is in force when all its replicas have everything; how far it is: dynazmq bucket list")
     return OK
 
 
@@ -23,11 +25,17 @@ def show(access: Access) -> int:
     with access.connected() as client:
         view = client.view
     if access.as_json:
-        rows = [{"name": name, **policy._asdict()} for name, policy in sorted(view.policies.items())]
+        rows = [
+            {"name": name, **policy._asdict(), "wanted": view.wanted[name]._asdict() if name in view.wanted else None}
+            for name, policy in sorted(view.policies.items())
+        ]
         emit("buckets", {"buckets": rows, "default": view.default._asdict()})
         return OK
     table = [*sorted(view.policies.items()), ("(all others)", view.default)]
     width = max(len(name) for name, _ in table)
     for name, policy in table:
-        say(f"{name:<{width}}  N={policy.n} R={policy.r} W={policy.w}  {policy.conflict}")
+        line = f"{name:<{width}}  N={policy.n} R={policy.r} W={policy.w}  {policy.conflict}"
+        if (wanted := view.wanted.get(name)) is not None:
+            line += f"   becomes N={wanted.n} R={wanted.r} W={wanted.w} when all nodes know it, and its replicas have everything"
+        say(line)
     return OK

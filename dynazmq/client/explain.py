@@ -16,7 +16,7 @@ from dynazmq.client.healing import Healing
 from dynazmq.client.looked import Node, Told, merged, node_of, raw_of
 from dynazmq.client.view import View
 from dynazmq.config import LWW
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.ring import Quorums, Ring, place
 from dynazmq.dynamo.routing import Copies, copies_of
 from dynazmq.dynamo.versions import Siblings, decode
 
@@ -27,8 +27,9 @@ def explain(view: View, bucket: str, key: bytes, told: Mapping[str, Told]) -> Ex
     nodes = {name: node_of(name, each) for name, each in told.items()}
     ring, policy, at = view.ring, view.policy(bucket), place(bucket, key)
     partition = ring.partition_of(at)
-    walk, extras = ring.walk(partition), ring.extras(partition, policy.n)
-    holders = ring.holders(partition, policy.n)
+    level = ring.level(bucket, Quorums(*view.default[:3]))
+    walk, extras = ring.walk(partition), ring.extras(partition, level)
+    holders = ring.holders(partition, level)
     up = [node for node in nodes.values() if node.answers and node.sees]
     by_node = {node.name: copies_of(ring, partition, policy.n, node.name, node.reaches) for node in up}
     guide = next((node for name in walk if (node := nodes.get(name)) in up), None)  # who would mostly be asked

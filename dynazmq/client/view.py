@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dynazmq.config import CONFLICTS, CONTEXT_BYTES_MAX, FRAME_BYTES_MAX, SIBLINGS
@@ -32,9 +32,10 @@ class View:
     ring: Ring
     links: dict[str, Link]  # name → endpoint
     away: frozenset[Link]  # those that the node called suspect or down
-    policies: dict[str, Policy]
+    policies: dict[str, Policy]  # in force
     default: Policy
     max_value_bytes: int
+    wanted: dict[str, Policy] = field(default_factory=dict)  # of buckets whose policy is not in force yet
 
     @classmethod
     def of(cls, message: Topology) -> View:
@@ -48,6 +49,9 @@ class View:
             if state != "up":
                 away.add(endpoint)
         policies = {str(bucket): _policy(*policy[:4]) for bucket, *policy in message.buckets}
+        wanted = {
+            str(each[0]): _policy(each[5], each[6], each[7], each[4]) for each in message.buckets if len(each) > 7 and each[5]
+        }
         ring = Ring.from_wire(message.ring)
         return cls(
             message.cluster,
@@ -58,6 +62,7 @@ class View:
             policies,
             _policy(message.n, message.r, message.w),
             min(message.max_value_bytes, _VALUE_BYTES_MAX),
+            {bucket: policy for bucket, policy in wanted.items() if policy != policies[bucket]},
         )
 
     def policy(self, bucket: str) -> Policy:

@@ -19,6 +19,7 @@ from pathlib import Path
 from dynazmq.cluster.asking import Asker, Question
 from dynazmq.cluster.comparison import Counts, Finding, Told, compare, compare_roots, compare_statuses
 from dynazmq.cluster.judgement import Answer
+from dynazmq.dynamo.change import levels_of
 from dynazmq.dynamo.merkle import FANOUT, NODES
 from dynazmq.dynamo.messages import (
     Failure,
@@ -33,7 +34,7 @@ from dynazmq.dynamo.messages import (
     TreeAsk,
     TreeTell,
 )
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.ring import Quorums, Ring
 from dynazmq.errors import ClusterError, ClusterUnreachable
 from dynazmq.paths import ClusterFile
 
@@ -159,9 +160,9 @@ class Verifier:
         newest = max(known, key=lambda topology: Ring.from_wire(topology.ring).version)
         self._ring = Ring.from_wire(newest.ring)
         self._members = {str(member[0]) for member in newest.members}
-        self._policies = {str(bucket): int(n) for bucket, n, *_ in newest.buckets}
-        self._n = newest.n
-        self._levels = sorted({self._n, *self._policies.values()})
+        default = Quorums(newest.n, newest.r, newest.w)
+        self._level_of, self._n = self._ring.levels(default), newest.n
+        self._levels = levels_of(self._ring, default)
 
     def _check_ring(self) -> None:
         """Raises ClusterError when the ring is another one by now: what was read was held against the one before."""
@@ -180,7 +181,7 @@ class Verifier:
         return self._asker.gather(self._names, time.monotonic() + _STATUS_S, rings=False)
 
     def _n_of(self, bucket: str) -> int:
-        return self._policies.get(bucket, self._n)
+        return self._level_of.get(bucket, self._n)
 
     # --- looking ----------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.7             trees; kept equal to the rows           merkle.py   trees.py
                      comparing them, shipping what differs   anti_entropy.py   exchange.py   answers.py
     §4.8             members, policies, and their ring       membership.py (as they travel: records.py)
+                     how a cluster begins; what holds of     founders.py   in_force.py
+                     its policies
                      how all nodes come to know them         gossip.py
     §4.8.3           who is reachable                        failure.py
     §4.9             how members come and go, step by step   change.py

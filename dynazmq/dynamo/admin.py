@@ -36,6 +36,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.retirement import Retirement
+from dynazmq.dynamo.ring import Quorums, fills
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
@@ -100,6 +101,8 @@ class Admin:
             raise BadMessage(f"conflict={conflict[:20]!r} is not one of {', '.join(CONFLICTS)}")
         if message.bucket not in membership.policies and len(membership.policies) >= BUCKETS_MAX:
             raise BadMessage(f"there are {BUCKETS_MAX} buckets with a policy already, the limit")
+        if not self._trees.on and fills(membership.ring.quorums_of(message.bucket, membership.default_quorums), Quorums(n, r, w)):
+            raise Declined("anti-entropy is off: without trees no replica can confirm that it has everything, and n stays")
         policy = membership.set_policy(message.bucket, n, r, w, conflict)
         self._decisions.acknowledge(sender, SetBucketReply(message.request_id, policy.version), buckets=[message.bucket])
         self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
@@ -174,7 +177,7 @@ class Admin:
             config.name,
             membership.ring.to_wire(),
             [[m.name, m.endpoint, m.incarnation, failure.state_of(m.name)] for m in membership.members.values()],
-            [[bucket, p.n, p.r, p.w, p.conflict] for bucket, p in membership.policies.items()],
+            [[bucket, *membership.policy(bucket)[:3], p.conflict, p.n, p.r, p.w] for bucket, p in membership.policies.items()],
             config.n,
             config.r,
             config.w,
@@ -252,10 +255,10 @@ class Admin:
         whom a majority must agree to an expulsion, and has not yet (expelling).
         """
         membership, ring = self._membership, self._membership.ring
-        moving = not ring.at_rest or membership.goal() != ring.owners
+        moving, target = membership.moving, membership.target()
         waiting = membership.awaited() if moving else []
         if not waiting and ring.filling:
-            waiting = membership.unfilled(gaining(ring, membership.replica_counts()))
+            waiting = membership.unfilled(gaining(ring, membership.default_quorums))
         expelling = None
         if (voted := vote(ring, membership.intents)) is not None:
             agree = [name for name in voted.voters if membership.knows(name)]
@@ -264,7 +267,8 @@ class Admin:
         return {
             "under_way": moving,
             "waiting_for": waiting,
-            "target": sorted(set(membership.goal())) if moving else [],
+            "target": sorted(set(target.owners)) if moving else [],
+            "buckets": membership.in_force.to_come(),
             "gone": [name for name in ring.members if membership.is_gone(name)],
             "expelling": expelling,
             "without_source": sorted(membership.without_source()),

@@ -35,7 +35,7 @@ class Answers:
         if len(message.nodes) % 3 or len(message.nodes) > 3 * NODES_PER_QUESTION:
             raise BadMessage(f"{len(message.nodes):,} numbers: three for each of at most {NODES_PER_QUESTION:,} nodes")
         hashes = []
-        used = self._membership.replica_counts()
+        used = self._membership.in_force.levels
         numbers = iter(message.nodes)
         for partition, n, node in zip(numbers, numbers, numbers, strict=True):
             if not 0 <= partition < self._membership.ring.partitions or not 0 <= node < NODES:

@@ -101,14 +101,14 @@ class AntiEntropy:
         ring, me = self._membership.ring, self._runtime.name
         if peer == me:
             return
-        levels = self._membership.replica_counts()
+        levels = [(level, ring.read_n(level)) for level in self._membership.in_force.levels]
         for partition in range(ring.partitions):
             walk = ring.walk(partition)
             if me not in walk or peer not in walk:
                 continue
             mine, its = walk.index(me), walk.index(peer)
             if mine < its:
-                yield from ((partition, n) for n in levels if its < n)
+                yield from ((partition, level) for level, n in levels if its < n)
 
     def open_with(self) -> list[str]:
         """Reachable peers of which it is not known that they hold the same: not compared in this life, or differing just now."""
@@ -133,7 +133,7 @@ class AntiEntropy:
         return found
 
     def _count_shared(self) -> dict[str, int]:
-        ring, levels = self._membership.ring, self._membership.replica_counts()
+        ring, levels = self._membership.ring, self._membership.in_force.levels
         if self._counted is None or self._counted[:2] != (ring, levels):
             counts = {peer: sum(1 for _ in self._shared(peer)) for peer in self._membership.members}
             self._counted = ring, levels, {peer: count for peer, count in counts.items() if count}

@@ -26,6 +26,12 @@ steps fit together:
 Two steps that were made at once from different intents are two rings of one version: the greater digest wins everywhere, the
 other was known to one side only and so nothing was built on it.
 
+**The same for a bucket's number of replicas** (records.Policy): what a policy says is a wish, and the ring has what is in force.
+Of a bucket whose N is to be another the old replicas are read until the new ones have confirmed that they have all. Here *all*
+new replicas confirm, and a write goes to all of the other side, those included that both sides have: W of three copies need not
+meet the one that is read of one. A smaller R that a smaller W made unsafe waits likewise. Any other R and W come into force when
+everybody knows of them, in one step; until then whichever of both asks for more.
+
 **The price**: a member that cannot be reached holds up a change, until it is expelled. A cluster that changes its members while
 it is split would have to choose which of two halves' writes to keep.
 """
@@ -42,7 +48,7 @@ import msgpack
 
 from dynazmq.config import MEMBERS_MAX
 from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.ring import NAME_BYTES_MAX, VERSION_MAX, Ring
+from dynazmq.dynamo.ring import NAME_BYTES_MAX, VERSION_MAX, BucketQuorums, Quorums, Ring, fills
 
 IN, OUT, EXPEL, GONE, LEFT = "in", "out", "expel", "gone", "left"
 WANTED = (IN, OUT, EXPEL, GONE)
@@ -145,33 +151,59 @@ def concerned(ring: Ring, intents: Intents) -> list[str]:
     return sorted(coming.union(ring.members) - gone)
 
 
-def gaining(ring: Ring, levels: list[int]) -> list[str]:
-    """Who gets keys by a change that fills: those among the new primaries of a partition who are not among the old. Sorted.
+class Side(NamedTuple):
+    """Who owns what, and how many replicas buckets have: what a ring has once at rest, and twice during a change."""
 
-    levels: each N that buckets have.
-    """
+    owners: tuple[str, ...]
+    quorums: tuple[BucketQuorums, ...] = ()
+
+
+def levels_of(ring: Ring, default: Quorums) -> list[int]:
+    """Each level (Ring.level) that keys have, ascending."""
+    return sorted({default.n, *ring.levels(default).values()})
+
+
+def gaining(ring: Ring, default: Quorums) -> list[str]:
+    """Who must have everything before the other side of a change is read: mostly who is new among some primaries. Sorted."""
     if not ring.filling:
         return []
-    return sorted({name for partition in range(ring.partitions) for n in levels for name in ring.extras(partition, n)})
+    levels = levels_of(ring, default)
+    return sorted({name for partition in range(ring.partitions) for n in levels for name in ring.must_have_all(partition, n)})
 
 
-def next_ring(ring: Ring, target: tuple[str, ...], levels: list[int], filled: Callable[[str], bool]) -> Ring | None:
+def next_ring(ring: Ring, target: Side, default: Quorums, filled: Callable[[str], bool]) -> Ring | None:
     """The next step, if there is one; for whoever has seen that everybody concerned knows this ring and these intents.
 
-    target: the goal. levels: each N that buckets have. filled: whether a gaining node has confirmed for this ring.
+    target: what intents and policies want. filled: whether a gaining node has confirmed for this ring.
     """
-    version = ring.version + 1
+    now, other = Side(ring.owners, ring.quorums), Side(ring.also, ring.also_quorums)
     if ring.at_rest:
-        return Ring(version, ring.owners, target, filling=True) if target != ring.owners else None
-    if not ring.filling:
-        return Ring(version, ring.owners)
-    if target == ring.owners:
-        return Ring(version, ring.owners)  # taken back
-    if target != ring.also:
-        return Ring(version, ring.owners, target, filling=True)
-    if all(filled(name) for name in gaining(ring, levels)):
-        return Ring(version, ring.also, ring.owners)
+        if target == now:
+            return None
+        quiet = target.owners == now.owners and not _fills(now, target, default)
+        return _rest(ring, target) if quiet else _changing(ring, now, target, filling=True)
+    if not ring.filling or target == now:  # done, or taken back
+        return _rest(ring, now)
+    if target != other:
+        return _changing(ring, now, target, filling=True)
+    if all(filled(name) for name in gaining(ring, default)):
+        return _changing(ring, other, now, filling=False)
     return None
+
+
+def _rest(before: Ring, side: Side) -> Ring:
+    return Ring(before.version + 1, side.owners, quorums=side.quorums)
+
+
+def _changing(before: Ring, read: Side, other: Side, *, filling: bool) -> Ring:
+    return Ring(before.version + 1, read.owners, other.owners, filling, read.quorums, other.quorums)
+
+
+def _fills(before: Side, after: Side, default: Quorums) -> bool:
+    """Whether some bucket's replicas need what others have."""
+    now = {bucket: Quorums(*rest) for bucket, *rest in before.quorums}
+    then = {bucket: Quorums(*rest) for bucket, *rest in after.quorums}
+    return any(fills(now.get(bucket, default), then.get(bucket, default)) for bucket in sorted({*now, *then}))
 
 
 def refusal(ring: Ring, intents: Intents, quorum: int) -> str:

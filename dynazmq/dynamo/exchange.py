@@ -33,7 +33,7 @@ _YOUNG_MS = 1000
 _BUSY_S = 30.0
 
 TreeId = tuple[int, int]
-"""(partition, n)."""
+"""(partition, n), n being the level (Ring.level) of its buckets."""
 
 Looked = dict[tuple[str, int, int], float]
 """(peer, partition, n) → when this tree was last looked into with this peer."""
@@ -195,7 +195,7 @@ class Exchange:
             at = place(bucket, key)
             if not bounds[0] <= at <= bounds[1]:
                 raise BadMessage("a row of other leaves than those that were asked for")
-            if self._membership.policy(bucket).n == n:  # they may know of another one than we, for a moment
+            if self._membership.in_force.level(bucket) == n:  # they may know of another one than we, for a moment
                 theirs[at, bucket, key] = hashed, size
         return theirs
 
@@ -249,6 +249,6 @@ def _differences(own: list[OwnRow], theirs: dict[Row, tuple[int, int]], end: Row
 def rows_with(
     store: Store, membership: Membership, bounds: tuple[int, int], n: int, after: Row
 ) -> tuple[list[OwnRow], Row | None]:
-    """A page of a node's own rows, those of buckets with another n left out. Raises StoreFailed."""
+    """A page of a node's own rows, those of buckets of another level than n left out. Raises StoreFailed."""
     rows, behind = store.rows(*bounds, after, ROWS_PER_PAGE)
-    return [row for row in rows if membership.policy(row[1]).n == n], behind
+    return [row for row in rows if membership.in_force.level(row[1]) == n], behind

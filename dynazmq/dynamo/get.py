@@ -50,15 +50,14 @@ class GetOp:
     """One get under way."""
 
     __slots__ = (
-        "at", "candidates", "client", "deadline", "done", "held", "message", "n", "primaries", "quorum", "request_id", "started",
+        "at", "candidates", "client", "deadline", "done", "held", "message", "primaries", "quorum", "request_id", "started",
         "states",
     )  # fmt: skip
 
-    def __init__(self, client: Address, message: Get, at: int, n: int, now: float) -> None:
+    def __init__(self, client: Address, message: Get, at: int, now: float) -> None:
         self.client = client
         self.message = message
         self.at = at
-        self.n = n
         self.request_id = 0  # this and the next three: of its present round, see Gets._begin
         self.quorum: Quorum
         self.primaries: tuple[str, ...] = ()
@@ -122,7 +121,7 @@ class Gets:
         if len(copies.targets) < r or len(copies.reachable_primaries) < pr:
             self._unavailable(client, message.request_id, copies, r, pr)
             return
-        self._begin(GetOp(client, message, at, n, self._runtime.now), copies, Quorum(r, pr))
+        self._begin(GetOp(client, message, at, self._runtime.now), copies, Quorum(r, pr))
 
     def _begin(self, op: GetOp, copies: Copies, quorum: Quorum) -> None:
         op.request_id = next(self._runtime.request_ids)
@@ -132,17 +131,22 @@ class Gets:
         self._ask(op, quorum.needed)
 
     def ring_changed(self) -> None:
-        """Others own what some gets have asked for: those begin anew, with them.
+        """Others hold what some gets have asked for, or more are to be asked: those begin anew.
 
         Who was asked may have nothing any more when the question comes, and nobody may take that for an answer.
         """
         for op in [op for op in self._ops.values() if not op.done]:
-            copies = self._routes.copies(self._routes.partition_of(op.at), op.n)
-            if copies.primaries != op.primaries:
+            try:
+                n, r, pr = self._effective(op.message)
+            except BadMessage as error:  # of fewer replicas than it has asked for
+                self._end(op, INVALID, str(error))
+                continue
+            copies = self._routes.copies(self._routes.partition_of(op.at), n)
+            if copies.primaries != op.primaries or r > op.quorum.needed:
                 self._runtime.counters["gets_begun_anew"] += 1
                 self._ops.drop(op.request_id)
                 op.states.clear()
-                self._begin(op, copies, Quorum(op.quorum.needed, op.quorum.primaries_needed))
+                self._begin(op, copies, Quorum(r, pr))
 
     def _effective(self, message: Get) -> tuple[int, int, int]:
         """n, r, pr of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""

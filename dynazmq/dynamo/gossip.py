@@ -51,6 +51,7 @@ class Gossip:
         self._ask_at = runtime.now
         self._say_at = runtime.now + _SAY_SO_S
         self._together_at = runtime.now
+        self._told_policies = membership.policies
         self._tell_at = runtime.now
         self._ignorant: set[Address] = set()  # peers that have said that they rely on no ring
 
@@ -106,8 +107,10 @@ class Gossip:
         membership = self._membership
         membership.news = False
         me = membership.beat(self._keys())
+        policies = policy_rows(membership.policies) if membership.policies is not self._told_policies else []
+        self._told_policies = membership.policies
         losses = membership.losses.to_wire()
-        told = GossipDelta([list(me)], [], membership.ring.to_wire(), [], intent_rows(membership.intents), losses)
+        told = GossipDelta([list(me)], [], membership.ring.to_wire(), policies, intent_rows(membership.intents), losses)
         near = [name for name in membership.members if name != me.name and self._failure.reachable(name)]
         while len(near) > _TOLD_AT_ONCE:
             near.pop(int(self._runtime.random.random() * len(near)))
@@ -128,7 +131,7 @@ class Gossip:
         now = self._runtime.now
         if now >= self._say_at:
             self._say_at = math.inf
-            unheard = ", ".join(self._membership.unheard(self._ignorant))
+            unheard = ", ".join(self._membership.founders.unheard(self._ignorant))
             self._runtime.note(f"nobody has told the ring yet: waiting for a member that knows it, or for {unheard}", "WARN")
         self._ask_at = now + _ASK_AGAIN_S
         for name in self._membership.members:

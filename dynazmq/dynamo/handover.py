@@ -116,7 +116,7 @@ class Handover:
     # --- strays -----------------------------------------------------------------------------------------------------------
 
     def _strays(self) -> Iterator[TreeId]:
-        ring, me, levels = self._membership.ring, self._runtime.name, self._membership.replica_counts()
+        ring, me, levels = self._membership.ring, self._runtime.name, self._membership.in_force.levels
         for partition in range(ring.partitions):
             for n in levels:
                 if me not in ring.primaries(partition, n) and (tree := self._trees.of(partition, n)) and tree.hashes[0]:
@@ -152,7 +152,7 @@ class Handover:
             found, behind = self._runtime.store.rows(*places, behind, _ROWS)
             rows, size = [], 0
             for at, bucket, key, state in found:
-                if self._membership.policy(bucket).n != n:
+                if self._membership.in_force.level(bucket) != n:
                     continue
                 if size > _PAGE_BYTES:
                     break

@@ -4,6 +4,9 @@ W of the owners that are read, as always (put.py), and all others who hold the k
 the two sets a reader asks, R of it meet the write. One that cannot be reached, or does not answer for the time that a hint is
 worth, gets a hint here, on the coordinator's disk: the write is durable by its W copies and will be brought.
 
+The same where a bucket is to have another number of replicas. Its new holders may be some of the old ones, and then W of the old
+need not be any of these: so of such a put the answers of all of them are awaited, whatever W is.
+
 An operation that was begun before the ring changed is caught up with: before this node says that it knows of the change, its
 operations obey it.
 """
@@ -49,8 +52,12 @@ class Joint:
     def ask(self, op: PutOp) -> None:
         """Write to everybody who holds the key and was not asked by `op.copies`, unless it was asked here already."""
         ring, message = self._membership.ring, op.message
-        n = message.n or self._membership.policy(message.bucket).n
-        holders = ring.holders(ring.partition_of(op.at), n)
+        partition, level = ring.partition_of(op.at), self._membership.in_force.level(message.bucket)
+        n = message.n if 0 < message.n < ring.read_n(level) else None  # the bucket's own: all of both sides
+        primaries, others = ring.primaries(partition, level)[:n], ring.others(partition, level)[:n]
+        if ring.read_n(level) != level:
+            self._await_copies(op, others)
+        holders = dict.fromkeys(primaries + others)
         missing = [name for name in holders if name not in op.copies.primaries and name not in op.joint]
         if not missing:
             return
@@ -71,6 +78,31 @@ class Joint:
             self._runtime.call_at(when, self._overdue, request_id)
         else:
             del self._ops[request_id]
+
+    def _await_copies(self, op: PutOp, names: tuple[str, ...]) -> None:
+        """Of the put itself these are to answer, and not only W of whom it went to.
+
+        Of who did not get it as its own a stand-in may have a hint; but it need not be one of the W who have answered.
+        """
+        awaited = False
+        for name in names:
+            if name == self._runtime.name or name not in op.copies.primaries or name in op.others or name in op.joint:
+                continue
+            own = op.stands_for.get(name) == ""
+            if own and name in op.quorum.outstanding:
+                op.others.add(name)
+                awaited = True
+            elif not own or name not in op.quorum.answered:
+                op.joint.add(name)
+                self._hint(op, name)
+        if awaited:
+            self._runtime.call_at(min(self._runtime.now + self._patience, op.deadline), self._copies_overdue, op)
+
+    def _copies_overdue(self, op: PutOp) -> None:
+        for name in sorted(op.others.intersection(op.copies.primaries)):
+            if not op.done and self._hint(op, name):
+                op.others.discard(name)
+        self._complete(op)
 
     def forget(self, op: PutOp) -> None:
         """The turn that gave it its dot was not stored: there is no such write."""

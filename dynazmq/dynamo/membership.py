@@ -4,7 +4,7 @@ Everything known here is a record (records.py) that only gets better, and which 
 
     member     (incarnation, heartbeat), only ever raised by the member itself
     ring       its version, the digest breaks a tie
-    policies   one version each, the writer's name breaks a tie; and so for
+    policies   what is wanted of each bucket: one version each, the writer's name breaks a tie; and so for
     intents    what admins want of each member (change.py)
 
 so nothing goes back (I8), in whatever order gossip arrives. A node that hears of itself what it did not say refutes it with a
@@ -21,16 +21,29 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, LWW, MEMBERS_MAX, SIBLINGS
-from dynazmq.dynamo.change import BY_FORCE, FOR_EVER, GONE, IN, LEFT, NAMES_MAX, OUT, Intent
-
-from dynazmq.dynamo.change import concerned, goal, intents_digest, next_ring  # isort: skip
-from dynazmq.dynamo.claim import claim
+from dynazmq.dynamo.change import (
+    BY_FORCE,
+    FOR_EVER,
+    GONE,
+    IN,
+    LEFT,
+    NAMES_MAX,
+    OUT,
+    Intent,
+    Side,
+    concerned,
+    goal,
+    intents_digest,
+    next_ring,
+)
 from dynazmq.dynamo.expulsion import outweighs, taking_effect, withdrawn
 from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.founders import Founders
 from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.in_force import InForce
 from dynazmq.dynamo.losses import Losses, declare, without_source
 from dynazmq.dynamo.records import ALIVE, DIGEST_BYTES, Kept, Member, Policy, in_reach, life_in_reach, policies_digest
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.ring import Quorums, Ring
 from dynazmq.dynamo.runtime import Address, Runtime
 
 
@@ -43,53 +56,46 @@ class Membership:
         self._failure = failure
         config = runtime.config
         self.default_policy = Policy(config.n, config.r, config.w)
+        self.default_quorums = Quorums(config.n, config.r, config.w)
         self.policies: dict[str, Policy] = {}
         self.intents: dict[str, Intent] = {}
         self.losses = Losses()
         self.members: dict[str, Member] = {
             name: Member(name, endpoint, 0, 0, ALIVE) for name, endpoint in sorted(config.members.items())
         }
-        self._founders = config.founders or sorted(config.members)
-        self.settled = self._founders == [runtime.name]
+        self.founders = Founders(config)
+        self.settled = self.founders.alone
         """Whether this ring may be relied on. A node that has not stored one asks first: the cluster's may be newer."""
         self.apart: dict[str, int] = {}
         """Peers that were met by a ring that does not fit this one, and its version: gossip brings both together."""
         self._outdated = False  # a newer one is known to be
         self._unsaved = False  # whether what is known is to be saved again, because a commit has failed
         self._stored = False  # whether it is on the disk
-        self._goal: tuple[bytes, tuple[str, ...]] | None = None  # for what is known
+        self._target: tuple[bytes, Side] | None = None  # for what is known
         self._strangers: dict[str, str] = {}  # name → endpoint of some that are no members: they are told so
-        self._gone: frozenset[str] = frozenset()  # who was expelled: what they ask and say of keys is not heard
+        self.gone: frozenset[str] = frozenset()  # who was expelled: what they ask and say of keys is not heard
         self.outcast = False
         """Whether this node is one of them. It serves nobody then, and may be pardoned yet."""
         self._overruled = False  # whether another side of a split, which outweighs this one, has expelled this node
         self.news = True
         """Something has changed that others should hear of at once; gossip takes it back."""
         if not self._reload():
-            self.ring = self._found_ring()
+            self.ring = self.founders.ring()
+        self.in_force = InForce(self.ring, self.policies, self.default_policy)
         # Our own address may have changed since the last life; only we can say so.
         self.members[runtime.name] = Member(runtime.name, config.endpoint, identity.incarnation, 0, ALIVE, self.knowledge())
         self._watch()
         self._save()
 
-    def _found_ring(self) -> Ring:
-        """The first ring, for those who found the cluster; for a later member version 0, which any other replaces."""
-        config = self._runtime.config
-        owners = claim(dict.fromkeys(sorted(self._founders), 1.0), config.partitions, config.n)
-        return Ring(1 if self._runtime.name in self._founders else 0, owners)
-
     # --- asking -----------------------------------------------------------------------------------------------------------
 
     def policy(self, bucket: str) -> Policy:
-        return self.policies.get(bucket, self.default_policy)
+        """What is in force for a bucket: its quorums are the ring's. `policies` has what is wanted."""
+        return self.in_force.policy(bucket)
 
     def is_lww(self, bucket: str) -> bool:
         """Whether the last of concurrent writes wins in it."""
         return self.policy(bucket).conflict == LWW
-
-    def replica_counts(self) -> list[int]:
-        """Each N that some bucket has, ascending."""
-        return sorted({self.default_policy.n, *(policy.n for policy in self.policies.values())})
 
     def quorum(self) -> int:
         """The most replicas that any bucket needs for a read or write."""
@@ -109,14 +115,6 @@ class Membership:
         """What this node says that it knows: it stands for ring, intents, policies and losses. A step rests on all of them."""
         known = self.ring.digest() + intents_digest(self.intents) + policies_digest(self.policies) + self.losses.digest()
         return hashlib.blake2b(known, digest_size=DIGEST_BYTES).digest()
-
-    def is_near(self, ring_version: int) -> bool:
-        """Whether who goes by a ring of this version and this node may act together: only neighbouring ones fit (change.py).
-
-        All whom a change concerns are never further apart. A node may be that has left and was frozen since, or one whose disk
-        was lost or set back.
-        """
-        return -1 <= ring_version - self.ring.version <= 1
 
     def met(self, peer: Address, ring_version: int) -> None:
         """A peer goes by a ring that is not near."""
@@ -164,7 +162,7 @@ class Membership:
         """A frame of a peer's life has come: whether it is the peer's newest life, or a new one. False: from an earlier one, or
         from one that was expelled."""
         member = self.members.get(name)
-        if member is None or name in self._gone or not life_in_reach(incarnation, member.incarnation):
+        if member is None or name in self.gone or not life_in_reach(incarnation, member.incarnation):
             return False
         if incarnation > member.incarnation:
             self.members[name] = member._replace(incarnation=incarnation, heartbeat=0)
@@ -234,8 +232,7 @@ class Membership:
         if not isinstance(bucket, str) or not told.sound or not room or not in_reach(told.version, known.version if known else 0):
             self._runtime.counters["gossip_refused"] += 1
         elif known is None or told.rank > known.rank:
-            self.policies = {**self.policies, bucket: told}
-            self._save()
+            self._want(bucket, told)
 
     def learn_intents(self, rows: list[Any]) -> None:
         """Raises ValueError, and then has learned none."""
@@ -279,36 +276,36 @@ class Membership:
 
     def estranged(self) -> list[str]:
         """Who was expelled without a majority, and may not know it: the two sides have to meet. Sorted."""
-        return sorted(name for name in self._strangers if name in self._gone and not self.intents[name].agreed)
+        return sorted(name for name in self._strangers if name in self.gone and not self.intents[name].agreed)
 
     def settle(self, ignorant: Collection[Address] = ()) -> None:
         """A peer knows no better ring: this one it is. A ring of version 0 is nobody's.
 
-        ignorant: peers that do not rely on a ring, either. Then nobody does who was heard, and this may be the very beginning of
-        the cluster: it is, if that is so of all its founders. None of them has a disk on which it has ever begun.
+        ignorant: peers that rely on none, where nobody who was heard does (founders.py).
         """
-        if ignorant and not {*ignorant, self._runtime.name}.issuperset(self._founders):
+        if ignorant and self.founders.unheard(ignorant):
             return
         if self.ring.version and not self.settled and not self._outdated:
             self.settled = True
             self._save()
 
-    def unheard(self, ignorant: Collection[Address]) -> list[str]:
-        """Founders that have not said that they know no ring."""
-        return [name for name in self._founders if name != self._runtime.name and name not in ignorant]
-
     # --- what is decided here ---------------------------------------------------------------------------------------------
 
     def set_policy(self, bucket: str, n: int, r: int, w: int, conflict: str = SIBLINGS) -> Policy:
-        """Change a bucket's policy here; gossip carries it on. What was decided already is not decided anew."""
+        """Want another policy for a bucket, unless it is wanted already; gossip carries it on, and the ring follows."""
         known = self.policies.get(bucket)
         if known is not None and (*known[:3], known.conflict) == (n, r, w, conflict):
             return known
         version = known.version + 1 if known is not None else 1
         policy = Policy(n, r, w, version, self._runtime.name, conflict)
-        self.policies = {**self.policies, bucket: policy}
-        self._save()
+        self._want(bucket, policy)
         return policy
+
+    def _want(self, bucket: str, policy: Policy) -> None:
+        self.policies = {**self.policies, bucket: policy}
+        self.in_force = InForce(self.ring, self.policies, self.default_policy)
+        self._save()
+        self.news = True
 
     def acknowledge_losses(self, version: int) -> None:
         """An admin knows what was lost with rings up to this version. Gossip carries it on."""
@@ -382,16 +379,22 @@ class Membership:
         if not self._stored or self.outcast or self.awaited():
             return
         digest = self.ring.digest()
-        ring = next_ring(self.ring, self.goal(), self.replica_counts(), lambda name: self.members[name].filled == digest)
+        ring = next_ring(self.ring, self.target(), self.default_quorums, lambda name: self.members[name].filled == digest)
         if ring is not None:
             self._turn_to(ring)
 
-    def goal(self) -> tuple[str, ...]:
-        """The owners that the intents want."""
+    def target(self) -> Side:
+        """What intents and policies want."""
         known = self.knowledge()
-        if self._goal is None or self._goal[0] != known:
-            self._goal = known, goal(self.ring, self.intents, self.default_policy.n, self.quorum())
-        return self._goal[1]
+        if self._target is None or self._target[0] != known:
+            owners = goal(self.ring, self.intents, self.default_quorums.n, self.quorum())
+            self._target = known, Side(owners, self.in_force.wanted)
+        return self._target[1]
+
+    @property
+    def moving(self) -> bool:
+        """Whether a change is under way or wanted."""
+        return not self.ring.at_rest or self.target() != (self.ring.owners, self.ring.quorums)
 
     def awaited(self) -> list[str]:
         """Members that do not know this ring and these intents yet, as far as is known here."""
@@ -408,36 +411,34 @@ class Membership:
 
     def _turn_to(self, ring: Ring) -> None:
         before, self.ring = self.ring, ring
+        self.in_force = InForce(self.ring, self.policies, self.default_policy)
         self.settled = True
         what = "at rest" if ring.at_rest else "filling" if ring.filling else "flipped"
         self._runtime.note(f"ring {before.version} is now ring {ring.version}, {what}: {len(ring.members)} members")
         if not ring.at_rest and not ring.filling:
             self._declare_losses(ring)
+        for bucket, n, r, w in sorted(set(ring.quorums).difference(before.quorums)):
+            self._runtime.note(f"bucket {bucket} has n={n} r={r} w={w} now")
         self._forget_removed()
         self._watch()
         self._failure.changes += 1
         self._save()
         self.news = True
 
-    @property
-    def gone(self) -> frozenset[str]:
-        """Who was expelled."""
-        return self._gone
-
     def without_source(self) -> dict[int, int]:
         """partition → largest N of whose keys all old owners are gone, while a change is under way."""
-        return without_source(self.ring, self._gone, self.replica_counts())
+        return without_source(self.ring, self.gone, self.in_force.held_counts())
 
     def _declare_losses(self, ring: Ring) -> None:
         """Its new owners are read from now on, and some of them had nobody to be filled from."""
-        keys_of = {name: self.members[name].keys for name in sorted(self._gone) if name in self.members}
-        if lost := declare(ring, self._gone, self.replica_counts(), keys_of):
+        keys_of = {name: self.members[name].keys for name in sorted(self.gone) if name in self.members}
+        if lost := declare(ring, self.gone, self.in_force.held_counts(), keys_of):
             self._runtime.note(f"{len(lost)} partitions are lost: all who held them are gone", "WARN")
             self._lost(self.losses.join(lost))
 
     def _note_gone(self) -> None:
-        self._gone = frozenset([name for name, intent in self.intents.items() if intent.kind == GONE])
-        self.outcast = self._runtime.name in self._gone
+        self.gone = frozenset([name for name, intent in self.intents.items() if intent.kind == GONE])
+        self.outcast = self._runtime.name in self.gone
 
     def _forget_removed(self) -> None:
         for name in list(self.members):
@@ -453,7 +454,7 @@ class Membership:
 
     def _watch(self) -> None:
         """Judge all others but those that were expelled: nobody asks them for anything."""
-        self._failure.watch([name for name in sorted(self.members) if name != self._runtime.name and name not in self._gone])
+        self._failure.watch([name for name in sorted(self.members) if name != self._runtime.name and name not in self.gone])
 
     # --- what is kept across restarts -------------------------------------------------------------------------------------
     # P2: a cluster whose nodes all died forms again from what each of them stored, without a seed.

@@ -292,6 +292,8 @@ class Puts:
         twin = self._holder(op, op.stands_for[who] or who) if op.stood_in and who in op.quorum.outstanding else ""
         if not op.quorum.answer(who):
             return
+        if op.others and not op.stands_for[who]:
+            op.others.discard(who)
         if twin:
             # A primary and its stand-in are one copy: the hint goes home and is gone. The primary counts if both are there.
             op.quorum.answered.remove(who if op.stands_for[who] else twin)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgpack
@@ -24,10 +25,11 @@ from dynazmq.dynamo.change import Intent, intent_rows
 from dynazmq.dynamo.identity import INCARNATION_MAX
 from dynazmq.dynamo.losses import Losses
 from dynazmq.dynamo.messages.fields import is_endpoint
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.ring import BucketQuorums, Ring
 
 _STEP_MAX = 1 << 20
 _FIRST_MAX = 1 << 40
+_RING_FIELDS = 7  # with what is in force for buckets
 
 
 def in_reach(told: int, known: int) -> bool:
@@ -137,6 +139,11 @@ def policy_rows(policies: Policies) -> list[Any]:
     return [[bucket, *policy] for bucket, policy in policies.items()]
 
 
+def wanted_quorums(policies: Policies) -> tuple[BucketQuorums, ...]:
+    """As a ring has them."""
+    return tuple((bucket, wanted.n, wanted.r, wanted.w) for bucket, wanted in sorted(policies.items()))
+
+
 def policies_digest(policies: Policies) -> bytes:
     """Of what they are, not of how often they changed: two changes at once at two nodes must not look alike."""
     if not policies:
@@ -165,11 +172,21 @@ class Kept(NamedTuple):
         members, ring, policies, *later = msgpack.unpackb(packed)
         intents, settled, *latest = later or ([], True)  # two more than in stores of earlier releases, and then one
         losses = latest[0] if latest else []
+        known = {row[0]: Policy(*row[1:]) for row in policies}
         return cls(
             {row[0]: Member(*row) for row in members},
-            Ring.from_wire(ring),
-            {row[0]: Policy(*row[1:]) for row in policies},
+            _ring_of(ring, known),
+            known,
             {row[0]: Intent(*row) for row in intents},
             settled,
             Losses.from_wire(losses),
         )
+
+
+def _ring_of(wire: list[Any], policies: Policies) -> Ring:
+    """As it was stored. An earlier release's says nothing of buckets: there a policy was in force where it was known."""
+    ring = Ring.from_wire(wire)
+    if len(wire) >= _RING_FIELDS or not policies:
+        return ring
+    quorums = wanted_quorums(policies)
+    return replace(ring, quorums=quorums, also_quorums=quorums if ring.also else ())

@@ -155,13 +155,18 @@ class Replica:
     def holds(self, at: int, bucket: str) -> bool:
         """Whether this node keeps a copy of its own of such a key: as a primary, or as one of the other owners of a change."""
         ring = self._membership.ring
-        return self._runtime.name in ring.holders(ring.partition_of(at), self._membership.policy(bucket).n)
+        return self._runtime.name in ring.holders(ring.partition_of(at), self._membership.in_force.level(bucket))
 
     def drop(self, at: int, bucket: str, key: bytes, state: bytes) -> None:
         """Remove exactly this state, which the key's primaries have (handover.py)."""
         if self.read_own(at, bucket, key) != state:
             return
-        self._identity.forget_up_to(decode(state).context.last(self._identity.actor))
+        known, actor = decode(state), self._identity.actor
+        if any(sibling.actor == actor for sibling in known.live):
+            # It may hold this key again before it has been told of that dot, and would give it to another write.
+            self._identity.new_epoch("writes of its own are others' to keep now")
+        else:
+            self._identity.forget_up_to(known.context.last(actor))
         self.keys -= 1
         self._write_own(at, bucket, key, state, b"")
 
@@ -229,7 +234,7 @@ class Replica:
         if message.budget_ms <= 0:
             self._runtime.counters["expired"] += 1
             return
-        if message.ring_version and not self._membership.is_near(message.ring_version):
+        if message.ring_version and not self._membership.ring.is_near(message.ring_version):
             self._refuse_by_ring(sender, message)
             return
         row = place(message.bucket, message.key), message.bucket, message.key

@@ -9,7 +9,8 @@ What always holds:
 
 - A place never changes: not between releases, machines or processes. Data on disks is filed under it.
 - A ring is a value. What moves a partition makes a new ring with a higher version; rings are equal when all of it is.
-- While members come or go a ring has two sets of owners (change.py): reads go to `owners`, writes to both.
+- While members come or go a ring has two sets of owners (change.py): reads go to `owners`, writes to both. So it is with the
+  number of replicas: a bucket whose N is to be another has two (`level`), and its keys two sets of holders.
 - The preference list of a partition has every member exactly once, whatever the order of owners. If a node owns two
   partitions close together, the walk passes over the repeat; `claim` sees to it that this is rare.
 
@@ -31,7 +32,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
+
+from dynazmq.config import BUCKET_BYTES_MAX, BUCKETS_MAX, MEMBERS_MAX
 
 PARTITIONS_MIN, PARTITIONS_MAX = 8, 4096
 """Q of a ring that is accepted from elsewhere."""
@@ -44,6 +47,26 @@ VERSION_MAX = (1 << 63) - 1
 
 FIELDS_MAX = 16
 """Fields of a ring on the wire, those that later releases append included."""
+
+
+class Quorums(NamedTuple):
+    """How many replicas the keys of a bucket have, and how many of them a read and a write must hear of."""
+
+    n: int
+    r: int
+    w: int
+
+
+BucketQuorums = tuple[str, int, int, int]
+"""(bucket, n, r, w), as a ring has them of the buckets with a policy of their own."""
+
+_OTHER = 256
+"""Ns are below it: two of them make one number."""
+
+
+def fills(before: Quorums, after: Quorums) -> bool:
+    """Whether replicas need what others have before a bucket may be read by these: else reads would miss acknowledged writes."""
+    return before.n != after.n or after.r + before.w <= after.n < after.r + after.w
 
 
 def place(bucket: str, key: bytes) -> int:
@@ -68,32 +91,49 @@ class Ring:
     """Who owns which partition: `owners[partition]` is a node's name, Q = len(owners).
 
     also: the other owners of a change under way, () at rest: those to be while `filling`, else those that were.
+    quorums: of the buckets that have their own, sorted. also_quorums: the other ones of the change.
     """
 
     version: int
     owners: tuple[str, ...]
     also: tuple[str, ...] = ()
     filling: bool = False
+    quorums: tuple[BucketQuorums, ...] = ()
+    also_quorums: tuple[BucketQuorums, ...] = ()
     members: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Every owner once, of both sets, sorted by name."""
     _digest: bytes = field(init=False, repr=False, compare=False)
     _walks: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
     _also_walks: tuple[tuple[str, ...], ...] = field(init=False, repr=False, compare=False)
+    _quorums: dict[str, Quorums] = field(init=False, repr=False, compare=False)
+    _also_quorums: dict[str, Quorums] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.owners:
             raise ValueError("a ring has at least one partition")
         if len(self.also) not in (0, len(self.owners)) or (self.filling and not self.also):
             raise ValueError("both sets of owners have the same partitions")
+        if self.also_quorums and not self.also:
+            raise ValueError("a ring at rest has one set of quorums")
         object.__setattr__(self, "members", tuple(sorted({*self.owners, *self.also})))
         object.__setattr__(self, "_digest", self._digested())
         object.__setattr__(self, "_walks", _walks(self.owners))
         object.__setattr__(self, "_also_walks", _walks(self.also))
+        object.__setattr__(self, "_quorums", {bucket: Quorums(*rest) for bucket, *rest in self.quorums})
+        object.__setattr__(self, "_also_quorums", {bucket: Quorums(*rest) for bucket, *rest in self.also_quorums})
 
     @property
     def partitions(self) -> int:
         """Q."""
         return len(self.owners)
+
+    def is_near(self, version: int) -> bool:
+        """Whether who goes by a ring of this version and who goes by this one may act together: only neighbours fit (change.py).
+
+        All whom a change concerns are never further apart. A node may be that has left and was frozen since, or one whose disk
+        was lost or set back.
+        """
+        return -1 <= version - self.version <= 1
 
     @property
     def at_rest(self) -> bool:
@@ -114,20 +154,63 @@ class Ring:
         """The preference list in full: each member once, in the order in which the walk from this partition meets them."""
         return self._walks[partition]
 
-    def primaries(self, partition: int, n: int) -> tuple[str, ...]:
-        """The first n of the preference list; all members if there are fewer."""
-        return self._walks[partition][:n]
+    def primaries(self, partition: int, level: int) -> tuple[str, ...]:
+        """The first N of the preference list; all members if there are fewer."""
+        return self._walks[partition][:level] if level < _OTHER else self._walks[partition][: self.read_n(level)]
 
-    def extras(self, partition: int, n: int) -> tuple[str, ...]:
-        """Who holds a copy beside the primaries while a change is under way: the primaries of the other owners."""
+    # --- buckets whose number of replicas changes ---
+
+    def quorums_of(self, bucket: str, default: Quorums) -> Quorums:
+        """What is in force for a bucket. default: for those that have none of their own."""
+        return self._quorums.get(bucket, default)
+
+    def level(self, bucket: str, default: Quorums) -> int:
+        """Which keys are placed alike: a number, by which the next three go. It is N, or two Ns while a bucket has two.
+
+        Small enough to travel in the place of an N: what it was, and 256 times what it will be.
+        """
+        now = self._quorums.get(bucket, default)
+        if not self.also:
+            return now.n
+        other = self._also_quorums.get(bucket, default)
+        before, after = (now, other) if self.filling else (other, now)
+        return before.n + _OTHER * after.n if fills(before, after) else now.n
+
+    def levels(self, default: Quorums) -> dict[str, int]:
+        """Of all buckets that have quorums of their own, or will have, or had."""
+        return {bucket: self.level(bucket, default) for bucket in sorted({*self._quorums, *self._also_quorums})}
+
+    def read_n(self, level: int) -> int:
+        """How many replicas are read and counted now."""
+        return level if level < _OTHER else level % _OTHER if self.filling else level // _OTHER
+
+    def other_n(self, level: int) -> int:
+        """How many the other side of a change has."""
+        return level if level < _OTHER else level // _OTHER if self.filling else level % _OTHER
+
+    def others(self, partition: int, level: int) -> tuple[str, ...]:
+        """The primaries by the other side of a change."""
+        return self._also_walks[partition][: self.other_n(level)] if self.also else ()
+
+    def extras(self, partition: int, level: int) -> tuple[str, ...]:
+        """Who holds a copy beside the primaries while a change is under way: of the others, those who are none."""
         if not self.also:
             return ()
-        primaries = self._walks[partition][:n]
-        return tuple([name for name in self._also_walks[partition][:n] if name not in primaries])
+        primaries = self._walks[partition][: self.read_n(level)]
+        return tuple([name for name in self.others(partition, level) if name not in primaries])
 
-    def holders(self, partition: int, n: int) -> tuple[str, ...]:
+    def must_have_all(self, partition: int, level: int) -> tuple[str, ...]:
+        """Of the others, those in whom the other side relies on to have every write: the new ones, where N is the same.
+
+        Where it is not, W of the one side meet R of the other only if all of the other have it.
+        """
+        return self.extras(partition, level) if level < _OTHER else self.others(partition, level)
+
+    def holders(self, partition: int, level: int) -> tuple[str, ...]:
         """Everybody who keeps a copy of his own: the primaries, then the extras."""
-        return self._walks[partition][:n] + self.extras(partition, n)
+        return self._walks[partition][: self.read_n(level)] + self.extras(partition, level)
+
+    # --- comparing and telling it ---
 
     def owned_by(self, name: str) -> tuple[int, ...]:
         """The partitions that a node owns, ascending."""
@@ -148,10 +231,16 @@ class Ring:
         hasher.update(b"".join([code[owner] for owner in self.owners]))
         if self.also:
             hasher.update(bytes([self.filling]) + b"".join([code[owner] for owner in self.also]))
+        for quorums in (self.quorums, self.also_quorums) if self.quorums or self.also_quorums else ():
+            hasher.update(len(quorums).to_bytes(2, "big"))
+            for bucket, n, r, w in quorums:
+                encoded = bucket.encode()
+                hasher.update(len(encoded).to_bytes(2, "big") + encoded + bytes([n, r, w]))
         return hasher.digest()
 
     def to_wire(self) -> list[Any]:
-        """[version, [member, …] sorted, [index of the owner among the members, …] by partition, the same for `also`, filling].
+        """[version, [member, …] sorted, [index of the owner among the members, …] by partition, the same for `also`, filling,
+        [[bucket, n, r, w], …], the same for the other side].
 
         Each name travels once.
         """
@@ -159,14 +248,15 @@ class Ring:
         code = {name: index for index, name in enumerate(members)}
         return [
             self.version, list(members), [code[owner] for owner in self.owners], [code[owner] for owner in self.also],
-            int(self.filling),
+            int(self.filling), list(map(list, self.quorums)), list(map(list, self.also_quorums)),
         ]  # fmt: skip
 
     @classmethod
     def from_wire(cls, wire: object) -> Ring:
         """The ring that `to_wire` wrote; fields after those are ignored. ValueError if it is anything else."""
         version, members, codes, *later = _array(wire, "ring", 3, FIELDS_MAX)
-        also, filling, *_ = later or ([], 0)  # a ring in a store of an earlier release is at rest
+        missing: list[Any] = [[], 0, [], []]  # in a store of an earlier release
+        also, filling, quorums, also_quorums, *_ = [*later, *missing[len(later) :]]
         codes = _array(codes, "owners", PARTITIONS_MIN, PARTITIONS_MAX)
         names = [_name(member) for member in _array(members, "members", 1, 2 * len(codes))]
         if any(left >= right for left, right in pairwise(names)):
@@ -176,7 +266,10 @@ class Ring:
         if len({*indexes, *others}) != len(names):
             raise ValueError("each member of a ring owns a partition")
         owners, also = tuple([names[index] for index in indexes]), tuple([names[index] for index in others])
-        return cls(_integer(version, "version", 0, VERSION_MAX), owners, also, bool(_integer(filling, "filling", 0, 1)))
+        return cls(
+            _integer(version, "version", 0, VERSION_MAX), owners, also, bool(_integer(filling, "filling", 0, 1)),
+            _quorums(quorums), _quorums(also_quorums),
+        )  # fmt: skip
 
 
 def _walks(owners: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -208,6 +301,19 @@ def _integer(value: object, what: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"{what}: an integer from {low} to {high} is expected")
     return value
+
+
+def _quorums(wire: object) -> tuple[BucketQuorums, ...]:
+    read: list[BucketQuorums] = []
+    for each in _array(wire, "quorums", 0, BUCKETS_MAX):
+        bucket, n, r, w = _array(each, "a bucket's quorums", 4, 4)
+        if not isinstance(bucket, str) or not 1 <= len(bucket.encode()) <= BUCKET_BYTES_MAX:
+            raise ValueError(f"bucket: a name of 1 to {BUCKET_BYTES_MAX} bytes is expected")
+        n = _integer(n, "n", 1, MEMBERS_MAX)
+        read.append((bucket, n, _integer(r, "r", 1, n), _integer(w, "w", 1, n)))
+    if any(left[0] >= right[0] for left, right in pairwise(read)):
+        raise ValueError("the buckets of a ring are sorted and distinct")
+    return tuple(read)
 
 
 def _name(value: object) -> str:

@@ -62,9 +62,9 @@ class Scans:
     def _why_not(self, message: Scan, partitions: list[int]) -> str:
         """Why this node is not to be asked for these partitions, or ""."""
         membership, me = self._membership, self._runtime.name
-        ring, n = membership.ring, membership.policy(message.bucket).n
-        if message.ring_version and not membership.is_near(message.ring_version):
+        ring, level = membership.ring, membership.in_force.level(message.bucket)
+        if message.ring_version and not membership.ring.is_near(message.ring_version):
             return f"{me} goes by ring {ring.version}, and was asked by ring {message.ring_version}"
-        if not all(me in ring.holders(partition, n) for partition in partitions):
+        if not all(me in ring.holders(partition, level) for partition in partitions):
             return f"{me} holds no copies of some of these partitions, by ring {ring.version}"
         return ""

@@ -11,6 +11,9 @@ from there, from another old owner if need be. The source keeps nothing in mind.
 **Throttled**: a new owner has one page under way, and then rests for twice as long as that took. A busy source answers late and
 is asked the less.
 
+A bucket whose number of replicas is to be another is filled in the same way. Then also who is a primary before and afterwards
+compares with all the others, since it is to have whatever W of them have (Ring.must_have_all), and mostly has it.
+
 **Nothing is served as absent** because it has not come yet: nobody reads from a new owner before the ring is flipped, which is
 after all new owners have confirmed (change.py). What was written before everybody wrote to both is found by the exchanges, since
 none of the old owners is left out unless it is gone; what was written since came by itself (joint.py). Where all of them are gone
@@ -139,24 +142,24 @@ class Transfer:
             self._todo, self.partitions = [], 0  # the figures stay, for who looks afterwards
             return
         self._forget()
-        gained = sorted({partition for partition, _ in self._gained()}, reverse=True)
-        self.partitions = len(gained)
-        if not gained:
+        self.partitions = len({partition for partition, _ in self._gained()})
+        if not self.partitions:
             return
         lost = self._membership.without_source()
-        self._todo = gained
+        me = self._runtime.name
+        self._todo = sorted({partition for partition, n in self._gained() if me in ring.extras(partition, n)}, reverse=True)
         self._load()
         self._skip_without_source()
         if not self.confirmed:
-            self.salvage.begin([partition for partition, n in self._gained() if n == lost.get(partition)])
+            self.salvage.begin(sorted({p for p, level in self._gained() if ring.read_n(level) <= lost.get(p, 0)}))
 
     def _gained(self) -> Iterator[TreeId]:
-        """(partition, n) of which this node is a new owner."""
+        """(partition, level) of which this node must have everything before it is read."""
         ring, me = self._membership.ring, self._runtime.name
         if not ring.filling or me not in ring.also:
             return
         for partition in range(ring.partitions):
-            yield from ((partition, n) for n in self._membership.replica_counts() if me in ring.extras(partition, n))
+            yield from ((partition, n) for n in self._membership.in_force.levels if me in ring.must_have_all(partition, n))
 
     def _save(self) -> None:
         packed = msgpack.packb([self._digest(), self._todo, self._after, self.keys, self.bytes, self.confirmed])
@@ -195,9 +198,10 @@ class Transfer:
 
     def _sources(self, partition: int) -> list[str]:
         """Old owners that are not gone: one of them is asked."""
-        membership = self._membership
-        primaries = membership.ring.primaries(partition, max(membership.replica_counts()))
-        return [name for name in primaries if name != self._runtime.name and not membership.is_gone(name)]
+        membership, ring, me = self._membership, self._membership.ring, self._runtime.name
+        levels = [n for n in membership.in_force.levels if me in ring.extras(partition, n)]
+        primaries = dict.fromkeys(name for n in levels for name in ring.primaries(partition, n))
+        return [name for name in primaries if name != me and not membership.is_gone(name)]
 
     def on_fill_ask(self, sender: Address, message: FillAsk) -> None:
         """The source's side."""
@@ -219,7 +223,7 @@ class Transfer:
                 break
             after = (at, bucket, key)
             # A damaged row is left to the exchanges with the others.
-            if state is not None and sender in ring.extras(message.partition, self._membership.policy(bucket).n):
+            if state is not None and sender in ring.extras(message.partition, self._membership.in_force.level(bucket)):
                 told.append([bucket, key, state])
                 size += len(state)
         self._runtime.send(sender, FillTell(message.request_id, told, behind is not None, *(behind or START)))

@@ -1,7 +1,8 @@
 """§4.7 This node's Merkle trees, kept equal to its rows.
 
 There is a tree for each partition and each N that buckets of it have: keys of an N=2 bucket are on two of the partition's three
-primaries, so they may not be in the tree that all three compare.
+primaries, so they may not be in the tree that all three compare. Nor may those of a bucket that is about to get another N: it has
+a level of its own (Ring.level), which is what `n` means here.
 
     written     each write of an own row changes its tree in the same turn; a turn that fails is undone with its rows
     surveyed    trees live in memory. A node that starts builds them from its rows, partition by partition, a slice of rows in
@@ -48,8 +49,8 @@ class Trees:
         self._in_turn: list[tuple[Tree, int, int]] = []
         self._surveyed_in_turn: list[int] = []
         # Buckets with an N of their own; a change of one is noticed in `tick`, and all trees are made anew.
-        self._levels, self._level = self._levels_now(), membership.default_policy.n
-        self._policies = membership.policies
+        self._levels, self._level = self._levels_now(), membership.default_quorums.n
+        self._ring = membership.ring
         self._partitions = membership.ring.partitions
         self.survey_all()
 
@@ -129,8 +130,8 @@ class Trees:
 
     def tick(self) -> None:
         now = self._runtime.now
-        if self._membership.policies is not self._policies:
-            self._policies = self._membership.policies
+        if self._membership.ring is not self._ring:
+            self._ring = self._membership.ring
             if (levels := self._levels_now()) != self._levels:
                 self._levels = levels  # a bucket's N has changed: its keys belong to other trees
                 self._trees.clear()
@@ -156,8 +157,9 @@ class Trees:
             self._next = now + _AGAIN_SLICE_S
 
     def _levels_now(self) -> dict[str, int]:
-        default = self._membership.default_policy.n
-        return {bucket: policy.n for bucket, policy in self._membership.policies.items() if policy.n != default}
+        membership, default = self._membership, self._membership.default_quorums
+        levels = membership.ring.levels(default)
+        return {bucket: level for bucket, level in levels.items() if level != default.n}
 
     def _begin(self) -> bool:
         if not self._todo:

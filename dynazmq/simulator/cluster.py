@@ -184,8 +184,8 @@ class Cluster:
                 continue  # it is told nothing any more
             if membership.ring != ring:
                 return f"{node} knows ring {membership.ring.version}, and there is ring {ring.version}"
-            if membership.goal() != ring.owners:
-                return f"{node} wants other owners"
+            if membership.moving:
+                return f"{node} wants other owners, or other numbers of replicas"
             if node.name not in ring.members:
                 return f"{node} is {membership.standing}"
         return ""

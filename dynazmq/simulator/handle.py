@@ -150,20 +150,20 @@ class NodeHandle:
         return [
             key.decode(errors="replace")
             for (at, bucket, key), state in self.process.disk.committed().items()
-            if state and self.name not in ring.holders(ring.partition_of(at), core.membership.policy(bucket).n)
+            if state and self.name not in ring.holders(ring.partition_of(at), core.membership.in_force.level(bucket))
         ]
 
     def untrue_trees(self) -> list[int]:
         """Partitions whose Merkle tree is known and does not say what is on the disk (I10)."""
         core = self.process.node
         ring = core.membership.ring
-        assert len(core.membership.replica_counts()) == 1, "runs have no buckets with an N of their own"
-        true: dict[int, Tree] = {}
-        for (at, _, _), state in self.process.disk.committed().items():
-            tree = true.setdefault(ring.partition_of(at), Tree())
+        true: dict[tuple[int, int], Tree] = {}
+        for (at, bucket, _), state in self.process.disk.committed().items():
+            tree = true.setdefault((ring.partition_of(at), core.membership.in_force.level(bucket)), Tree())
             tree.change(leaf_of(at, ring.partitions), row_hash(at, state))
-        kept = {partition: core.trees.of(partition, core.membership.default_policy.n) for partition in range(ring.partitions)}
-        return [p for p, tree in kept.items() if tree is not None and tree != true.get(p, Tree())]
+        ids = [(partition, level) for partition in range(ring.partitions) for level in core.membership.in_force.levels]
+        kept = {each: core.trees.of(*each) for each in ids}
+        return [p for (p, level), tree in kept.items() if tree is not None and tree != true.get((p, level), Tree())]
 
     def trees_are_true(self) -> bool:
         """Whether all its trees are known and say what is on the disk."""

@@ -29,7 +29,7 @@ from dynazmq.config import SIBLINGS_MAX
 from dynazmq.dynamo.change import concerned
 from dynazmq.dynamo.membership import Membership, rank
 from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.versions import Sibling, Siblings
+from dynazmq.dynamo.versions import Sibling, Siblings, node_of
 from dynazmq.dynamo.versions import decode as decode_state
 from dynazmq.simulator import judge
 from dynazmq.simulator.history import OK, History, Op
@@ -65,6 +65,7 @@ class Watch:
     def __init__(self, history: History, limits: Limits) -> None:
         self.history = history
         self.limits = limits
+        self._own_handed_over = 0  # rows with a write of the very node that has dropped them
         self.keeps_siblings = True  # False: the last write wins, and the others are lost
         self.processes: dict[str, Process] = {}
         self.figures: Counter[str] = Counter()
@@ -155,10 +156,12 @@ class Watch:
         if len(state.live) > self.limits.siblings:
             self._broken(f"I13: {len(state.live)} siblings of {key!r}, the limit is {self.limits.siblings}")
         if entries > self.limits.clock_entries:
-            # An epoch for each life and each lost row, a session for each hint that a stand-in wrote itself (identity.py).
+            # An epoch for each life, each lost row and each that was handed over with a write of the node's own, a session for
+            # each hint that a stand-in wrote itself (identity.py).
             lives = sum(process.life - 1 for process in (*self.processes.values(), *self.departed.values()))
             renewed = 2 * (lives + self.history.disks_lost + self.history.rotted.total())
-            limit = self.limits.clock_entries + renewed + sum(each["hints_delivered"] for each in self.counted)
+            limit = self.limits.clock_entries + renewed + self._own_handed_over
+            limit += sum(each["hints_delivered"] for each in self.counted)
             if entries > limit:
                 self._broken(f"I13: {entries} clock entries of {key!r}, the limit is {limit}")
 
@@ -194,19 +197,21 @@ class Watch:
 
     def _filled(self, ring: Ring, membership: Membership) -> None:
         """The new owners have all that was acknowledged: W and R of them, or of the old ones, may now be anybody."""
-        before = Ring(ring.version, ring.also, ring.owners, filling=True)
+        before = Ring(ring.version, ring.also, ring.owners, True, ring.also_quorums, ring.quorums)
         for op in self.history.writes.values():
             if op.outcome != OK:
                 continue
             at = (place(op.bucket, op.key), op.bucket, op.key)
             dots = self.history.dots_of.get(op.write_id, set())
-            for name in before.extras(ring.partition_of(at[0]), membership.policy(op.bucket).n):
+            level = before.level(op.bucket, membership.default_quorums)
+            for name in before.must_have_all(ring.partition_of(at[0]), level):
                 if name in self.processes and not self.processes[name].disk.holds(at, op.write_id, dots):
                     self._broken(f"I11: {name} is to be read, and lacks {op}")
 
     def _handed_over(self, process: Process, target: str, at: RowKey, state: bytes) -> None:
         """This node is about to drop a row or a hint: others have what is in it. A tombstone may be dropped for good."""
         live = decode(state).live
+        self._own_handed_over += not target and any(node_of(sibling.actor) == process.name for sibling in live)
         if all(sibling.value is None for sibling in live) or self.history.rotted[at[2]] or self._has(target, at, live, process):
             return
         ring, policy = process.node.membership.ring, process.node.membership.policy(at[1])

@@ -18,6 +18,7 @@ from dynazmq.dynamo.messages import (
     Failure,
     GossipDelta,
     GossipDigest,
+    SetBucket,
     Topology,
     TopologyRequest,
 )
@@ -146,6 +147,15 @@ def test_a_plan_for_another_ring_is_refused() -> None:
 def test_without_trees_no_member_can_come_or_go() -> None:
     lone = LoneNode(founders=["a", "b", "c"])
     assert "anti-entropy is off" in failure(lone, [JOIN_D]).text
+
+
+def test_without_trees_a_bucket_gets_no_replicas_that_would_have_to_be_filled() -> None:
+    lone = LoneNode()
+    ((_, refused),) = of(Failure, lone.hear(CLIENT, SetBucket(7, "b", 1, 1, 1)))
+    assert "anti-entropy is off" in refused.text
+    assert of(Failure, lone.hear(CLIENT, SetBucket(8, "b", 3, 1, 3))), "one of three need not be among the two that have it"
+    assert not of(Failure, lone.hear(CLIENT, SetBucket(9, "b", 3, 3, 1, "lww")))
+    assert lone.node.membership.policies["b"].conflict == "lww"
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ import pytest
 
 from dynazmq.config import MEMBERS_MAX
 from dynazmq.dynamo import change
-from dynazmq.dynamo.change import GONE, IN, LEFT, NAMES_MAX, OUT, WEIGHT_MAX, Intent
+from dynazmq.dynamo.change import GONE, IN, LEFT, NAMES_MAX, OUT, WEIGHT_MAX, Intent, Side
 from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.ring import VERSION_MAX, Ring
+from dynazmq.dynamo.ring import VERSION_MAX, Quorums, Ring
 from tools.claim_histories import Change
+
+ONE, FOUR = Quorums(1, 1, 1), Quorums(4, 1, 1)
 
 REPOSITORY = Path(__file__).parents[2]
 LIVES = 400
@@ -212,7 +214,7 @@ def play(seed: int) -> tuple[dict[str, Node], list[str], Life]:
     A member may step when it has heard from all concerned that they know what it knows; what it has heard may be old.
     """
     life = Life.drawn(seed)
-    random, levels = life.random, [life.n]
+    random, default = life.random, Quorums(life.n, 1, 1)
     nodes = {name: Node(life.ring, {}) for name in life.ring.members}
     told: dict[str, dict[str, tuple[Known, Ring | None]]] = {name: {} for name in nodes}
     broken: list[str] = []
@@ -230,7 +232,7 @@ def play(seed: int) -> tuple[dict[str, Node], list[str], Life]:
                 node.intents = {**node.intents, intent.name: intent._replace(writer=name)}
                 if intent.kind == IN and intent.name not in nodes:
                     nodes[intent.name], told[intent.name] = Node(life.ring, {}), {}
-        elif node.ring.filling and name in change.gaining(node.ring, levels) and random.random() < 0.3:
+        elif node.ring.filling and name in change.gaining(node.ring, default) and random.random() < 0.3:
             node.filled = node.ring
         else:
             other = random.choice(sorted(nodes))
@@ -244,7 +246,7 @@ def play(seed: int) -> tuple[dict[str, Node], list[str], Life]:
         if any(each not in heard or heard[each][0] != node.knows() for each in change.concerned(node.ring, node.intents)):
             return
         goal = _goal(node.ring, tuple(sorted(node.intents.values())), life.n)
-        ring = change.next_ring(node.ring, goal, levels, lambda each: heard[each][1] == node.ring)
+        ring = change.next_ring(node.ring, Side(goal), default, lambda each: heard[each][1] == node.ring)
         if ring is not None:
             judge(node, ring)
             node.ring = ring
@@ -260,7 +262,7 @@ def play(seed: int) -> tuple[dict[str, Node], list[str], Life]:
         if set(ring.owners) != read and not (before.filling and ring.owners == before.also and before.owners == ring.also):
             broken.append(f"ring {ring.version} is read at others, who were not written to before")
         if before.filling and ring.owners == before.also and any(
-            nodes[each].filled != before for each in change.gaining(before, levels)
+            nodes[each].filled != before for each in change.gaining(before, default)
         ):
             broken.append(f"ring {ring.version} is read at some who have not confirmed")
         if ring.at_rest and not set(ring.owners) <= written:
@@ -298,33 +300,119 @@ def ring_of(*owners: str, also: tuple[str, ...] = (), filling: bool = False) -> 
 def test_the_steps_of_one_change() -> None:
     old, new = ("a", "b") * 4, ("a", "c") * 4
     rest = Ring(7, old)
-    filling = change.next_ring(rest, new, [1], lambda _: False)
+    filling = change.next_ring(rest, Side(new), ONE, lambda _: False)
     assert filling == Ring(8, old, new, filling=True)
-    assert change.gaining(filling, [1]) == ["c"]
-    assert change.next_ring(filling, new, [1], lambda name: name != "c") is None
-    flipped = change.next_ring(filling, new, [1], lambda name: name == "c")
+    assert change.gaining(filling, ONE) == ["c"]
+    assert change.next_ring(filling, Side(new), ONE, lambda name: name != "c") is None
+    flipped = change.next_ring(filling, Side(new), ONE, lambda name: name == "c")
     assert flipped == Ring(9, new, old)
-    assert change.gaining(flipped, [1]) == []
-    assert change.next_ring(flipped, new, [1], lambda _: False) == Ring(10, new)
-    assert change.next_ring(Ring(10, new), new, [1], lambda _: True) is None
+    assert change.gaining(flipped, ONE) == []
+    assert change.next_ring(flipped, Side(new), ONE, lambda _: False) == Ring(10, new)
+    assert change.next_ring(Ring(10, new), Side(new), ONE, lambda _: True) is None
 
 
 def test_a_change_that_is_taken_back_or_becomes_another_one_while_it_fills() -> None:
     old, new, other = ("a", "b") * 4, ("a", "c") * 4, ("d", "b") * 4
     filling = Ring(8, old, new, filling=True)
-    assert change.next_ring(filling, old, [1], lambda _: True) == Ring(9, old)
-    assert change.next_ring(filling, other, [1], lambda _: True) == Ring(9, old, other, filling=True)
+    assert change.next_ring(filling, Side(old), ONE, lambda _: True) == Ring(9, old)
+    assert change.next_ring(filling, Side(other), ONE, lambda _: True) == Ring(9, old, other, filling=True)
     flipped = Ring(9, new, old)
-    assert change.next_ring(flipped, old, [1], lambda _: True) == Ring(10, new), "first to an end, then back"
+    assert change.next_ring(flipped, Side(old), ONE, lambda _: True) == Ring(10, new), "first to an end, then back"
 
 
 def test_with_buckets_of_several_n_whoever_gains_by_any_of_them_must_confirm() -> None:
     old, new = ("a", "b", "c", "d") * 2, ("a", "b", "d", "c") * 2
     filling = Ring(8, old, new, filling=True)
-    assert change.gaining(filling, [1]) == ["c", "d"]
-    assert change.gaining(filling, [4]) == [], "everybody holds every key anyway"
-    assert change.next_ring(filling, new, [4], lambda _: False) == Ring(9, new, old)
-    assert change.next_ring(filling, new, [1, 4], lambda _: False) is None
+    assert change.gaining(filling, ONE) == ["c", "d"]
+    assert change.gaining(filling, FOUR) == [], "everybody holds every key anyway"
+    assert change.next_ring(filling, Side(new), FOUR, lambda _: False) == Ring(9, new, old)
+    bucket = (("b", 4, 1, 1),)
+    both = Ring(8, old, new, True, bucket, bucket)
+    assert change.next_ring(both, Side(new, bucket), ONE, lambda _: False) is None
+
+
+# --- buckets get other numbers of replicas ----------------------------------------------------------------------------------
+
+OWNERS = ("a", "b", "c", "d") * 2
+DEFAULT = Quorums(3, 2, 2)
+
+
+def wanted(*quorums: tuple[str, int, int, int]) -> Side:
+    return Side(OWNERS, quorums)
+
+
+def test_the_steps_in_which_a_bucket_gets_more_replicas() -> None:
+    one, three = ("b", 1, 1, 1), ("b", 3, 2, 2)
+    rest = Ring(7, OWNERS, quorums=(one,))
+    filling = change.next_ring(rest, wanted(three), DEFAULT, lambda _: False)
+    assert filling == Ring(8, OWNERS, OWNERS, True, (one,), (three,))
+    level = filling.level("b", DEFAULT)
+    assert filling.primaries(0, level) == ("a",)
+    assert filling.extras(0, level) == ("b", "c")
+    assert filling.must_have_all(0, level) == ("a", "b", "c")
+    assert change.gaining(filling, DEFAULT) == ["a", "b", "c", "d"]
+    assert change.next_ring(filling, wanted(three), DEFAULT, lambda name: name != "c") is None
+    flipped = change.next_ring(filling, wanted(three), DEFAULT, lambda _: True)
+    assert flipped == Ring(9, OWNERS, OWNERS, False, (three,), (one,))
+    assert flipped.level("b", DEFAULT) == level, "trees stay what they are"
+    assert flipped.primaries(0, level) == ("a", "b", "c")
+    assert flipped.must_have_all(0, level) == ("a",)
+    assert change.next_ring(flipped, wanted(three), DEFAULT, lambda _: False) == Ring(10, OWNERS, quorums=(three,))
+
+
+def test_a_bucket_with_fewer_replicas_is_read_as_before_until_those_that_stay_have_all() -> None:
+    """W of three need not be the one that stays."""
+    filling = change.next_ring(Ring(7, OWNERS), wanted(("b", 1, 1, 1)), DEFAULT, lambda _: False)
+    assert filling is not None
+    level = filling.level("b", DEFAULT)
+    assert filling.primaries(0, level) == ("a", "b", "c")
+    assert filling.must_have_all(0, level) == ("a",)
+    assert filling.level("another", DEFAULT) == 3
+    assert filling.must_have_all(0, 3) == (), "it is not concerned"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fills"),
+    [
+        ((3, 2, 2), (3, 3, 1), False),
+        ((3, 2, 2), (3, 1, 3), True),  # one of three need not be among the two that acknowledged
+        ((3, 2, 2), (3, 1, 1), False),  # nothing is promised then
+        ((3, 1, 3), (3, 2, 2), False),
+        ((3, 3, 1), (3, 2, 2), True),
+        ((3, 1, 1), (3, 2, 2), True),
+        ((3, 2, 2), (2, 1, 1), True),
+        ((1, 1, 1), (2, 2, 2), True),
+    ],
+)
+def test_other_quorums_take_one_step_unless_reads_by_them_would_miss_what_was_acknowledged(
+    before: tuple[int, int, int], after: tuple[int, int, int], fills: bool
+) -> None:
+    rest = Ring(7, OWNERS, quorums=(("b", *before),))
+    ring = change.next_ring(rest, wanted(("b", *after)), DEFAULT, lambda _: False)
+    assert ring is not None
+    assert ring.filling == fills
+    assert ring.quorums == ((("b", *before),) if fills else (("b", *after),))
+
+
+def test_members_and_a_bucket_change_in_one_change_and_each_is_read_by_its_own() -> None:
+    owners = ("a", "b", "c", "e") * 2
+    filling = change.next_ring(Ring(7, OWNERS), Side(owners, (("b", 1, 1, 1),)), DEFAULT, lambda _: False)
+    assert filling is not None
+    flipped = change.next_ring(filling, Side(owners, (("b", 1, 1, 1),)), DEFAULT, lambda _: True)
+    assert flipped is not None
+    level = filling.level("b", DEFAULT)
+    assert filling.holders(1, 3) == ("b", "c", "d", "e")
+    assert filling.holders(1, level) == ("b", "c", "d")
+    assert flipped.primaries(1, 3) == ("b", "c", "e")
+    assert flipped.primaries(1, level) == ("b",)
+    assert flipped.extras(1, level) == ("c", "d")
+
+
+def test_a_wish_that_is_taken_back_while_it_fills_ends_where_it_began() -> None:
+    filling = Ring(8, OWNERS, OWNERS, True, (("b", 1, 1, 1),), (("b", 3, 2, 2),))
+    assert change.next_ring(filling, wanted(("b", 1, 1, 1)), DEFAULT, lambda _: True) == Ring(
+        9, OWNERS, quorums=(("b", 1, 1, 1),)
+    )
 
 
 # --- refusal ----------------------------------------------------------------------------------------------------------------

@@ -78,6 +78,38 @@ def test_a_get_goes_on_when_a_change_leaves_its_replicas_as_they_are() -> None:
     assert of(GetReply, lone.hear(second, ReadReply(read.request_id, b"")))
 
 
+def test_a_get_under_way_when_its_bucket_gets_fewer_replicas_asks_those_alone() -> None:
+    """The others may have handed the key over by the time the question comes."""
+    lone, key, _ = coordinating(rank=2)
+    asked = dict(of(Read, lone.hear(CLIENT, a_get(key, budget_ms=30_000))))
+    lone.hear("b", GossipDelta([], [], Ring(4, lone.node.membership.ring.owners, quorums=(("default", 1, 1, 1),)).to_wire(), []))
+    ((to, read),) = of(Read, lone.turn())
+    assert to == lone.walk(key)[0]
+    for name, old in asked.items():
+        assert lone.hear(name, ReadReply(old.request_id, b"")) == [], "it is of the old round"
+    ((_, reply),) = of(GetReply, lone.hear(to, ReadReply(read.request_id, bytes_of(("b", b"1")))))
+    assert (reply.values, reply.responders) == ([b"1"], [to])
+
+
+def test_a_get_under_way_when_its_bucket_gets_more_replicas_asks_as_many_as_are_needed_now() -> None:
+    lone = LoneNode(n=1, r=1, w=1)
+    key = lone.key(1)
+    assert [to for to, _ in of(Read, lone.hear(CLIENT, a_get(key)))] == [lone.walk(key)[0]]
+    lone.hear("b", GossipDelta([], [], Ring(4, lone.node.membership.ring.owners, quorums=(("default", 3, 2, 2),)).to_wire(), []))
+    ((to, read),) = of(Read, lone.turn())
+    assert to in lone.walk(key)[:3], "this node is one of the three itself"
+    assert of(GetReply, lone.hear(to, ReadReply(read.request_id, bytes_of(("b", b"1")))))
+
+
+def test_a_get_that_names_more_replicas_than_its_bucket_has_by_now_is_told_so() -> None:
+    lone, key, _ = coordinating()
+    lone.hear(CLIENT, a_get(key, n=3))
+    lone.hear("b", GossipDelta([], [], Ring(4, lone.node.membership.ring.owners, quorums=(("default", 1, 1, 1),)).to_wire(), []))
+    ((_, failure),) = of(Failure, lone.turn())
+    assert (failure.code, failure.text) == (INVALID, "n=3 is not in 1..1, the bucket's n")
+    assert lone.node.in_flight == 0
+
+
 def test_a_slow_replica_is_hedged_and_its_late_answer_repairs_it() -> None:
     lone, key, (second, third, *_) = coordinating()
     ((_, read),) = of(Read, lone.hear(CLIENT, a_get(key)))

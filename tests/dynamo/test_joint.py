@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lone_node import CLIENT, LoneNode, a_put, of
 
+from dynazmq.config import Timing
 from dynazmq.dynamo.messages import Failure, PutReply, Refused, Write, WriteReply
 from dynazmq.dynamo.ring import Ring, place
 
@@ -102,6 +103,60 @@ def test_after_the_flip_the_old_owners_are_written_to_as_well() -> None:
     sent = writes(lone, key)
     assert "c" in sent
     assert set(sent) == set(flipped.holders(partition, 3)) - {"a"}
+
+
+def fewer_replicas() -> tuple[LoneNode, bytes, str]:
+    """The bucket is to have one replica instead of three, elsewhere than at `a`, who is the last of the three."""
+    lone = LoneNode(timing=Timing(retirement_grace_ms=0))
+    owners = lone.node.membership.ring.owners
+    lone.node.membership.learn_ring(Ring(2, owners, owners, True, (), (("default", 1, 1, 1),)))
+    lone.turn()
+    key = lone.key(2)
+    return lone, key, lone.walk(key)[0]
+
+
+def test_of_a_bucket_with_fewer_replicas_to_come_those_are_awaited_whoever_else_has_it() -> None:
+    lone, key, only = fewer_replicas()
+    sent = writes(lone, key)
+    (other,) = sent.keys() - {only}
+    assert not of(PutReply, lone.hear(other, WriteReply([sent[other].request_id]))), (
+        "two of three, and not the one that is to stay"
+    )
+    assert of(PutReply, lone.hear(only, WriteReply([sent[only].request_id])))
+
+
+def test_one_of_those_that_is_silent_or_refuses_gets_a_hint_here_and_then_the_put_is_done() -> None:
+    for answer in ("silence", "refusal"):
+        lone, key, only = fewer_replicas()
+        sent = writes(lone, key)
+        (other,) = sent.keys() - {only}
+        assert not of(PutReply, lone.hear(other, WriteReply([sent[other].request_id])))
+        said = lone.hear(only, Refused(sent[only].request_id, "full")) if answer == "refusal" else []
+        said += lone.pass_time(0.5)
+        assert len(of(PutReply, said)) == 1, answer
+        assert lone.disk.hint_total(only).count == 1
+
+
+def test_one_of_those_that_somebody_stands_in_for_gets_a_hint_here_as_well() -> None:
+    """The stand-in need not be one of the W, and what is sent to it may be lost."""
+    lone, key, only = fewer_replicas()
+    lone.away.add(only)
+    lone.pass_time(1.5)
+    sent = writes(lone, key)
+    (stand_in,) = [name for name, write in sent.items() if write.hint_for == only]
+    (other,) = sent.keys() - {stand_in}
+    assert of(PutReply, lone.hear(other, WriteReply([sent[other].request_id])))
+    assert lone.disk.hint_total(only).count == 1
+
+
+def test_of_a_bucket_with_more_replicas_to_come_a_put_that_names_its_n_is_for_all_of_them() -> None:
+    lone = LoneNode(n=1, r=1, w=1, timing=Timing(retirement_grace_ms=0))
+    owners = lone.node.membership.ring.owners
+    lone.node.membership.learn_ring(Ring(2, owners, owners, True, (), (("default", 3, 2, 2),)))
+    lone.turn()
+    key = lone.key(0)
+    lone.node.receive(CLIENT, a_put(key, n=1))
+    assert sorted(str(to) for to, _ in of(Write, lone.flush())) == sorted(lone.walk(key)[1:3])
 
 
 def test_a_turn_that_fails_acknowledges_nothing_whoever_answers() -> None:

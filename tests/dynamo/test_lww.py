@@ -329,4 +329,4 @@ def test_no_conflict_policy_means_siblings_and_the_topology_says_which_there_are
     assert of(SetBucketReply, node.hear(CLIENT, SetBucket(1, "b", 0, 0, 0, "")))
     node.hear(CLIENT, SetBucket(1, "c", 0, 0, 0, "lww"))
     ((_, topology),) = of(Topology, node.hear(CLIENT, TopologyRequest(1)))
-    assert topology.buckets == [["b", 3, 2, 2, "siblings"], ["c", 3, 2, 2, "lww"]]
+    assert topology.buckets == [["b", 3, 2, 2, "siblings", 3, 2, 2], ["c", 3, 2, 2, "lww", 3, 2, 2]]

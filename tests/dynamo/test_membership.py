@@ -6,13 +6,15 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import msgpack
 import pytest
 
 from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
 from dynazmq.dynamo.claim import claim
+from dynazmq.dynamo.losses import Losses
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Message, SetBucket
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.records import Policy
+from dynazmq.dynamo.records import Kept, Policy
 from dynazmq.dynamo.ring import Ring
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.wire.codec import FROM_NODE, Envelope, decode_body, encode, open_frame
@@ -122,7 +124,9 @@ def test_a_policy_that_was_set_at_one_node_reaches_all() -> None:
     world = World(2, loss=0.2)
     world.nodes["b"].receive(b"client", SetBucket(1, "carts", 3, 1, 3))
     world.run(15)
-    assert {node.membership.policy("carts")[:3] for node in world.nodes.values()} == {(3, 1, 3)}
+    assert {node.membership.policies["carts"][:3] for node in world.nodes.values()} == {(3, 1, 3)}
+    world.run(30)
+    assert {node.membership.policy("carts")[:3] for node in world.nodes.values()} == {(3, 1, 3)}, "in force"
 
 
 def test_a_conflict_policy_reaches_all_and_is_changed_back_by_the_next_version() -> None:
@@ -181,7 +185,7 @@ def test_4_8_one_exchange_brings_a_policy_to_the_side_that_has_none_whoever_begi
     nodes = World(20).nodes
     nodes["a"].membership.set_policy("carts", 3, 1, 3)
     talk(nodes[first], nodes["b" if first == "a" else "a"])
-    assert nodes["b"].membership.policy("carts")[:3] == (3, 1, 3)
+    assert nodes["b"].membership.policies["carts"][:3] == (3, 1, 3)
 
 
 def test_4_8_one_exchange_brings_policies_and_rings_both_ways() -> None:
@@ -229,7 +233,7 @@ def test_one_writer_whose_disk_was_lost_may_give_a_policy_version_twice_and_all_
     tell(world.nodes["a"], buckets=[["carts", 3, 1, 3, 1, "d"]])
     tell(world.nodes["c"], buckets=[["carts", 3, 3, 1, 1, "d"]])
     world.run(20)
-    assert {node.membership.policy("carts") for node in world.nodes.values()} == {(3, 3, 1, 1, "d", "siblings")}
+    assert {node.membership.policies["carts"] for node in world.nodes.values()} == {(3, 3, 1, 1, "d", "siblings")}
 
 
 def test_p2_a_node_that_restarts_knows_ring_members_and_policies_from_its_own_store() -> None:
@@ -241,7 +245,20 @@ def test_p2_a_node_that_restarts_knows_ring_members_and_policies_from_its_own_st
     assert again.membership.is_lww("carts")
     assert again.membership.ring == ring
     assert again.membership.endpoint_of("e") == "ipc://e"
-    assert again.membership.policy("carts")[:3] == (3, 1, 2)
+    assert again.membership.policies["carts"][:3] == (3, 1, 2)
+
+
+def test_in_a_store_of_an_earlier_release_the_policies_that_it_knows_are_in_force() -> None:
+    """There the ring said nothing of buckets: whoever knew of a policy went by it, and keys lie as it says."""
+    known = Kept({}, Ring(3, NAMES * 4, NAMES[::-1] * 4, filling=True), {"b": Policy(1, 1, 1, 2, "a")}, {}, True, Losses())
+    members, ring, *rest = msgpack.unpackb(known.pack())
+    quorums = (("b", 1, 1, 1),)
+    kept = Kept.unpack(msgpack.packb([members, ring[:5], *rest]))
+    assert (kept.ring.quorums, kept.ring.also_quorums) == (quorums, quorums)
+    assert Kept.unpack(msgpack.packb([members, [3, list(NAMES), ring[2], [], 0], *rest])).ring == Ring(
+        3, kept.ring.owners, quorums=quorums
+    )
+    assert Kept.unpack(known.pack()).ring.quorums == ()
 
 
 def test_p1_a_restarted_node_has_a_higher_incarnation_even_if_the_clock_was_set_back() -> None:

@@ -19,7 +19,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import EMPTY, Context, Siblings, decode, encode, put
+from dynazmq.dynamo.versions import EMPTY, Context, Siblings, decode, encode, put, sync
 
 
 def primary() -> tuple[LoneNode, bytes, list[str]]:
@@ -141,6 +141,28 @@ def test_a_dot_of_ours_that_this_store_lacks_renews_the_epoch() -> None:
 
 
 # --- what was overwritten -------------------------------------------------------------------------------------------------
+
+
+def test_who_drops_a_write_of_its_own_that_others_keep_begins_a_new_epoch() -> None:
+    """A vector clock says "all of mine up to this one": the next dot of the old name would cover what was handed over."""
+    lone, key, _ = primary()
+    identity, replica, at = lone.node.identity, lone.node.replica, place("default", key)
+    lone.hear(CLIENT, a_put(key))
+    handed_over = lone.stored(key)
+    epoch = identity.epoch
+    replica.drop(at, "default", key, encode(handed_over))
+    assert identity.epoch != epoch
+    lone.hear(CLIENT, a_put(key, b"another", write_id=b"another........."))
+    assert sorted(sync(handed_over, lone.stored(key)).values) == [b"another", b"v"]
+
+
+def test_who_drops_what_others_wrote_keeps_its_name() -> None:
+    lone, key, (second, *_) = primary()
+    lone.hear(second, a_write(key, written((second, b"1"))))
+    epoch = lone.node.identity.epoch
+    lone.node.replica.drop(place("default", key), "default", key, encode(lone.stored(key)))
+    lone.flush()
+    assert (lone.stored(key), lone.node.identity.epoch) == (EMPTY, epoch)
 
 
 def test_the_dot_of_a_write_is_known_while_it_lives_and_after_it_was_overwritten() -> None:

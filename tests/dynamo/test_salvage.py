@@ -76,6 +76,26 @@ def test_everybody_who_stays_is_asked_for_each_partition_and_then_it_confirms() 
     assert lone.node.transfer.left == 0
 
 
+def test_of_buckets_that_get_other_replicas_each_partition_without_a_source_is_looked_for_once() -> None:
+    """c and d are gone. Of x and z their partitions have no source; of y those of which both had the copies, and a gets them."""
+    gone = {name: Intent(name, GONE, 1.0, "", 1, "a", agreed=True) for name in ("c", "d")}
+    before, after = (("x", 1, 1, 1), ("y", 2, 1, 2), ("z", 1, 1, 1)), (("x", 2, 1, 2), ("y", 1, 1, 1), ("z", 3, 2, 2))
+    filling = Ring(2, OLD.owners, goal(OLD, gone, 1), True, before, after)
+    lone = LoneNode("b", ("a", "b", "c", "d"), n=1, r=1, w=1, timing=Timing(retirement_grace_ms=0))
+    policies = [[*quorums, 1, "a", "siblings"] for quorums in after]
+    lone.hear("a", GossipDelta([], [], filling.to_wire(), policies, [list(intent) for intent in gone.values()]))
+    lone.turn()
+    was = lone.node.membership.members["a"]
+    told = Member("a", was.endpoint, was.incarnation or 1, was.heartbeat + 1, "alive", lone.node.membership.knowledge())
+    lone.hear("a", GossipDelta([list(told)], [], [], []))
+    looked_for = []
+    for _ in range(600):
+        for _, question in of(FillAsk, lone.turn(0.01)):
+            lone.hear("a", FillTell(question.request_id, [], False, *START))
+            looked_for += [question.partition] if question.salvage else []
+    assert looked_for == [partition for partition in range(16) if OLD.walk(partition)[0] in gone]
+
+
 def test_nobody_is_asked_before_all_write_to_the_new_owners_too() -> None:
     lone = a_node()
     assert of(FillAsk, lone.pass_time(3.0)) == []

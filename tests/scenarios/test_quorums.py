@@ -51,7 +51,7 @@ def test_w15_levels_that_no_request_can_have_are_refused_before_anything_is_sent
 
 
 def test_a_bucket_with_a_policy_of_its_own_is_stored_and_read_by_it() -> None:
-    cluster = Cluster(6)
+    cluster = Cluster(6, anti_entropy_ms=1000)
     client = cluster.client()
     client.configure("few", n=1, r=1, w=1)
     client.configure("many", n=5, r=3, w=4)

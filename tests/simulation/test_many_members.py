@@ -15,7 +15,7 @@ def test_two_dozen_nodes_at_rest_say_little_and_all_know_what_changes_within_sec
     measured = measure(24, seed)
     assert 500 < measured.bytes_of["gossip"] < 5_000
     assert 4_000 < measured.bytes_of["probes"] <= 2 * 100 * 44 * 1.1, "a hundred probes a second and as many answers"
-    assert 0.1 < measured.policy_s < 6.0
+    assert 0 < measured.policy_s < 1.0
     assert measured.life_s < 1.0
     assert measured.record_s < 8.0
     assert 0.3 < measured.suspected_s < 1.0

@@ -39,13 +39,16 @@ class Whereabouts(NamedTuple):
 
 
 class BucketPolicy(NamedTuple):
-    """Of a bucket with a policy of its own."""
+    """Of a bucket with a policy of its own: what is in force, and what is wanted and will be as soon as it may."""
 
     bucket: BucketName
     n: Replicas
     r: Replicas
     w: Replicas
     conflict: Conflict
+    wanted_n: Replicas = 0
+    wanted_r: Replicas = 0
+    wanted_w: Replicas = 0
 
 
 class Wish(NamedTuple):

@@ -36,6 +36,15 @@ Owner = Annotated[int, Whole(0, 2 * MEMBERS_MAX)]
 Level = Annotated[int, Whole(1, MEMBERS_MAX)]
 
 
+class QuorumsRow(NamedTuple):
+    """How many replicas a bucket has by a ring, and how many must answer."""
+
+    bucket: BucketName
+    n: Level
+    r: Level
+    w: Level
+
+
 class RingRow(NamedTuple):
     """A ring (Ring.to_wire). owners, also: for each partition the index of its owner among the members. filling: 0 or 1."""
 
@@ -44,6 +53,8 @@ class RingRow(NamedTuple):
     owners: Annotated[list[int], many(Owner, PARTITIONS_MAX)]
     also: Annotated[list[int], many(Owner, PARTITIONS_MAX)]
     filling: Annotated[int, Whole(0, 1)]
+    quorums: Annotated[list[Any], many(QuorumsRow, BUCKETS_MAX)] = []  # noqa: RUF012  (never one: it says that it may be missing)
+    also_quorums: Annotated[list[Any], many(QuorumsRow, BUCKETS_MAX)] = []  # noqa: RUF012
 
 
 class Life(NamedTuple):

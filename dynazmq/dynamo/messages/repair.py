@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
-from dynazmq.config import PARTITIONS_MAX
+from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX
 from dynazmq.dynamo.messages.fields import (
     Actors,
     AfterBucket,
@@ -17,7 +17,6 @@ from dynazmq.dynamo.messages.fields import (
     Key,
     KnownHash,
     Partition,
-    Replicas,
     RequestId,
     Size,
     State,
@@ -25,6 +24,9 @@ from dynazmq.dynamo.messages.fields import (
     many,
 )
 from dynazmq.dynamo.messages.registry import CLIENT, PEER, REFUSED, Message, message
+
+Level = Annotated[int, Whole(0, 257 * MEMBERS_MAX)]
+"""An N, or two of them while a bucket is to have another (Ring.level)."""
 
 ROWS_MAX = 512
 """Of one page that shows rows by their hashes."""
@@ -84,7 +86,7 @@ class TreeAsk(Message):
     """What are the hashes of these nodes in your Merkle trees? nodes: partition, n, node number; and so on."""
 
     request_id: RequestId
-    nodes: Annotated[list[int], many(Annotated[int, Whole(0, PARTITIONS_MAX - 1)], 3 * NODES_MAX)]
+    nodes: Annotated[list[int], many(Annotated[int, Whole(0, max(PARTITIONS_MAX - 1, 257 * MEMBERS_MAX))], 3 * NODES_MAX)]
 
 
 @message(27, answers=(TreeAsk,))
@@ -103,7 +105,7 @@ class RowsAsk(Message):
 
     request_id: RequestId
     partition: Partition
-    n: Replicas
+    n: Level
     first_leaf: Leaf
     last_leaf: Leaf
     after_place: AfterPlace

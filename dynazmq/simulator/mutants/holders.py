@@ -6,7 +6,7 @@ from typing import Any
 
 from dynazmq.dynamo.get import Gets
 from dynazmq.dynamo.gossip import Gossip
-from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.scans import Scans
 from dynazmq.simulator.admins import FREEZE, JOIN, LEAVE, SWAP
 from dynazmq.simulator.faults import ISOLATE, SPLIT, WIPE_ALONE
@@ -29,7 +29,7 @@ def count_fallbacks_that_were_told_nothing(patch: Patches) -> None:
 @mutant("I16", **_CHANGING | {"acts": (JOIN, SWAP, FREEZE), "acts_max": 8})
 def answer_whatever_ring_the_asker_goes_by(patch: Patches) -> None:
     """Reads and scans are answered to one whose ring is of long ago."""
-    patch.set(Membership, "is_near", lambda _self, _version: True)
+    patch.set(Ring, "is_near", lambda _self, _version: True)
 
 
 @mutant("I16", **_CHANGING)

@@ -10,7 +10,7 @@ from dynazmq.dynamo.exchange import START
 from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.membership import Membership
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.ring import Quorums, Ring
 from dynazmq.simulator.admins import JOIN, LEAVE, SWAP
 from dynazmq.simulator.faults import FLICKERING_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant
@@ -30,8 +30,8 @@ _AWAY: dict[str, Any] = {
 def flip_before_all_have_confirmed(patch: Patches) -> None:
     """New owners are read before they have said that they have everything."""
 
-    def next_ring(ring: Ring, target: tuple[str, ...], levels: list[int], _: Callable[[str], bool]) -> Ring | None:
-        return change.next_ring(ring, target, levels, lambda _name: True)
+    def next_ring(ring: Ring, target: change.Side, default: Quorums, _: Callable[[str], bool]) -> Ring | None:
+        return change.next_ring(ring, target, default, lambda _name: True)
 
     patch.set(membership, "next_ring", next_ring)
 

@@ -1,0 +1,53 @@
+"""What holds for buckets now: by the ring, and by the policies that are wanted (records.Policy, change.py).
+
+What a policy says is a wish. How many replicas a bucket's keys have, and so who holds them, is the ring's to say: it follows as
+it follows what is wanted of members. R and W by which reads and writes do not miss each other go with N. Where N is as wanted,
+they are whichever asks for more, the ring's or the wish, until the ring has what is wanted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynazmq.dynamo.change import levels_of
+from dynazmq.dynamo.records import Policies, Policy, wanted_quorums
+from dynazmq.dynamo.ring import Quorums, Ring
+
+
+class InForce:
+    """Of one ring and these policies: a value.
+
+    levels: each level (Ring.level) that some bucket has, ascending. wanted: what the policies say, as a ring would have it.
+    """
+
+    def __init__(self, ring: Ring, policies: Policies, default: Policy) -> None:
+        """default: the policy of all other buckets."""
+        self._ring, self._wanted, self._default = ring, policies, default
+        self.wanted = wanted_quorums(policies)
+        quorums = Quorums(default.n, default.r, default.w)
+        self._policies: dict[str, Policy] = {}
+        for bucket in sorted({*policies, *(each[0] for each in ring.quorums)}):
+            wanted, held = policies.get(bucket, default), ring.quorums_of(bucket, quorums)
+            if wanted.n == held.n:
+                held = Quorums(held.n, max(held.r, wanted.r), max(held.w, wanted.w))
+            self._policies[bucket] = wanted._replace(n=held.n, r=held.r, w=held.w)
+        self._levels = ring.levels(quorums)
+        self.levels = levels_of(ring, quorums)
+
+    def policy(self, bucket: str) -> Policy:
+        return self._policies.get(bucket, self._default)
+
+    def level(self, bucket: str) -> int:
+        """Which keys are placed as this bucket's."""
+        return self._levels.get(bucket, self._default.n)
+
+    def held_counts(self) -> list[int]:
+        """Each N by which keys are held, or were before a change that is flipped, ascending."""
+        ring = self._ring
+        old = ring.read_n if ring.filling or ring.at_rest else ring.other_n
+        return sorted({old(level) for level in self.levels})
+
+    def to_come(self) -> list[list[Any]]:
+        """[bucket, n, r, w that are in force, n, r, w that are wanted] of those with a policy that is not in force yet."""
+        changing = [(bucket, self.policy(bucket), wanted) for bucket, wanted in sorted(self._wanted.items())]
+        return [[bucket, *held[:3], *wanted[:3]] for bucket, held, wanted in changing if held[:3] != wanted[:3]]
