@@ -71,8 +71,11 @@ def _faults(snapshot: Snapshot) -> list[str]:
 
 
 def _change(snapshot: Snapshot) -> list[str]:
-    """How far a change of the members is, and who holds it up."""
-    lines = []
+    """How far a change of the members, or of a bucket's replicas, is, and who holds it up."""
+    lines = [
+        f"bucket {name} has N={n} R={r} W={w}, and is to have N={to_n} R={to_r} W={to_w}"
+        for name, n, r, w, to_n, to_r, to_w in snapshot.buckets
+    ]
     if ring_moves(snapshot):
         gaining = [node for node in snapshot.nodes if node.answers and node.transfer.partitions]
         left = sum(node.transfer.left for node in gaining)
@@ -81,11 +84,12 @@ def _change(snapshot: Snapshot) -> list[str]:
         filled = f"{of - left:,} of {many(of, 'partition')} filled, {short(keys)} keys, {size(bytes_)}"
         names = [node.name for node in gaining]
         get = f"{brief(names)} {'gets' if len(names) == 1 else 'get'} copies" if names else "nobody gets copies"
+        what = "replicas change" if snapshot.buckets and set(snapshot.target) == set(snapshot.owners) else "members change"
         lines.append(
             {
-                "rest": "members change: the ring follows soon",
-                "filling": f"members change: {get}: {filled}",
-                "flipped": "members change: the new owners are read, the old ones hand over what is left",
+                "rest": f"{what}: the ring follows soon",
+                "filling": f"{what}: {get}: {filled}",
+                "flipped": f"{what}: the new owners are read, the old ones hand over what is left",
             }[snapshot.phase]
         )
         if snapshot.without_source:

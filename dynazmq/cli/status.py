@@ -96,6 +96,7 @@ def _change(snapshot: Snapshot) -> dict[str, Any] | None:
     return {
         "phase": snapshot.phase,
         "target": snapshot.target,
+        "buckets": snapshot.buckets,
         "waiting_for": snapshot.waiting_for,
         "partitions": sum(each.partitions for each in moved),
         "partitions_left": sum(each.left for each in moved),

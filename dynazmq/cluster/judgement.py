@@ -155,6 +155,7 @@ def judge(
         ring_agreed=len(digests) == 1,
         phase=told[0].phase if told else "rest",
         target=[str(name) for name in (told[0].section("change").get("target") or ())] if told else [],
+        buckets=_changing_buckets(told),
         waiting_for=_waiting_for(told),
         expelling=_expelling(told),
         without_source=_numbers(told[0].section("change").get("without_source")) if told else [],
@@ -187,9 +188,9 @@ def changing(snapshot: Snapshot) -> bool:
 
 
 def ring_moves(snapshot: Snapshot) -> bool:
-    """The ring is on its way to other owners, or is to be."""
+    """The ring is on its way to other owners, or to other numbers of replicas, or is to be."""
     wanted = bool(snapshot.target) and bool(snapshot.owners) and set(snapshot.target) != set(snapshot.owners)
-    return snapshot.phase != "rest" or wanted or any(node.transfer.left for node in snapshot.nodes)
+    return snapshot.phase != "rest" or wanted or bool(snapshot.buckets) or any(node.transfer.left for node in snapshot.nodes)
 
 
 def strays(snapshot: Snapshot) -> int:
@@ -259,6 +260,11 @@ def hints_by_target(snapshot: Snapshot) -> dict[str, int]:
 def quorum_met(snapshot: Snapshot) -> bool:
     """Quorums are sloppy: any nodes that can be reached will do, while there are R and W of them."""
     return sum(node.state in (*SERVES, "suspect") and node.answers for node in snapshot.nodes) >= max(snapshot.r, snapshot.w)
+
+
+def _changing_buckets(told: Sequence[Answer]) -> list[list[Any]]:
+    """What the first of them says; what is of another shape is a newer release's."""
+    return [each for each in (told[0].section("change").get("buckets") or () if told else ()) if len(each) == 7]
 
 
 def _waiting_for(told: Sequence[Answer]) -> list[str]:

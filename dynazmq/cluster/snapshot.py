@@ -118,6 +118,7 @@ class Snapshot:
     ring_agreed: bool = False  # every node that answers has the same ring
     phase: str = "rest"  # of the newest ring: rest | filling | flipped (dynamo/change.py)
     target: list[str] = field(default_factory=list)  # who is to own something; [] when nobody said
+    buckets: list[list[Any]] = field(default_factory=list)  # that are to have others: [name, n, r, w now, n, r, w then]
     waiting_for: list[str] = field(default_factory=list)  # whose word the next step of the ring is waiting for
     expelling: Expelling | None = None
     given_up: list[str] = field(default_factory=list)  # members of the ring that were removed by force: nobody waits for them

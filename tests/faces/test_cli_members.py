@@ -179,6 +179,22 @@ def changing(phase: str = "filling", *, waiting_for: tuple[str, ...] = ("n5",)) 
     return seen
 
 
+def test_status_says_which_bucket_is_to_have_other_replicas_and_who_holds_it_up() -> None:
+    seen = changing("rest")
+    for said in seen.said.values():
+        said["standing"] = "member"
+        said["change"] = {"waiting_for": ["n5"], "target": list(NAMES), "buckets": [["carts", 1, 1, 1, 3, 2, 2]]}
+    seen.said["n5"]["transfer"] = {"partitions": 0, "left": 0, "keys": 0, "bytes": 0, "confirmed": False, "strays": 0}
+    assert seen.lines[10:13] == [
+        "bucket carts has N=1 R=1 W=1, and is to have N=3 R=2 W=2",
+        "replicas change: the ring follows soon",
+        "  it waits for n5",
+    ]
+    assert not seen.snapshot.converged
+    (change,) = [document(seen.snapshot)["change"]]
+    assert change["buckets"] == [["carts", 1, 1, 1, 3, 2, 2]]
+
+
 def test_a_change_under_way_is_no_trouble_and_says_how_far_it_is() -> None:
     seen = changing()
     assert seen.lines[0] == "demo  5 nodes  N=3 R=2 W=2  ring v5 agreed by 5/5     CHANGING"
@@ -198,6 +214,7 @@ def test_a_change_under_way_is_no_trouble_and_says_how_far_it_is() -> None:
     assert said["change"] == {
         "phase": "filling", "target": [*NAMES], "waiting_for": ["n5"], "partitions": 72, "partitions_left": 18, "keys": 22_500,
         "bytes": 5_000_000, "strays": 0, "given_up": [], "expelling": None, "without_source": [], "salvaged": 0,
+        "buckets": [],
     }  # fmt: skip
     assert [node["state"] for node in said["nodes"]] == ["up"] * 4 + ["joining"]
 
