@@ -6,6 +6,7 @@ An act is one or two *decisions*, each told to one node until it takes it. Which
     reweigh         another share for a member
     swap            a new node in the place of one that leaves
     take back       of one that leaves: it shall stay after all
+    policy          another number of replicas, and other quorums, for the bucket that clients use
     two at once     two of these, of two admins, at two nodes; now and then of the same member
     apart           the same at the two sides of a split, which is healed later
     replace         a node is dead for good, and a new one takes its place
@@ -26,17 +27,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from dynazmq.client.requests import Request
+from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.dynamo.change import EXPEL, IN, OUT
+from dynazmq.dynamo.messages import SetBucket
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decision, Decisions, Intents
 from dynazmq.simulator.ends import Ends
 from dynazmq.simulator.process import CRASH_POINTS
 from dynazmq.simulator.shapes import both_ways
 
-JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK = "join", "leave", "reweigh", "swap", "take back"
+JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, POLICY = "join", "leave", "reweigh", "swap", "take back", "policy"
 AT_ONCE, APART, REPLACE, EXPULSION, FREEZE = "two at once", "apart", "replace", "expel", "freeze"
 
-GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE)
+GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE, POLICY)
 """Nobody is away for these: what clients see is excused by nothing."""
 
 LOSING = (REPLACE, EXPULSION)
@@ -201,6 +205,17 @@ class Admins:
         self._later(0.5 + self._pause(2.0), heal)
         return True
 
+    def _policy(self) -> bool:
+        """Reads by it meet the writes by it, as they did by the one before."""
+        random = self._random
+        n = random.randint(1, self._members_min)  # which are never fewer than a quorum of it
+        r = random.randint(1, n)
+        w = random.randint(n - r + 1, n)
+        self._cluster.history.least_w = min(self._cluster.history.least_w, w)
+        client = self._cluster.client("admin-1")
+        client.begin(Request(SetBucket(0, DEFAULT_BUCKET, n, r, w), DEFAULT_BUCKET, 0, 2.0, "configure"))
+        return True
+
     def _freeze(self) -> bool:
         intents = self._drawn([LEAVE])
         if intents:
@@ -361,5 +376,6 @@ class Admins:
 
 _DO: dict[str, Callable[[Admins], bool]] = {
     **{act: partial(Admins._one, act=act) for act in (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK)},
-    AT_ONCE: Admins._at_once, FREEZE: Admins._freeze, APART: Admins._apart, REPLACE: Admins._replace, EXPULSION: Admins._expel,
+    POLICY: Admins._policy, AT_ONCE: Admins._at_once,
+    FREEZE: Admins._freeze, APART: Admins._apart, REPLACE: Admins._replace, EXPULSION: Admins._expel,
 }  # fmt: skip

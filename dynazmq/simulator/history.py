@@ -95,6 +95,7 @@ class History:
     shown_with: dict[bytes, int] = field(default_factory=dict)  # token → what anybody was shown with it
     seen: set[bytes] = field(default_factory=set)  # write ids that some get has found
     broken: list[str] = field(default_factory=list)  # promises seen broken on the way
+    least_w: int = 1 << 30  # of all policies that the bucket may have had beside the cluster's
     disks_lost: int = 0
     robbed: set[str] = field(default_factory=set)  # whose
     rotted: Counter[bytes] = field(default_factory=Counter)  # key → how often a copy of it was damaged

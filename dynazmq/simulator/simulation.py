@@ -17,7 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, LWW
-from dynazmq.simulator.admins import APART, FREEZE, GENTLE, JOIN, LOSING, VICTIMS, Admins
+from dynazmq.simulator.admins import APART, FREEZE, GENTLE, JOIN, LOSING, POLICY, VICTIMS, Admins
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
@@ -85,6 +85,10 @@ class Plan:
         random = Random(f"admins {seed}")
         if plan.anti_entropy_ms and random.random() < 0.66:  # a third of all
             plan._draw_acts(random)
+        if POLICY in plan.acts:
+            if plan.losses_max or set(plan.faults) & set(LOSSY):  # with N or W of 1 there is a copy that may not be lost
+                plan.acts = tuple(act for act in plan.acts if act != POLICY) or (JOIN,)
+            plan.core = 0  # which may be too few for it
         random = Random(f"lists {seed}")
         if random.random() < 0.4:
             plan.load.page_keys = random.choice((1, 2, 1000))

@@ -276,7 +276,8 @@ class Watch:
         at = (place(op.bucket, op.key), op.bucket, op.key)
         dots = self.history.dots_of.get(op.write_id, set())
         copies = sum(process.disk.holds(at, op.write_id, dots) for process in self.processes.values())
-        if copies + self.history.lost(op.key) + self.history.evicted[op.key] < len(op.acked) or len(set(op.acked)) < op.needed:
+        needed = min(op.needed, self.history.least_w)
+        if copies + self.history.lost(op.key) + self.history.evicted[op.key] < len(op.acked) or len(set(op.acked)) < needed:
             self._broken(f"I15: {list(op.acked)} are said to hold {op}, {copies} disks do, {op.needed} were asked for")
 
     # --- turns ------------------------------------------------------------------------------------------------------------

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynazmq.dynamo import change
 from dynazmq.dynamo.get import Gets
 from dynazmq.dynamo.gossip import Gossip
+from dynazmq.dynamo.joint import Joint
+from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.scans import Scans
-from dynazmq.simulator.admins import FREEZE, JOIN, LEAVE, SWAP
+from dynazmq.simulator.admins import FREEZE, JOIN, LEAVE, POLICY, SWAP
 from dynazmq.simulator.faults import ISOLATE, SPLIT, WIPE_ALONE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
+from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix
 
 _KEPT = Mix(get=6.0, delete=0.0)  # what was put stays there
@@ -49,3 +53,30 @@ def believe_what_the_cluster_began_with(patch: Patches) -> None:
 
     original = Gossip._ask_for_ring
     patch.set(Gossip, "_ask_for_ring", ask)
+
+
+_REPLICAS: dict[str, Any] = _CHANGING | {
+    "acts": (POLICY,), "acts_max": 12, "acts_every_s": 0.6, "anti_entropy_ms": 60_000, "n": 3,
+    "load": Load(clients=4, keys=12, requests=150, think_s=0.05, mix=_KEPT),
+}  # fmt: skip
+
+
+@mutant("I7", "I16", "I11", "I1", **_REPLICAS)
+def read_a_larger_n_before_it_is_filled(patch: Patches) -> None:
+    """A bucket's new replicas are read as soon as everybody knows of them."""
+    patch.set(change, "gaining", lambda _ring, _default: [])
+
+
+@mutant("I7", "I16", "I11", "I1", **_REPLICAS)
+def go_by_a_policy_as_soon_as_it_is_heard_of(patch: Patches) -> None:
+    """What a policy says is in force at each node when it hears of it."""
+    patch.set(Membership, "policy", lambda self, bucket: self.policies.get(bucket, self.default_policy))
+
+
+@mutant("I7", "I16", "I11", "I1", **_REPLICAS | {
+    "conditions": Conditions(spikes=0.1, spike_s=0.1), "acts_every_s": 0.1, "acts_max": 60,
+    "load": Load(clients=4, keys=12, requests=300, think_s=0.02, mix=_KEPT),
+})  # fmt: skip
+def await_w_of_those_who_become_the_only_ones(patch: Patches) -> None:
+    """A put of a bucket whose replicas change is done when W of the old have it, whoever else is to have it."""
+    patch.set(Joint, "_await_copies", lambda _self, _op, _names: None)
