@@ -15,8 +15,9 @@
                 ▼ the deadline                    ──▶ an error that says what is known
 
 A put keeps its write id through all attempts, so that one which was done twice is still one write; once an attempt may have been
-done, the next carries its age, and the coordinator asks first what became of it (dynamo/recall.py). Errors are honest in the
-same way: `Unavailable` means that nothing was attempted, and is never said when an attempt got no answer.
+done, the next carries its age, and the coordinator asks first what became of it (dynamo/recall.py). Only answers to such attempts
+have a context that covers both, so one is waited for though the first attempt is answered late. Errors are honest in the same
+way: `Unavailable` means that nothing was attempted, and is never said when an attempt got no answer.
 
 A driver (sync.py, asynchronous.py) calls start, receive, undeliverable and tick with the time, and sends what `drain` returns.
 """
@@ -47,6 +48,7 @@ from dynazmq.dynamo.messages import (
     Get,
     Message,
     Put,
+    PutReply,
     Refused,
     Topology,
     TopologyRequest,
@@ -146,6 +148,9 @@ class ClientCore:
 
     def _try_next(self, request: Request, now: float) -> None:
         """Send it to the best node that was not tried in this round; if there is none, wait."""
+        if request.early is not None:  # it is done, and the try that was still waited for has failed
+            self._finish(request, request.early, None)
+            return
         # The first time it is that in whose window it has just found room.
         link = self._choose(request) if request.attempt or request.room is None else request.room
         if link is not None:
@@ -237,9 +242,13 @@ class ClientCore:
                 if link == request.link:
                     self._on_failure(request, link, message, now)
             elif message.__class__ is ANSWER_TO[request.message.__class__]:
-                # Of any attempt: it is the answer, whoever gives it.
+                # Of any attempt: it is the answer, whoever gives it. But for a put's first try, if another may be done beside it:
+                # the context of that answer does not cover the other, and of a retry's it does. That is to come.
                 self._windows.answered(request, message, now)
-                self._finish(request, message, None)
+                if link == request.first and request.early is None and message.__class__ is PutReply:
+                    request.early = message
+                else:
+                    self._finish(request, message, None)
             elif message.__class__ is Refused and request.only is not None:
                 self._finish(request, None, ClusterError(message.text))
         self._let_in(now)
@@ -318,6 +327,8 @@ class ClientCore:
         self._let_in(now)
 
     def _finish(self, request: Request, reply: Any, error: DynazmqError | None) -> None:
+        if request.early is not None and reply is None:
+            reply, error = request.early, None
         request.reply, request.error = reply, error  # first: see `mend`
         if self._requests.pop(request.message.request_id, None) is None:
             return
@@ -394,6 +405,7 @@ class ClientCore:
                 return
             if quiet_at <= now and request.deadline - request.started >= ATTEMPT_S:
                 self._avoid(request.link, now + _AVOID_SILENT_S)
+            request.first = request.first or (None if request.maybe else request.link)
             request.maybe = True
             self._refresh_soon(now)
         if now >= request.deadline:

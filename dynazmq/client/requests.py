@@ -32,9 +32,9 @@ class Request:
     """One message that wants an answer. `reply` or `error` is set when `notify` is called."""
 
     __slots__ = (
-        "asked", "attempt", "backoffs", "deadline", "error", "key", "link", "maybe", "message", "notify", "only", "operation",
-        "overloads", "partition", "patience", "place", "refusal", "reply", "room", "rounds", "sent", "size", "started", "timeout",
-        "tried", "unavailable", "waiting",
+        "asked", "attempt", "backoffs", "deadline", "early", "error", "first", "key", "link", "maybe", "message", "notify",
+        "only", "operation", "overloads", "partition", "patience", "place", "refusal", "reply", "room", "rounds", "sent", "size",
+        "started", "timeout", "tried", "unavailable", "waiting",
     )  # fmt: skip
 
     def __init__(self, message: Any, key: Key, at: int, timeout: float, operation: str) -> None:
@@ -60,6 +60,8 @@ class Request:
         self.unavailable = 0
         self.sent = 0  # attempts that have left
         self.maybe = False  # whether an attempt that left may have been done, its answer being lost or late
+        self.first: Link | None = None  # who was silent when it was asked as if there were no other try
+        self.early: Any = None  # what it has answered after all, while a later try is under way
         self.refusal: Any = None  # the last Failure
         self.reply: Any = None
         self.error: DynazmqError | None = None

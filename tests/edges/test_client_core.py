@@ -268,7 +268,7 @@ def test_a_node_that_answers_others_is_busy_and_waited_for_up_to_a_second() -> N
     assert next_link != link
     assert 1000 <= retried.age_ms <= 1002
     assert bench.core.standing(link)
-    bench.answer(link, slow)
+    bench.answer(next_link, slow)
     assert bench.ended == [slow]
 
 
@@ -339,7 +339,7 @@ def test_the_pause_comes_only_after_all_were_tried_and_stays_within_its_bounds()
 
 def test_a_late_answer_of_an_earlier_attempt_is_the_answer() -> None:
     bench = Bench()
-    request = bench.put()
+    request = bench.get()
     first, second, *_ = bench.preference(request)
     bench.wait(ATTEMPT_S + 0.01)
     bench.sent()
@@ -348,7 +348,47 @@ def test_a_late_answer_of_an_earlier_attempt_is_the_answer() -> None:
     bench.answer(second, request)
 
     assert bench.ended == [request]
+    assert isinstance(request.reply, GetReply)
+
+
+def test_of_a_put_that_was_tried_again_the_answer_to_the_later_try_is_preferred_whose_context_covers_both() -> None:
+    """Seed 5023: what was written next by the first one's context left the second one's value as a sibling."""
+    bench = Bench()
+    request = bench.put()
+    first, second, *_ = bench.preference(request)
+    bench.wait(ATTEMPT_S + 0.01)
+    bench.sent()
+
+    bench.answer(first, request)
+    assert bench.ended == []
+    early = request.early
+    bench.answer(second, request)
+
+    assert bench.ended == [request]
     assert isinstance(request.reply, PutReply)
+    assert request.reply is not early
+
+
+@pytest.mark.parametrize("then", ["silence", "refusal", "loss", "deadline"])
+def test_if_no_later_try_is_answered_the_first_one_is_the_answer(then: str) -> None:
+    bench = Bench()
+    request = bench.put(timeout=0.5 if then == "deadline" else 2.0)
+    first, second, *_ = bench.preference(request)
+    bench.wait(ATTEMPT_S + 0.01)
+    bench.sent()
+
+    bench.answer(first, request)
+    if then == "refusal":
+        bench.refuse(second, request, STORAGE)
+    elif then == "loss":
+        bench.lose(second, request)
+    else:
+        bench.wait(ATTEMPT_S + 0.01)
+
+    assert bench.ended == [request]
+    assert request.error is None
+    assert isinstance(request.reply, PutReply)
+    assert bench.sent() == [], "nobody is asked again for what is done"
 
 
 def test_a_late_failure_of_an_earlier_attempt_is_nothing() -> None:
