@@ -117,6 +117,10 @@ def unhurried() -> bool:
     return False
 
 
+_TIMERS_AT_ONCE = 4
+"""Between two looks at the clock. Most are of requests that were answered long ago, and do nothing."""
+
+
 class Note(NamedTuple):
     """about: what makes two of them one fact where their texts differ, since they quote what somebody has sent; "": the text."""
 
@@ -192,17 +196,18 @@ class Runtime:
         due.append((action, argument))
 
     def run_timers(self, hurry: Callable[[], bool] = unhurried) -> None:
-        """Call what is due, in the order of its time: one at least, and the rest in the next turn if there is no time for it."""
-        ticks = self._ticks
+        """Call what is due, in the order of its time: a few at least, the rest in the next turn if there is no time for it."""
+        ticks, before = self._ticks, 0
         while ticks and ticks[0] <= self.now * _TICKS_PER_S:
             tick = heappop(ticks)
             due = self._due.pop(tick)
             for done, (action, argument) in enumerate(due, 1):
                 action(argument)
-                if hurry():
+                if not (before + done) % _TIMERS_AT_ONCE and hurry():
                     if done < len(due):
                         self._put_back(tick, due[done:])
                     return
+            before += len(due)
 
     def _put_back(self, tick: int, left: list[tuple[Callable[[Any], None], Any]]) -> None:
         """Before what was asked for at this tick meanwhile."""

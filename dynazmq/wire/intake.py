@@ -124,21 +124,25 @@ class Intake:
     def take(self, identity: bytes, frame: bytes) -> None:
         """A frame has come: work on it, or let it wait."""
         self.taken += len(frame)
-        peer = self._gate.peer_of(identity) is not None
+        gate = self._gate
+        peer = gate.peer_of(identity) is not None
         lane = self._peers if peer else self._clients
         # The usual case: nobody waits for his turn.
-        if not lane.senders and not self._over():
-            heard = self._open(identity, frame)
-            if heard is not None:
-                self._begun += len(frame)
-                if not self._gate.work(heard, self.hurry):
-                    lane.add(heard.sender, heard, len(frame), self._gate.now)
+        if not lane.senders and not gate.late and self._begun < TURN_BYTES_MAX:
+            try:
+                heard = gate.open(identity, frame)
+            except BadFrame as error:
+                self._on_bad_frame(identity, frame, error)
+                return
+            self._begun += len(frame)
+            if not gate.work(heard, self.hurry):
+                lane.add(heard.sender, heard, len(frame), gate.now)
         elif peer:
             self._take_of_peer(identity, frame)
         elif lane.has_room(identity, len(frame)):
             lane.add(identity, frame, len(frame), self._gate.now)
-        elif (heard := self._open(identity, frame)) is not None:
-            self._decline(lane, heard)
+        elif (opened := self._open(identity, frame)) is not None:
+            self._decline(lane, opened)
 
     def _take_of_peer(self, identity: bytes, frame: bytes) -> None:
         """It waits, but for its probes."""

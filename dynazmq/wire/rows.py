@@ -66,6 +66,9 @@ class OutOfBounds(BadFrame):
 
 # --- from source ----------------------------------------------------------------------------------------------------------
 
+_NAMES_MAX = 256
+"""That are remembered by one field: 16 KB of them."""
+
 _Names = dict[str, Any]
 """What the source of a function may name."""
 
@@ -85,10 +88,11 @@ def _test(kind: Kind, name: str, known: _Names) -> str:
             test = f"{name}.__class__ is bytes" + _length(name, low, high)
             return f"({name} is None or {test})" if nil else test
         case Text(low, high, is_name):
+            if is_name:
+                seen, admits = _names(kind)
+                return f"{name}.__class__ is str and ({name} in {_give(known, seen)} or {_give(known, admits)}({name}))"
             fits = f" and ({name}.isascii() or len({name}.encode()) <= {high})"
-            return (
-                f"{name}.__class__ is str" + _length(name, low, high) + fits + (f" and {name}.isprintable()" if is_name else "")
-            )
+            return f"{name}.__class__ is str" + _length(name, low, high) + fits
         case Word(words):
             return f"{name}.__class__ is str and {name} in {_give(known, frozenset(words))}"
         case Where():
@@ -98,6 +102,21 @@ def _test(kind: Kind, name: str, known: _Names) -> str:
         case Row():
             test = f"{name}.__class__ is list and {_give(known, _each(kind))}(({name},))"
             return f"({name} == [] or {test})" if kind.empty else test
+
+
+def _names(kind: Text) -> tuple[set[str], Callable[[str], bool]]:
+    """Names that were admitted before, and what admits others: of buckets and nodes there are few, and each message has some."""
+    seen: set[str] = set()
+
+    def admits(name: str) -> bool:
+        if kind.fault(name) is not None:
+            return False
+        if len(seen) >= _NAMES_MAX:
+            seen.clear()
+        seen.add(name)
+        return True
+
+    return seen, admits
 
 
 def _length(name: str, low: int, high: int) -> str:
