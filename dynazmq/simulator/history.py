@@ -88,7 +88,6 @@ class History:
     by_value: dict[tuple[bytes, bytes], Op] = field(default_factory=dict)  # (key, value) → op
     dots: dict[tuple[bytes, str, int], bytes] = field(default_factory=dict)  # (key, actor, counter) → write id
     dots_of: dict[bytes, set[Dot]] = field(default_factory=dict)  # write id → its dots; several if a retry was written anew
-    first_dot: dict[bytes, Dot] = field(default_factory=dict)  # write id → that of them which a disk had first
     tombstones: dict[bytes, list[Op]] = field(default_factory=dict)  # key → its deletes
     covered_by: dict[bytes, list[Op]] = field(default_factory=dict)  # write id → the writes whose context covers it
     shown: dict[tuple[str, bytes], int] = field(default_factory=dict)  # (client, token) → the writes that it was shown
@@ -203,13 +202,17 @@ class History:
         return len(self.dots_of.get(write_id, ())) > 1
 
     def seen_too_early(self, by: Op, write: Op) -> bool:
-        """Whether the writer of one write was shown another, which has two dots, under the first alone, and before its put had
-        come to an end: so before anybody could tell that there would be a second.
+        """Whether the writer of one write was shown another, which has two dots, under one that a try has given which did not
+        know that there was another, and before its put had come to an end: so before anybody could tell.
 
-        Who sees answers alone knows the dot of an acknowledgement: what was shown before under another has two."""
-        seen = self.context_of(by.given, by.bucket, by.key)
-        covered = {dot for dot in self.dots_of.get(write.write_id, ()) if seen.covers(*dot)}
-        if covered != {self.first_dot.get(write.write_id)} if self.sees_commits else covered or write.outcome != OK:
+        Such a try may come second, when its frame was long under way. Who sees answers alone knows the dot of an
+        acknowledgement: what was shown before under another has two."""
+        seen, dots = self.context_of(by.given, by.bucket, by.key), self.dots_of.get(write.write_id, set())
+        covered = {dot for dot in dots if seen.covers(*dot)}
+        if self.sees_commits:
+            if not covered or covered == dots or write.write_id in seen.retried:
+                return False
+        elif covered or write.outcome != OK:
             return False
         ended = write.ended if write.outcome == OK else math.inf
         return any(op.token == by.given and op.ended < ended for op in self.ops if op.key == by.key and op.outcome == OK)

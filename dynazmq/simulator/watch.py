@@ -128,7 +128,6 @@ class Watch:
             if known != sibling.write_id:
                 self._broken(f"I12: dot {sibling.dot} of {key!r} names two writes")
             history.dots_of.setdefault(sibling.write_id, set()).add(sibling.dot)
-            history.first_dot.setdefault(sibling.write_id, sibling.dot)
 
     def _nothing_lost(self, process: Process, key: bytes, before: Siblings, after: Siblings) -> None:
         kept = {sibling.write_id for sibling in after.live}
@@ -137,11 +136,10 @@ class Watch:
         for sibling in before.live:
             if sibling.write_id in kept or self.history.rewritten(sibling.write_id):
                 continue
-            dots = [
-                dot
-                for write in self.history.covered_by.get(sibling.write_id, ())
-                for dot in self.history.dots_of.get(write.write_id, ())
-            ]
+            covering = [write.write_id for write in self.history.covered_by.get(sibling.write_id, ())]
+            if not after.context.retried.isdisjoint(covering):
+                continue  # it knows that write, whatever the dot of the try that it has met
+            dots = [dot for write_id in covering for dot in self.history.dots_of.get(write_id, ())]
             if sibling.value is None and any(each[COLLECTED] for each in self.counted):
                 continue
             if not any(after.context.covers(*dot) for dot in dots):
