@@ -160,9 +160,9 @@ class NodeConfig:
     max_in_flight: int = 4096
     """Requests that one node coordinates at a time; one more is answered with Overloaded at once."""
 
-    max_bytes_in_flight: int = 64 << 20
+    max_bytes_in_flight: int = 32 << 20
     """Bytes of states that gets, and as many that puts, hold at one node: one more is answered with Overloaded at once. It is
-    sixteen times what one client may have under way there (LINK_BYTES_MAX)."""
+    eight times what one client may have under way there (LINK_BYTES_MAX)."""
 
     max_hint_bytes: int = 1 << 30
     """Bytes of hints that one node keeps for others. Past it those are let go that anti-entropy can bring (dynamo/eviction.py);

@@ -24,7 +24,7 @@ from dynazmq.wire.gate import Gate, Heard
 
 SENDER_BYTES_MAX = 16 << 20
 SENDER_FRAMES_MAX = 256
-BYTES_MAX = 64 << 20
+BYTES_MAX = 32 << 20
 """Of frames that wait, from all clients; and as much again from all peers."""
 
 TURN_BYTES_MAX = 4 << 20

@@ -21,12 +21,12 @@ from dynazmq.wire.lending import LARGE, Lending
 
 _PEER = b"peer:"
 _FRAMES_QUEUED_MAX = 1_000  # each way and connection: beyond it the sender is told, instead of memory being filled (N7)
-_REPLIES_QUEUED_MAX = 256  # for one client: with what it may have in large ones, 32 MiB are never passed
+_REPLIES_QUEUED_MAX = 256  # for one client: with what it may have in large ones, 24 MiB are never passed
 
-_CLIENT_BYTES_MAX, _CLIENTS_BYTES_MAX = 16 << 20, 64 << 20
+_CLIENT_BYTES_MAX, _CLIENTS_BYTES_MAX = 8 << 20, 32 << 20
 """Large frames that wait for one client, and for all. A client of ours has four MiB under way at most (LINK_BYTES_MAX)."""
 
-_PEER_BYTES_MAX, _PEERS_BYTES_MAX = 64 << 20, 128 << 20
+_PEER_BYTES_MAX, _PEERS_BYTES_MAX = 32 << 20, 64 << 20
 """The same of peers: as much as the puts of one node may hold (max_bytes_in_flight), so that those alone never pass it."""
 
 _PEER_HEARTBEAT_MS = 200
