@@ -245,7 +245,7 @@ def test_a_bucket_is_told_to_let_the_last_write_win_and_what_that_costs_is_count
     assert cluster.run("bucket", "list").out == "(all others)  N=3 R=2 W=2  siblings\n"
     done = cluster.run("bucket", "set", "positions", "--conflict", "lww")
     assert done == Ran(0, "ok   positions keeps the last of concurrent writes; all nodes know it in some seconds\n", "")
-    policy = {"name": "positions", "n": 3, "r": 2, "w": 2, "conflict": "lww"}
+    policy = {"name": "positions", "n": 3, "r": 2, "w": 2, "conflict": "lww", "wanted": None}
     eventually(
         lambda: all(cluster.run("bucket", "list", "--json").document["buckets"] == [policy] for _ in range(25)), "all know it"
     )
