@@ -36,8 +36,10 @@ CLIENT_HEARTBEAT_MS = 5_000
 """A client asks elsewhere after a fraction of this anyway, and 10,000 connections that are held open make 10,000 heartbeats each
 time: at one a second, the p99 of gets was measured at three times what it is without them."""
 
-_ROUTER_HEARTBEAT_MS = 20_000
-"""Only for clients whose host has gone without a word (N12): else each connection is the other side's to watch over."""
+_KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVES = 20, 20, 2
+"""For clients whose host has gone without a word (N12): else each connection is the other side's to watch over. The kernel's, not
+ZeroMQ's heartbeats: those end the process (an assertion, in 4.3.5) where somebody has sent more than may be queued, has gone, and
+the next one is due before what he sent was read (https://github.com/zeromq/libzmq/issues/4841)."""
 
 _HEARTBEATS_MISSED = 3
 _HANDSHAKE_MS = 3_000  # who connects and says nothing is let go after this long (N15)
@@ -51,13 +53,14 @@ _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 def set_options(socket: zmq.Socket[bytes], heartbeat_ms: int) -> None:
-    """What every socket of the protocol has, the client's as well."""
+    """What every socket of the protocol has, the client's as well. heartbeat_ms: 0 for none."""
     socket.linger = 0
     socket.maxmsgsize = FRAME_BYTES_MAX
     socket.sndhwm = socket.rcvhwm = _FRAMES_QUEUED_MAX
     socket.handshake_ivl = _HANDSHAKE_MS
-    socket.heartbeat_ivl = heartbeat_ms
-    socket.heartbeat_timeout = _HEARTBEATS_MISSED * heartbeat_ms
+    if heartbeat_ms:
+        socket.heartbeat_ivl = heartbeat_ms
+        socket.heartbeat_timeout = _HEARTBEATS_MISSED * heartbeat_ms
 
 
 class Sockets:
@@ -73,7 +76,10 @@ class Sockets:
         self.unconnectable: dict[str, tuple[str, str]] = {}
         """Peer → its endpoint, and why no socket can be connected to it."""
         self._router = self._context.socket(zmq.ROUTER)
-        set_options(self._router, _ROUTER_HEARTBEAT_MS)
+        set_options(self._router, 0)
+        self._router.tcp_keepalive = 1
+        self._router.tcp_keepalive_idle, self._router.tcp_keepalive_intvl = _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S
+        self._router.tcp_keepalive_cnt = _KEEPALIVES
         self._router.sndhwm = _REPLIES_QUEUED_MAX
         self._router.router_handover = 1  # a restarted client or peer takes its identity over from its dead connection
         self._router.router_mandatory = 1  # a reply that nobody takes is an error to count, not silence

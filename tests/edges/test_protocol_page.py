@@ -50,6 +50,10 @@ def heartbeats(interval_ms: int) -> str:
     return f"{interval_ms}, {interval_ms * sockets._HEARTBEATS_MISSED} ms"
 
 
+def keepalives() -> str:
+    return f"{sockets._KEEPALIVE_IDLE_S} s, {sockets._KEEPALIVE_EVERY_S} s, {sockets._KEEPALIVES}"
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -58,7 +62,7 @@ def heartbeats(interval_ms: int) -> str:
         f"| SNDHWM, RCVHWM | {sockets._FRAMES_QUEUED_MAX} |",
         f"| HEARTBEAT_IVL, HEARTBEAT_TIMEOUT, from node to node | {heartbeats(sockets._PEER_HEARTBEAT_MS)} |",
         f"| the same, of a client (advised) | {heartbeats(sockets.CLIENT_HEARTBEAT_MS)} |",
-        f"| the same, of a node's ROUTER | {heartbeats(sockets._ROUTER_HEARTBEAT_MS)} |",
+        f"| TCP_KEEPALIVE, _IDLE, _INTVL, _CNT, of a node's ROUTER | 1, {keepalives()} |",
         f"| HANDSHAKE_IVL | {sockets._HANDSHAKE_MS} ms |",
         f"messages in a frame among them | {config.MESSAGES_PER_FRAME_MAX:,} |",
         f"| arrays in a frame, nested ones counted | {codec.CONTAINERS_MAX:,} |",

@@ -178,3 +178,17 @@ def test_many_small_frames_are_bounded_by_their_number(sockets: Sockets, connect
     count = taken(sockets, client.name, bytes(LARGE - 1), 10_000)
     assert 256 <= count <= 600, "as many again may lie in what ZeroMQ has taken out of its queue already"
     assert sockets.unsent_bytes()["clients"] == 0, "they were copied"
+
+
+def test_who_floods_a_node_and_goes_ends_nothing(sockets: Sockets, connect: Connect) -> None:
+    """libzmq 4.3.5 aborts when a heartbeat is due on a connection whose queue is full and whose other side has gone."""
+    client = connect("flood")
+    for _ in range(5_000):
+        try:
+            client.socket.send(bytes(2_000), zmq.NOBLOCK)
+        except zmq.Again:
+            break
+    client.socket.close()
+    assert sockets._router.getsockopt(zmq.HEARTBEAT_IVL) == 0, "so none is ever due"
+    assert sockets._router.getsockopt(zmq.TCP_KEEPALIVE) == 1, "and a host that has gone is noticed all the same"
+    connect("another")

@@ -14,7 +14,7 @@ import zmq
 
 from dynazmq.dynamo.messages import Message
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode, open_frame
-from dynazmq.wire.sockets import CLIENT_HEARTBEAT_MS, set_options
+from dynazmq.wire.sockets import set_options
 
 _LIFE = 1  # as its incarnation: a client's means nothing to a node
 _FRAMES_MAX = 64  # that are read at a time
@@ -26,7 +26,7 @@ class Speaker:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, cluster_id: int, queued: int = 1_000) -> None:
         self._cluster_id = cluster_id
         self._socket = context.socket(zmq.DEALER)
-        set_options(self._socket, CLIENT_HEARTBEAT_MS)
+        set_options(self._socket, 0)  # who does not read must have none: see sockets.py
         self._socket.sndhwm = self._socket.rcvhwm = queued
         self._socket.connect(endpoint)
 
