@@ -38,7 +38,7 @@ def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PYTHONPATH", processes.environment()["PYTHONPATH"])
         patch.setattr(processes, "_command_lines", _ours(processes._command_lines, str(home)))
         yield home
-    # Sockets of clusters whose paths are long are in a directory of the user's, not below theirs. Not all tests end in good order.
+    # Sockets of clusters with long paths are in a directory of the user's, not below theirs. Not all tests end in good order.
     for nodes in tmp_path_factory.getbasetemp().rglob("nodes"):
         removal.remove_sockets(nodes.parent)
 
