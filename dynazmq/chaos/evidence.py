@@ -20,7 +20,7 @@ from dynazmq.dynamo.versions import decode
 from dynazmq.errors import DynazmqError
 
 _LOOK_S = 10.0
-_PAGE = 200  # keys
+_PAGE = 4  # keys: their states may be large, and a node lets 8 MiB wait for one client (wire/lending.py)
 _TOLD_CHARS, _TOLD_BYTES = 2_000, 16
 
 _LATE_S, _LOOK_AGAIN_S = 20.0, 1.0

@@ -105,7 +105,7 @@ from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
 
-_READS = frozenset((Get, Scan))
+_READS = frozenset((Get, Scan, LookAsk, TreeAsk, RowsAsk, HintsAsk))
 """Whose answer may be large, and to whom it does no harm to be told that nothing was attempted: a put may have been done."""
 
 _UNREAD_RETRY_MS = 100
