@@ -34,6 +34,7 @@ class Held:
 
     states: dict[str, bytes] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)  # who has not answered: nothing can be said of the key then
     hints: int = 0
 
     @property
@@ -65,6 +66,7 @@ class _Looker(Client):
             held = evidence.held.setdefault(each, Held())
             if request.error is not None:
                 evidence.unread[name] = str(request.error)
+                held.unread.append(name)
                 continue
             if request.reply.damaged:
                 held.damaged.append(name)

@@ -73,6 +73,8 @@ def judge_all(
             breaches = judge.of_answer(history, op) if op.kind == "get" else _of_acknowledgement(op)
             broken += [_broken(op.bucket, op.key, breach) for breach in breaches]
     for (bucket, key), held in evidence.held.items():
+        if held.unread:
+            continue  # the verdict is open for it (below): what nobody has shown is not lost
         if not held.equal:
             holders = ", ".join(f"{name} {_short(raw)}" for name, raw in held.states.items())
             text = f"the primaries of {bucket}/{_text(key)} differ: {holders}"

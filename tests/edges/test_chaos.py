@@ -164,6 +164,18 @@ def test_an_acknowledgement_by_fewer_than_were_asked_for_is_dishonest_and_a_node
     assert told.kinds(evidence=Evidence(died=["n3 exited with code 1"])) == ["dishonest", "died"]
 
 
+def test_what_nobody_could_be_asked_for_is_not_called_lost() -> None:
+    told = Told()
+    told.write(b"a")
+    asked = (told.bucket, told.key)
+    seen = Evidence(held={asked: Held({}, unread=["n1", "n2"])}, unread={"n1": "no answer", "n2": "no answer"})
+    verdict = judge_all(told.history, seen, {}, "")
+    assert verdict.broken == []
+    assert verdict.open == ["n1 could not be read: no answer", "n2 could not be read: no answer"]
+    seen.held[asked] = Held({"n1": b"", "n2": b""})
+    assert [each.kind for each in judge_all(told.history, seen, {}, "").broken] == ["lost"]
+
+
 def test_an_element_that_no_sibling_of_a_set_holds_is_lost_whatever_contexts_say() -> None:
     told = Told(key=b"x-sets-1")
     told.write(set_value([], "one"))
