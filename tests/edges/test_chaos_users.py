@@ -286,7 +286,7 @@ def test_connections_are_held_up_to_a_limit_and_all_of_them_are_let_go_in_the_en
     assert play_in.tally[tally.CONNECTIONS] > 2 * HELD_MAX
     assert play_in.tally[tally.HELD] > 10
     assert play_in.tally[tally.BROKEN] > 100
-    assert HELD_MAX <= most < HELD_MAX + 60
+    assert HELD_MAX <= most < 3 * HELD_MAX, "what was let go is closed by ZeroMQ's own thread, in its time"
     context.destroy(linger=0)
     assert psutil.Process().num_fds() <= before
 
