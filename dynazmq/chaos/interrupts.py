@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _OTHERS = (signal.SIGTERM, signal.SIGHUP)
@@ -17,12 +17,8 @@ def signals_interrupt() -> Iterator[None]:
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, interrupt) for each in _OTHERS}
-    try:
+    with _handled_by(interrupt, _OTHERS):
         yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextmanager
@@ -32,12 +28,17 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    every = (signal.SIGINT, *_OTHERS)
-    before = {each: signal.signal(each, lambda number, _frame: came.append(number)) for each in every}
+    with _handled_by(lambda number, _frame: came.append(number), (signal.SIGINT, *_OTHERS)):
+        yield
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, object], None], signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    before = {each: signal.signal(each, handler) for each in signals}
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-    if came:
-        raise KeyboardInterrupt
+        for each, earlier in before.items():
+            signal.signal(each, earlier)
