@@ -13,11 +13,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+import silence
 
 from dynazmq.cluster import processes, removal
 
 _MARK = "DYNAZMQ_TEST_RUN"
 _KEPT = {"DYNAZMQ_VENV", _MARK}  # where bin/dynazmq finds its interpreter
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):  # none in a worker, and none in a run of one process
+        config.pluginmanager.register(silence.Watch())
 
 
 @pytest.fixture(scope="session", autouse=True)
