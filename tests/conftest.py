@@ -8,6 +8,7 @@ environment, which a supervisor hands on to its nodes.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     # Sockets of clusters with long paths are in a directory of the user's, not below theirs. Not all tests end in good order.
     for nodes in tmp_path_factory.getbasetemp().rglob("nodes"):
         removal.remove_sockets(nodes.parent)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> None:
+    """A shell starts in the background what ignores Ctrl-C, and that is inherited: tests that send one would wait in vain."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _ours(everybody: processes.CommandLines, home: str) -> processes.CommandLines:
