@@ -16,8 +16,8 @@ import time
 import psutil
 import pytest
 
-SILENCE_S = 300.0
-"""Without a report of any worker. A test has 60 s, what hangs in C 180 s."""
+SILENCE_S = 600.0
+"""Without a report of any worker. A test has 300 s, what hangs in C 400 s."""
 
 
 class Watch:

@@ -86,7 +86,7 @@ def test_c1_both_sides_of_a_partition_take_puts_and_after_the_heal_they_are_sibl
         assert healed.code == 0, healed
         first, last = healed.out.splitlines()
         assert first == "healed f1"
-        assert re.fullmatch(r"waiting …  (hints \d+ → 0   .*)?converged in .*", last), "hints may be gone before the first look"
+        assert re.fullmatch(r"waiting …  (hints \d+ → 0 .*   )?converged in .*", last), "hints may be gone before the first look"
         assert not faults_path(cluster.directory).exists()
         for client in (alice, bob):
             assert sorted(client.get("cart", r=3).values) == [b"bread", b"milk"]

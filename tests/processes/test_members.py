@@ -30,8 +30,6 @@ from dynazmq.tui.history import History
 from dynazmq.tui.look import Look
 from dynazmq.tui.screen import frame
 
-pytestmark = pytest.mark.timeout(180)
-
 KEYS = 600
 
 

@@ -11,8 +11,6 @@ from supervised import Cluster, eventually
 
 import dynazmq
 
-pytestmark = pytest.mark.timeout(180)
-
 KEYS = [f"k{i}" for i in range(300)]
 
 
