@@ -63,7 +63,7 @@ class Nodes:
 
     def wait_ready(self) -> None:
         """All primaries of a key take part in a write: every node is up and sees the others."""
-        with dynazmq.connect(self.dir, timeout=5.0) as client:
+        with dynazmq.connect(self.dir, timeout=60.0) as client:
             for _ in self.names:  # each node coordinates some of them
                 eventually(lambda: self._canary(client), "a write at all replicas")
 

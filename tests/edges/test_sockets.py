@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import zmq
+from patience import PATIENCE_S
 
 from dynazmq.wire.lending import LARGE
 from dynazmq.wire.sockets import Sockets, set_options
@@ -67,7 +68,6 @@ def test_an_endpoint_to_which_nobody_can_connect_costs_that_peer_alone(tmp_path:
 # --- who does not read ------------------------------------------------------------------------------------------------------
 
 MIB = 1 << 20
-PATIENCE_S = 30.0
 
 
 @pytest.fixture
