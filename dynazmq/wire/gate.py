@@ -105,28 +105,28 @@ class Gate:
 
     def open(self, identity: bytes, frame: bytes) -> Heard:
         """Check one frame. Raises BadFrame: it is dropped whole."""
-        node = self._node
         refused: list[OutOfBounds] = []
         try:
             envelope, body = open_frame(frame)
             messages = decode_body(body, refused)
-            sender = self._sender(identity, envelope, messages, refused)
+            if envelope.kind != FROM_CLIENT:
+                return Heard(self._peer(identity, envelope), envelope, messages, refused)
+            if envelope.cluster_id != self._cluster_id:
+                self._check_stranger(envelope, messages, refused)
+            return Heard(identity, envelope, messages, refused)
         except BadFrame as error:
-            node.runtime.counters["frames_refused"] += 1
+            self._node.runtime.counters["frames_refused"] += 1
             if isinstance(error, OtherVersion):
                 self._note_version(identity, error.version)
             raise
-        if self.other_versions and isinstance(sender, str):
-            self.other_versions.pop(sender, None)
-        return Heard(sender, envelope, messages, refused)
 
     def work(self, heard: Heard, hurry: Callable[[], bool], most: int = MESSAGES_PER_FRAME_MAX) -> bool:
         """Give a frame's next messages to the core: one, and so many at most as long as there is no hurry. Whether all are done.
 
         A message with a value that is not admitted is refused, and the others of its frame are heard.
         """
-        node, messages, begin = self._node, heard.messages, heard.next
-        void, age_ms = self._standing(heard)
+        node, sender, messages, begin = self._node, heard.sender, heard.messages, heard.next
+        void, age_ms = self._standing(sender, heard.envelope)
         stale = age_ms > self._state_life_ms
         receive = node.receive if self.watch is None else self.watch.receive
         these = messages if not begin and len(messages) <= most else messages[begin : begin + most]
@@ -142,7 +142,7 @@ class Gate:
                 if age_ms >= _LATE_MS and message.__class__ in WITH_AGE:
                     # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
                     cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
-            receive(heard.sender, message)
+            receive(sender, message)
             if hurry():
                 self.late = True
                 break
@@ -150,16 +150,18 @@ class Gate:
             return False
         for each in heard.refused:
             if not void:
-                node.refuse(heard.sender, each.kind, each.request_id, each.text)
+                node.refuse(sender, each.kind, each.request_id, each.text)
         return True
 
-    def _standing(self, heard: Heard) -> tuple[bool, int]:
-        """Whether a frame is void, being of or for another life; and its age in ms."""
-        node, sender, envelope = self._node, heard.sender, heard.envelope
-        void = isinstance(sender, str) and not (
-            node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation)
-        )
-        return void, 0 if void else self._age_ms(sender, envelope)
+    def _standing(self, sender: Address, envelope: Envelope) -> tuple[bool, int]:
+        """Whether a frame is void, being of or for another life; and how long it was under way, in ms."""
+        node = self._node
+        if not isinstance(sender, str):
+            lag = int(node.runtime.now * 1000) - envelope.sent_ms
+            return False, lag if 0 <= lag < _CLOCKS_DIFFER_MS else 0
+        if node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation):
+            return False, self._age_ms(sender, envelope)
+        return True, 0
 
     def hear_probes(self, heard: Heard) -> None:
         """Of a frame that has to wait: its probes are heard at once.
@@ -195,32 +197,32 @@ class Gate:
         envelope = Envelope(FROM_NODE, self._cluster_id, self._node.identity.incarnation, 0, 0)
         return next(encode(envelope, [Failure(0, OVERLOADED, 0, 0, _COME_BACK_MS, text)]))
 
-    def _age_ms(self, sender: Address, envelope: Envelope) -> int:
-        """How long a frame was under way."""
+    def _age_ms(self, peer: str, envelope: Envelope) -> int:
+        """How much later this frame came than the quickest of this peer."""
         now_ms = self._node.runtime.now * 1000
         lag = now_ms - envelope.sent_ms
-        if not isinstance(sender, str):
-            return int(lag) if 0 <= lag < _CLOCKS_DIFFER_MS else 0
-        incarnation, least, then = self._quickest.get(sender, (-_A_START, 0.0, 0.0))
+        incarnation, least, then = self._quickest.get(peer, (-_A_START, 0.0, 0.0))
         least += (now_ms - then) * _DRIFT
         if lag < least or envelope.incarnation >= incarnation + _A_START:  # its host may have been booted anew
             least = lag
-        self._quickest[sender] = max(incarnation, envelope.incarnation), least, now_ms
+        self._quickest[peer] = max(incarnation, envelope.incarnation), least, now_ms
         return int(lag - least)
 
-    def _sender(self, identity: bytes, envelope: Envelope, messages: list[Message], refused: list[OutOfBounds]) -> Address:
-        """Its address, if it may send this. Raises BadFrame."""
-        client = envelope.kind == FROM_CLIENT
-        if client and envelope.cluster_id == 0 and not refused and FROM_STRANGERS.issuperset(map(type, messages)):
-            return identity
+    def _peer(self, identity: bytes, envelope: Envelope) -> str:
+        """The name of the member that sent it. Raises BadFrame."""
         if envelope.cluster_id != self._cluster_id:
             raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
-        if client:
-            return identity
         name = self.peer_of(identity)
         if name is None or name == self._node.runtime.name:
             raise BadFrame("unknown sender")
+        if self.other_versions:
+            self.other_versions.pop(name, None)
         return name
+
+    def _check_stranger(self, envelope: Envelope, messages: list[Message], refused: list[OutOfBounds]) -> None:
+        """A client that does not know which cluster this is, or takes it for another. Raises BadFrame."""
+        if envelope.cluster_id or refused or not FROM_STRANGERS.issuperset(map(type, messages)):
+            raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
 
     def speak(self, outbox: Mapping[Address, list[Message]], sent_ms: int, send: Callable[[Address, bytes], bool]) -> None:
         """Send all; what the transport does not take goes back to the core, which then has new work.

@@ -123,8 +123,8 @@ class Intake:
 
     def take(self, identity: bytes, frame: bytes) -> None:
         """A frame has come: work on it, or let it wait."""
-        self.taken += len(frame)
-        gate = self._gate
+        gate, size = self._gate, len(frame)
+        self.taken += size
         peer = gate.peer_of(identity) is not None
         lane = self._peers if peer else self._clients
         # The usual case: nobody waits for his turn.
@@ -134,13 +134,13 @@ class Intake:
             except BadFrame as error:
                 self._on_bad_frame(identity, frame, error)
                 return
-            self._begun += len(frame)
+            self._begun += size
             if not gate.work(heard, self.hurry):
-                lane.add(heard.sender, heard, len(frame), gate.now)
+                lane.add(heard.sender, heard, size, gate.now)
         elif peer:
             self._take_of_peer(identity, frame)
-        elif lane.has_room(identity, len(frame)):
-            lane.add(identity, frame, len(frame), self._gate.now)
+        elif lane.has_room(identity, size):
+            lane.add(identity, frame, size, gate.now)
         elif (opened := self._open(identity, frame)) is not None:
             self._decline(lane, opened)
 
