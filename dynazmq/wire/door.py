@@ -51,6 +51,7 @@ _NEWCOMERS = 4
 _TURNED_AWAY_MAX, _TURNED_AWAY_S, _SOON_S = 16, 0.5, 0.005
 _GREETING_S = 10.0
 _PAUSE_S, _PAUSES = 0.00005, 20  # for libzmq to empty a queue: mostly it is done in the first
+_STOP_S = 0.2
 
 _GREETING = (b"\xff" + bytes(8) + b"\x7f\x03\x00NULL").ljust(64, b"\0")
 _READY = b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x06ROUTER\x08Identity\x00\x00\x00\x00"
@@ -132,6 +133,7 @@ class Door:
 
     def __init__(self, router: zmq.Socket[bytes], endpoint: str) -> None:
         """Begin to listen. Raises zmq.ZMQError, whatever it is that cannot be."""
+        self._router = router
         self.limit = min(descriptors.limit(), CONNECTIONS_MAX)
         self._open_at_most = self.limit  # descriptors: as many as were counted, and all that may have been let in since
         self._open = False  # libzmq is about to accept what is inside
@@ -145,7 +147,7 @@ class Door:
             if (inner := inner_endpoint(endpoint)) != endpoint:
                 self._queues.append(_Queue(inner, _QUEUE_MIN))
             self._ringer, self._bell = socket.socketpair()
-            self._listen(router, endpoint)
+            self._listen(endpoint)
         except OSError as error:  # ZMQError is none
             self._close_queues()
             raise zmq.ZMQError(error.errno, None if error.errno else str(error)) from None
@@ -154,19 +156,28 @@ class Door:
             raise
         self.expect(0)
 
-    def _listen(self, router: zmq.Socket[bytes], endpoint: str) -> None:
-        """Give the bell to libzmq, and wait until it waits for it. Raises OSError, zmq.ZMQError.
-
-        Listeners begin in the order of their `bind`, in libzmq's one thread: when a second one answers, the first one has begun.
-        """
+    def _listen(self, endpoint: str) -> None:
+        """Give the bell to libzmq, and wait until it waits for it. Raises OSError, zmq.ZMQError."""
         self._inside = os.dup(self._bell.fileno())  # libzmq's from now on: it closes it
-        router.setsockopt(zmq.USE_FD, self._inside)
-        router.bind(endpoint)
-        router.setsockopt(zmq.USE_FD, -1)
+        self._router.setsockopt(zmq.USE_FD, self._inside)
+        self._router.bind(endpoint)
+        self._router.setsockopt(zmq.USE_FD, -1)
+        self._await_libzmq()
+        if not self._queues[0].replaceable:
+            os.dup2(self._queues[0].descriptor, self._inside, inheritable=False)
+
+    def _await_libzmq(self) -> None:
+        """Until its one thread has done what it had begun. Raises OSError, zmq.ZMQError.
+
+        It begins to listen in the order of `bind`, and does what an epoll has told it before it asks that again: when a listener
+        answers that came later than a descriptor was given or the bell was silent, it has begun with the one and is done with
+        the other.
+        """
         first = self._queues[0]
-        router.bind(f"ipc://{first.next_path}" if first.replaceable else "tcp://127.0.0.1:*")
-        second = router.getsockopt_string(zmq.LAST_ENDPOINT)
-        address = second.partition("://")[2]
+        self._made_by_libzmq = first.next_path if first.replaceable else ""
+        self._router.bind(f"ipc://{first.next_path}" if first.replaceable else "tcp://127.0.0.1:*")
+        another = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        address = another.partition("://")[2]
         with socket.socket(socket.AF_UNIX if first.replaceable else socket.AF_INET) as probe:
             if first.replaceable:
                 probe.connect(address)
@@ -175,9 +186,7 @@ class Door:
                 probe.connect((host, int(port)))
             probe.settimeout(_GREETING_S)
             probe.recv(1)
-        router.unbind(second)
-        if not first.replaceable:
-            os.dup2(first.descriptor, self._inside, inheritable=False)
+        self._router.unbind(another)
 
     @property
     def descriptors(self) -> list[int]:
@@ -285,16 +294,30 @@ class Door:
     # --- the end ----------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Let nobody in any more. Before the ROUTER is closed: libzmq then asks its epoll to forget what it had been given."""
+        """Let nobody in any more. Before the ROUTER is closed: libzmq then asks its epoll to forget what it had been given.
+
+        That is put back as soon as it cannot be about to accept from it: to accept from a bell ends the process (EINVAL is an
+        assertion). Where it cannot be asked whether it has done so, it is given more than the time.
+        """
+        if self._open:
+            self._bell.recv(1)
+            self._open = False
+        try:
+            self._await_libzmq()
+        except (OSError, zmq.ZMQError):  # no directory any more, or no descriptor
+            time.sleep(_STOP_S)
         os.dup2(self._bell.fileno(), self._inside, inheritable=False)
         for connection, *_ in self._turned_away:
             connection.close()
         self._close_queues()
 
     def close(self) -> None:
-        """After the context's end. A bell whose ringer is gone would ring."""
+        """After the context's end: a bell whose ringer is gone would ring. And libzmq may have made a file again by then."""
         self._ringer.close()
         self._bell.close()
+        if self._made_by_libzmq:
+            with suppress(OSError):
+                os.unlink(self._made_by_libzmq)
 
     def _close_queues(self) -> None:
         for queue in self._queues:

@@ -255,3 +255,36 @@ def test_resident_memory_is_told_without_a_descriptor_to_spare() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         memory.close()
+
+
+STOPS = """
+import sys
+import zmq
+from dynazmq.wire.door import Door
+for number in range(int(sys.argv[2])):
+    context = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    door = Door(router, sys.argv[1])
+    comers = [context.socket(zmq.DEALER) for _ in range(8)]
+    for comer in comers[:number % 9]:
+        comer.linger = 0
+        comer.connect(sys.argv[1])
+    for _ in range(number % 7):
+        door.look()
+    for comer in comers:
+        comer.close()
+    door.stop()
+    router.close(linger=0)
+    context.term()
+    door.close()
+print("stopped")
+"""
+
+
+@pytest.mark.parametrize("kind", ["ipc", "tcp"])
+def test_a_node_may_stop_at_any_moment_while_others_come(tmp_path: Path, kind: str) -> None:
+    """libzmq ends the process where it is about to accept from what can no longer be accepted from."""
+    command = [sys.executable, "-c", STOPS, endpoints(tmp_path)[kind], "400"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert (ran.stdout, ran.stderr) == ("stopped\n", "")
+    assert os.listdir(tmp_path) == []
