@@ -55,18 +55,6 @@ class Window:
         self.limit = float(LINK_REQUESTS_MAX)
         self.shrunk_at = 0.0
 
-    def enter(self, size: int) -> bool:
-        """Whether there was room; then it is taken, until `leave`."""
-        if self.requests and (self.requests >= self.limit or self.bytes + size > LINK_BYTES_MAX):
-            return False
-        self.requests += 1
-        self.bytes += size
-        return True
-
-    def leave(self, size: int) -> None:
-        self.requests -= 1
-        self.bytes -= size
-
     def grow(self) -> None:
         """A request was answered: with each window of them there is room for one more."""
         self.limit = min(self.limit + 1.0 / self.limit, LINK_REQUESTS_MAX)
@@ -98,7 +86,8 @@ class Windows:
 
     def enter(self, request: Request) -> bool:
         """Whether it may begin. If not it waits, and comes out of `ready` one day."""
-        if request.message.__class__ not in (Put, Get):
+        kind = request.message.__class__
+        if kind is not Get and kind is not Put:
             return True  # what an operator asks is little, and must not wait behind the load
         link = self._choose(request)
         if link is None:
@@ -114,13 +103,16 @@ class Windows:
         return False
 
     def _finds_room(self, request: Request, link: Link, window: Window) -> bool:
+        """Whether there was room; then it is taken, until `leave`."""
         message = request.message
         if message.__class__ is Get:
             size = _SMALL_BYTES + self._expected.get(message.bucket, _UNKNOWN_BYTES)
         else:
             size = _SMALL_BYTES + len(message.value or b"")
-        if not window.enter(size):
+        if window.requests and (window.requests >= window.limit or window.bytes + size > LINK_BYTES_MAX):
             return False
+        window.requests += 1
+        window.bytes += size
         request.size = size
         request.room = link
         return True
@@ -130,7 +122,9 @@ class Windows:
         request.waiting = False
         link, request.room = request.room, None
         if link is not None:
-            self._windows[link].leave(request.size)
+            window = self._windows[link]
+            window.requests -= 1
+            window.bytes -= request.size
             if link in self._queues:
                 self._roomy[link] = None
 
