@@ -31,6 +31,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from dynazmq.client.learning import Learning
 from dynazmq.client.outcomes import crowded_out, failure_of, late, misunderstood, unreachable
 from dynazmq.client.requests import Request
 from dynazmq.client.routes import Routes
@@ -68,22 +69,15 @@ BUSY_S = 1.0
 _AVOID_SILENT_S = 1.0
 _AVOID_UNSENDABLE_S = 0.1
 _BACKOFF_S, _BACKOFF_MAX_S = 0.010, 1.0
-_REFRESH_S = 5.0
-_REFRESH_SOONEST_S = 0.2
 _POSITION_S = 0.05
 """For so long gets go to the same position in the preference lists: first primaries, then second ones, then third ones.
 
 Each client begins anywhere, so that many of them spread a key that all read. One client's gets go from each node to one other
 node only and share frames: measured with 64 in flight, 10 % more gets than with another position for each."""
 
-_HELLO_S = 0.002
-"""A connection is there in a millisecond or two. Asking before it is costs some microseconds, waiting would be felt."""
-
 _CONNECT_S = 0.25
 """A request that is for one node alone waits so long for a connection. Mostly it is just being made; on a busy machine that can
 take many times as long as on an idle one."""
-
-_NO_CONNECTION = "no connection"
 
 
 class ClientCore:
@@ -91,13 +85,6 @@ class ClientCore:
 
     def __init__(self, seeds: Iterable[Link], cluster_id: int | None, random: Random, now: float) -> None:
         """cluster_id: the one that is meant, if that is known; answers of other clusters are then not believed."""
-        self.view: View | None = None
-        self.tried: dict[Link, str] = {}
-        """What came of asking each seed, until one has answered."""
-        self._foreign: dict[Link, str] = {}  # nodes of another version of the protocol, and what there is to say of it
-        self._full: dict[Link, str] = {}  # nodes that have no room for a connection, and what they say
-        self._seeds = list(seeds)
-        self._cluster_id = cluster_id
         self._random = random
         self._ids = count(1)
         self._requests: dict[int, Request] = {}
@@ -106,10 +93,10 @@ class ClientCore:
         self._attempts: deque[tuple[float, Request, int]] = deque()
         self._timers: list[tuple[float, int, Request, int]] = []
         self._heard: dict[Link, float] = {}  # when each node was last heard of
-        self._routes = Routes(self._seeds)
+        self._routes = Routes(seeds)
+        self._learning = Learning(self._routes, cluster_id, random, self._ask_for_topology, now)
         self._position = random.randrange(1 << 16)
-        self._asked: dict[int, tuple[Link, float]] = {}  # topology requests under way, and since when
-        self._refreshed = self._next_refresh = self._next_hello = self._next_position = now
+        self._next_position = now
         self._windows = Windows(self._choose, now)
         self.overloads = 0
         """Times that a node has refused something for being overloaded. Most were done later all the same."""
@@ -117,11 +104,26 @@ class ClientCore:
     def __len__(self) -> int:
         return len(self._requests)
 
+    @property
+    def view(self) -> View | None:
+        """What is known of the cluster; None before any node has answered."""
+        return self._routes.view
+
+    @property
+    def tried(self) -> dict[Link, str]:
+        """What came of asking each seed, until one has answered."""
+        return self._learning.tried
+
+    def _ask_for_topology(self, link: Link) -> int:
+        request_id = next(self._ids)
+        self._outbox.setdefault(link, []).append(TopologyRequest(request_id))
+        return request_id
+
     # --- a request begins -------------------------------------------------------------------------------------------------
 
     def start(self, request: Request, now: float) -> None:
         """Needs the view. Everything was validated."""
-        view = self.view
+        view = self._routes.view
         assert view is not None
         request.started = now
         request.deadline = now + request.timeout
@@ -131,8 +133,8 @@ class ClientCore:
         if now >= self._next_position:
             self._position += 1
             self._next_position = now + _POSITION_S
-        if now >= self._next_refresh:
-            self._refresh(now)
+        if now >= self._learning.next_refresh:
+            self._learning.refresh(now)
         self._routes.expire(now)
         if self._windows.enter(request):
             self._try_next(request, now)
@@ -156,8 +158,8 @@ class ClientCore:
         if link is not None:
             self._dispatch(request, link, now)
             return
-        if self._foreign and all(each in self._foreign for each in self._links_for(request)):
-            self._finish(request, None, misunderstood(request, self._said_of(self._links_for(request))))
+        if (said := self._learning.foreign(self._links_for(request))) is not None:
+            self._finish(request, None, misunderstood(request, said))
             return
         if request.only is not None and (request.sent or now >= request.started + _CONNECT_S):
             self._finish(request, None, self._late(request))
@@ -225,16 +227,15 @@ class ClientCore:
     def receive(self, link: Link, messages: Sequence[Message], now: float) -> None:
         """The messages of one frame of a node."""
         if messages and messages[0].__class__ is Failure and not messages[0].request_id:  # it has no room for this connection
-            self._full[link] = self.tried[link] = messages[0].text
+            self._learning.is_full(link, messages[0].text)
             unread = () if link in self._heard else self._requests.values()
             self.undeliverable(link, [each.message for each in unread if each.link == link], now)
             return
         self._heard[link] = now
-        self._full.pop(link, None)
-        self._foreign.pop(link, None)
+        self._learning.heard(link)
         for message in messages:
             if message.__class__ is Topology:
-                self._on_topology(link, message, now)
+                self._learning.on_topology(link, message, now)
             request = self._requests.get(getattr(message, "request_id", 0))
             if request is None:
                 continue  # the late answer to an attempt that another has overtaken
@@ -274,7 +275,7 @@ class ClientCore:
         if code == OVERLOADED:
             self._back_off(request, link, failure, now)
             return
-        self._refresh_soon(now)
+        self._learning.refresh_soon(now)
         self._try_next(request, now)
 
     def _back_off(self, request: Request, link: Link, failure: Any, now: float) -> None:
@@ -293,7 +294,7 @@ class ClientCore:
 
     def of_another_version(self, link: Link, said: str, now: float) -> None:
         """This node has dropped whatever it was sent, since it speaks another version of the protocol. said: for people."""
-        self.tried[link] = self._foreign[link] = said
+        self._learning.is_foreign(link, said)
         self._avoid(link, now + _AVOID_SILENT_S)
         for request in [each for each in self._requests.values() if each.link == link]:
             request.maybe |= link in self._heard  # an earlier process may have taken it
@@ -302,13 +303,7 @@ class ClientCore:
 
     def hopeless(self) -> ProtocolError | None:
         """Why nobody need be waited for any longer, if no seed can ever say what the cluster looks like."""
-        if self.view is None and all(link in self._foreign for link in self._seeds):
-            return ProtocolError(f"no node can be understood ({self._said_of(self._seeds)})")
-        return None
-
-    def _said_of(self, links: Iterable[Link]) -> str:
-        name_of = self.view.name_of if self.view is not None else str
-        return ", ".join(f"{name_of(link)} {self._foreign[link]}" for link in links)
+        return self._learning.hopeless()
 
     def undeliverable(self, link: Link, messages: Iterable[Any], now: float) -> None:
         """The transport could not take these: no connection, or the node does not read. They have not left."""
@@ -316,13 +311,11 @@ class ClientCore:
         for message in messages:
             request = self._requests.get(message.request_id)
             if message.__class__ is TopologyRequest and request is None:
-                self._asked.pop(message.request_id, None)
-                if self.tried.get(link, "no answer") == "no answer":
-                    self.tried[link] = _NO_CONNECTION
+                self._learning.undeliverable(link, message.request_id)
                 continue
             if request is not None and request.link == link:
                 request.sent -= 1
-                self._refresh_soon(now)
+                self._learning.refresh_soon(now)
                 self._try_next(request, now)
         self._let_in(now)
 
@@ -372,8 +365,8 @@ class ClientCore:
     # --- time -------------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        if self.view is None and now >= self._next_hello:
-            self._hello(now)
+        if self.view is None:
+            self._learning.greet(now)
         attempts, timers = self._attempts, self._timers
         while attempts and (attempts[0][0] <= now or attempts[0][2] != attempts[0][1].attempt):
             _, request, attempt = attempts.popleft()
@@ -407,7 +400,7 @@ class ClientCore:
                 self._avoid(request.link, now + _AVOID_SILENT_S)
             request.first = request.first or (None if request.maybe else request.link)
             request.maybe = True
-            self._refresh_soon(now)
+            self._learning.refresh_soon(now)
         if now >= request.deadline:
             self._finish(request, None, self._late(request))
         else:
@@ -418,7 +411,7 @@ class ClientCore:
         assert view is not None
         if request.sent or not (request.tried or request.backoffs):
             return late(request, view)
-        return unreachable({view.name_of(link): self._full.get(link, _NO_CONNECTION) for link in self._links_for(request)})
+        return unreachable({view.name_of(link): self._learning.silence_of(link) for link in self._links_for(request)})
 
     def next_deadline(self) -> float | None:
         """When tick must be called at the latest; None when nothing is waited for."""
@@ -427,7 +420,7 @@ class ClientCore:
             attempts.popleft()
         while timers and timers[0][3] != timers[0][2].attempt:
             heappop(timers)
-        due = self._next_hello if self.view is None else None
+        due = self._learning.next_hello if self.view is None else None
         if attempts:
             due = attempts[0][0] if due is None else min(due, attempts[0][0])
         if timers:
@@ -445,52 +438,3 @@ class ClientCore:
         if outbox:
             self._outbox = {}
         return outbox
-
-    # --- the view ---------------------------------------------------------------------------------------------------------
-
-    def _hello(self, now: float) -> None:
-        """Nothing is known yet: ask every seed as soon as its connection is there."""
-        self._next_hello = now + _HELLO_S
-        waiting = {link for link, since in self._asked.values() if now - since < ATTEMPT_S}
-        for link in self._seeds:
-            if link not in waiting:
-                self._ask(link, now)
-
-    def _ask(self, link: Link, now: float) -> None:
-        request_id = next(self._ids)
-        self._asked[request_id] = link, now
-        if self.tried.get(link, _NO_CONNECTION) == _NO_CONNECTION:
-            self.tried[link] = "no answer"
-        self._outbox.setdefault(link, []).append(TopologyRequest(request_id))
-
-    def _refresh(self, now: float) -> None:
-        """Ask one node how things stand now; single flight."""
-        self._refreshed, self._next_refresh = now, now + _REFRESH_S
-        self._asked.clear()
-        view = self.view
-        assert view is not None
-        links = [link for link in view.links.values() if self._routes.stands(link)]
-        self._ask(self._random.choice(links or [*view.links.values(), *self._seeds]), now)
-
-    def _refresh_soon(self, now: float) -> None:
-        """Something is not as the view says."""
-        self._next_refresh = min(self._next_refresh, max(now, self._refreshed + _REFRESH_SOONEST_S))
-
-    def _on_topology(self, link: Link, message: Any, now: float) -> None:
-        self._asked.pop(message.request_id, None)
-        if self._cluster_id is not None and message.cluster_id != self._cluster_id:
-            self.tried[link] = f"belongs to another cluster, {message.cluster!r}"
-            return
-        try:
-            view = View.of(message)
-        except (ValueError, TypeError) as error:
-            self.tried[link] = f"an answer that makes no sense: {error}"
-            return
-        if self.view is None:
-            self._refreshed, self._next_refresh = now, now + _REFRESH_S
-        elif view.ring.version < self.view.ring.version:
-            return
-        self._cluster_id = view.cluster_id
-        self.view = view
-        self._asked.clear()
-        self._routes.learn(view)

@@ -368,7 +368,7 @@ def test_a_node_that_moves_is_let_go_of_at_its_old_endpoint(fakes: Fakes) -> Non
             fakes.version = 2
             links = client._driver.links
             links._seeds[:] = [endpoint for endpoint in links._seeds if endpoint != old]
-            links.core._next_refresh = 0.0
+            links.core._learning.next_refresh = 0.0
             await client.get("k")
             await eventually(lambda: client.view.ring.version == 2, "the new view")
             deadline = time.monotonic() + 5.0

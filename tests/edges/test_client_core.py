@@ -500,7 +500,7 @@ def test_nothing_is_kept_of_requests_that_have_ended() -> None:
     assert core.next_deadline() is None
     assert len(core) == 0
     assert (core._requests, list(core._attempts), core._timers) == ({}, [], [])
-    assert len(core._asked) <= 1
+    assert len(core._learning._asked) <= 1
 
 
 # --- the end --------------------------------------------------------------------------------------------------------------

@@ -91,9 +91,9 @@ def test_a_node_that_moves_is_found_at_its_new_endpoint_and_let_go_of_at_the_old
             fakes.endpoints = {"n1": before["n1"], "n2": elsewhere.endpoints["n3"]}
             fakes.version = 2
             core = client._driver._connection.core  # waits for the next refresh; here it is due at once
-            core._seeds[:] = [before["n1"]]
+            core._routes.seeds[:] = [before["n1"]]
             client._driver._connection._links._seeds[:] = [before["n1"]]
-            core._next_refresh = 0.0
+            core._learning.next_refresh = 0.0
             eventually(lambda: client.get("k") and client.view.ring.version == 2, "the new view")
             eventually(lambda: client.put_many({f"k{i}": b"" for i in range(20)}) and elsewhere.heard, "the moved node is used")
             links = {link for link, _ in client._driver._connection._links.sockets()}
