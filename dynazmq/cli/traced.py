@@ -208,6 +208,10 @@ def _message(point: Point) -> str:
             return point.note if point.note.startswith("delete") else f"put {bytes_}" + (f", {point.note}" if point.note else "")
         case "Failure" | "Refused":
             return f"{point.message.lower()}: {point.note}"
+        case "PutAsk":
+            return "has this put been done? Its value is sent if need be"
+        case "PutTell":
+            return point.note
         case "Recall":
             return "do you know this write?"
     return point.message.lower()

@@ -19,6 +19,9 @@ done, the next carries its age, and the coordinator asks first what became of it
 have a context that covers both, so one is waited for though the first attempt is answered late. Errors are honest in the same
 way: `Unavailable` means that nothing was attempted, and is never said when an attempt got no answer.
 
+An attempt that is a retry of a large value begins with a question (PutAsk). A node that knows of the first try says so and does
+what is left to do, without the value; it is sent when the node says that it needs it, or says nothing for a moment.
+
 A driver (sync.py, asynchronous.py) calls start, receive, undeliverable and tick with the time, and sends what `drain` returns.
 """
 
@@ -33,7 +36,7 @@ from typing import Any
 
 from dynazmq.client.learning import Learning
 from dynazmq.client.outcomes import crowded_out, failure_of, late, misunderstood, unreachable
-from dynazmq.client.requests import Request
+from dynazmq.client.requests import Request, question_of
 from dynazmq.client.routes import Routes
 from dynazmq.client.view import Link, View
 from dynazmq.client.window import Windows
@@ -50,6 +53,7 @@ from dynazmq.dynamo.messages import (
     Message,
     Put,
     PutReply,
+    PutTell,
     Refused,
     Topology,
     TopologyRequest,
@@ -58,6 +62,13 @@ from dynazmq.errors import ClientClosed, ClusterError, DynazmqError, ProtocolErr
 
 ATTEMPT_S = 0.3
 """A node that has not answered in this time is asked no longer: nodes answer in milliseconds, or refuse at once."""
+
+ASK_ABOVE_BYTES = 16 << 10
+"""A retry of a larger value asks before it sends it again. A question and its answer take a millisecond or two with what the
+coordinator asks the replicas; as long as so much takes at the rate that is expected of a cluster at the least (window.py)."""
+
+_ASK_S = ATTEMPT_S / 3
+"""So long the value is kept back: the attempt as a whole is no longer for it. Nodes answer within a quarter of that."""
 
 _DOUBLINGS_MAX = 5
 """When a whole round was met with silence, it is the cluster that is slow, and asking again as fast would keep it so: the time
@@ -83,12 +94,16 @@ take many times as long as on an idle one."""
 class ClientCore:
     """All requests under way at one client."""
 
-    def __init__(self, seeds: Iterable[Link], cluster_id: int | None, random: Random, now: float) -> None:
+    def __init__(
+        self, seeds: Iterable[Link], cluster_id: int | None, random: Random, now: float, ask_above_bytes: int = ASK_ABOVE_BYTES
+    ) -> None:
         """cluster_id: the one that is meant, if that is known; answers of other clusters are then not believed."""
         self._random = random
+        self._ask_above_bytes = ask_above_bytes
         self._ids = count(1)
         self._requests: dict[int, Request] = {}
         self._outbox: dict[Link, list[Message]] = {}
+        self._questions: dict[Link, list[Message]] = {}  # sent in frames of their own: who does not know them drops the frame
         # Attempts that are waited for. Nearly all wait equally long, so their queue is in order; the rest is in the heap.
         self._attempts: deque[tuple[float, Request, int]] = deque()
         self._timers: list[tuple[float, int, Request, int]] = []
@@ -205,19 +220,50 @@ class ClientCore:
         request.tried.append(link)
         request.attempt += 1
         request.sent += 1
+        request.patience = self._windows.patience_s(link)
+        request.asking = request.maybe and message.__class__ is Put and len(message.value or b"") > self._ask_above_bytes
+        if request.asking:
+            self._questions.setdefault(link, []).append(question_of(message))
+            self._wait(now + _ASK_S + request.patience, request)
+            return
         outbox = self._outbox.get(link)
         if outbox is None:
             self._outbox[link] = [message]
         else:
             outbox.append(message)
-        request.patience = self._windows.patience_s(link)
-        due = now + ATTEMPT_S
-        if (request.rounds or request.patience) and request.only is None:
-            self._wait(now + ATTEMPT_S * 2 ** min(request.rounds, _DOUBLINGS_MAX) + request.patience, request)
-        elif request.only is None and due < request.deadline:
-            self._attempts.append((due, request, request.attempt))
-        else:
+        self._expect(request, now)
+
+    def _expect(self, request: Request, now: float) -> None:
+        """See when the attempt has taken too long. It began when this node was asked, be it without the value."""
+        due = request.asked + ATTEMPT_S
+        if request.only is not None or due >= request.deadline:
             self._wait(request.deadline, request)
+        elif request.rounds or request.patience or request.asked != now:
+            self._wait(request.asked + ATTEMPT_S * 2 ** min(request.rounds, _DOUBLINGS_MAX) + request.patience, request)
+        else:
+            self._attempts.append((due, request, request.attempt))
+
+    def _on_tell(self, request: Request, link: Link, known: bool, now: float) -> None:
+        """The node answers, and does so soon: what is left of the attempt is as any other."""
+        request.asked = now
+        if known:
+            request.asking = False
+            request.attempt += 1
+            self._expect(request, now)
+        else:
+            self._send_value(request, link, now)
+
+    def _send_value(self, request: Request, link: Link, now: float) -> None:
+        """The question has not spared it."""
+        if request.early is not None:  # the first try was answered meanwhile, and this node has not begun another
+            self._finish(request, request.early, None)
+            return
+        request.asking = False
+        request.attempt += 1
+        request.message.budget_ms = int((request.deadline - now) * 1000)
+        request.message.age_ms = int((now - request.started) * 1000) + 1
+        self._outbox.setdefault(link, []).append(request.message)
+        self._expect(request, now)
 
     def _wait(self, due: float, request: Request) -> None:
         heappush(self._timers, (min(due, request.deadline), next(self._ids), request, request.attempt))
@@ -250,6 +296,9 @@ class ClientCore:
                     request.early = message
                 else:
                     self._finish(request, message, None)
+            elif message.__class__ is PutTell:
+                if link == request.link and request.asking:
+                    self._on_tell(request, link, message.known, now)
             elif message.__class__ is Refused and request.only is not None:
                 self._finish(request, None, ClusterError(message.text))
         self._let_in(now)
@@ -348,6 +397,7 @@ class ClientCore:
             for request in list(self._requests.values()):
                 self._finish(request, None, ClientClosed("the client was closed during the call"))
         self._outbox.clear()
+        self._questions.clear()
 
     def mend(self, now: float) -> None:
         """A step was cut off anywhere in its middle (Ctrl-C): see that each request still under way comes to an end.
@@ -391,6 +441,9 @@ class ClientCore:
     def _silent(self, request: Request, now: float) -> None:
         """The attempt has got no answer in time."""
         if request.link is not None:
+            if request.asking and now < request.deadline:
+                self._send_value(request, request.link, now)
+                return
             quiet_at = self._heard.get(request.link, 0.0) + ATTEMPT_S + request.patience
             patience = min(quiet_at, request.asked + BUSY_S + request.patience, request.deadline)
             if patience > now:
@@ -430,11 +483,13 @@ class ClientCore:
 
     @property
     def has_outgoing(self) -> bool:
-        return bool(self._outbox)
+        return bool(self._outbox or self._questions)
 
     def drain(self) -> dict[Link, list[Message]]:
-        """What is to be sent, by node. One frame for each."""
+        """What is to be sent, by node. One frame for each. To be called until there is nothing."""
         outbox = self._outbox
         if outbox:
             self._outbox = {}
+        elif self._questions:
+            outbox, self._questions = self._questions, {}
         return outbox

@@ -12,7 +12,7 @@ from dynazmq.client.results import PutResult, Result
 from dynazmq.client.view import Link, View
 from dynazmq.client.write_ids import new_write_id
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, DEFAULT_BUCKET, KEY_BYTES_MAX
-from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
+from dynazmq.dynamo.messages import Get, GetReply, Put, PutAsk, PutReply
 from dynazmq.dynamo.ring import place
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, ValueTooLarge
 
@@ -32,9 +32,9 @@ class Request:
     """One message that wants an answer. `reply` or `error` is set when `notify` is called."""
 
     __slots__ = (
-        "asked", "attempt", "backoffs", "deadline", "early", "error", "first", "key", "link", "maybe", "message", "notify",
-        "only", "operation", "overloads", "partition", "patience", "place", "refusal", "reply", "room", "rounds", "sent", "size",
-        "started", "timeout", "tried", "unavailable", "waiting",
+        "asked", "asking", "attempt", "backoffs", "deadline", "early", "error", "first", "key", "link", "maybe", "message",
+        "notify", "only", "operation", "overloads", "partition", "patience", "place", "refusal", "reply", "room", "rounds",
+        "sent", "size", "started", "timeout", "tried", "unavailable", "waiting",
     )  # fmt: skip
 
     def __init__(self, message: Any, key: Key, at: int, timeout: float, operation: str) -> None:
@@ -47,6 +47,7 @@ class Request:
         self.notify: Callable[[Request], None] = _nobody  # called once, when there is a reply or an error
         self.only: Link | None = None  # a request that means one node and no other
         self.started = self.asked = self.deadline = 0.0  # since it was let in: waiting for a window is not its time
+        self.asking = False  # whether this attempt has only asked so far: its value has not left (PutAsk)
         self.patience = 0.0  # with this attempt, beyond the usual
         self.size = 0  # in its window
         self.room: Link | None = None  # in whose window it is
@@ -236,6 +237,13 @@ def put_request(options: Options, view: View, key: Key, value: bytes | None, con
     message = Put(0, bucket, raw, value, token, new_write_id(), 0, 0, n, w, pw, 0)
     operation = options.operation or ("put" if value is not None else "delete")
     return Request(message, key, place(bucket, raw), options.timeout, operation)
+
+
+def question_of(put: Put) -> PutAsk:
+    """Whether this put has been done, without its value."""
+    return PutAsk(
+        put.request_id, put.bucket, put.key, put.context, put.write_id, put.age_ms, put.n, put.w, put.pw, put.budget_ms
+    )  # fmt: skip
 
 
 def get_result(options: Options, request: Request) -> Result:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dynazmq.client.traced import CLIENT, Point, Row, Span
 
-_ASKS = ("Get", "Put", "Read", "Write", "Recall")
+_ASKS = ("Get", "Put", "PutAsk", "Read", "Write", "Recall")
 _FINAL = ("GetReply", "PutReply", "Failure")
 
 
@@ -80,9 +80,9 @@ class Timeline:
         self.others = sum(visit.heard.peer in ("", CLIENT) for rest in self._unclaimed.values() for visit in rest)
 
     def _roots(self, asked: Sequence[Point]) -> list[Visit]:
-        """What nodes heard from our client: one, or one for each try."""
-        ours = asked[0].message, asked[0].request_id
-        keys = [key for key in self._unclaimed if key[0] == "" and key[2:] == ours]
+        """What nodes heard from our client: one, or one for each try, of which a retry may have begun with a question."""
+        ours = [(asked[0].message, asked[0].request_id), (f"{asked[0].message}Ask", asked[0].request_id)]
+        keys = [key for key in self._unclaimed if key[0] == "" and key[2:] in ours]
         roots = [visit for key in keys for visit in self._unclaimed.pop(key)]
         for root in roots:
             self._settle(root, self._began(root) + self._zero)
@@ -200,7 +200,7 @@ def _unheard(sent: Point, asked_by: str, role: str) -> Row:
 
 def _role(visit: Visit) -> str:
     heard = visit.heard
-    if heard.message in ("Get", "Put"):
+    if heard.message in ("Get", "Put", "PutAsk"):
         passed_on = any(point.message == "Put" for point, _ in visit.asks)
         return "forwards" if passed_on and not any(point.message == "Write" for point, _ in visit.asks) else "coordinator"
     if heard.message == "Recall":

@@ -58,6 +58,7 @@ COUNTERS = {
     "handlers_failed": "Messages that met a mistake in this program, given up: please report the node's log.",
     "messages_refused": "Messages that made no sense here.",
     "overloads": "Requests refused since too many were under way.",
+    "put_asks": "Retries of large puts that asked what became of the first try before they sent their value again.",
     "puts_caught_up": "Puts under way that were written to new owners, too, when the ring changed.",
     "read_repairs": "Stale replicas that a get has mended.",
     "recalls": "Retried puts whose first try was looked for.",
@@ -78,6 +79,7 @@ COUNTERS = {
     "suspicions": "Times that a peer was suspected.",
     "tombstones_collected": "Deleted keys that were forgotten for good.",
     "trees_mended": "Merkle trees that did not say what was on the disk.",
+    "values_not_resent": "Of the retries that asked first: found done, so that the value was not sent again.",
     "unsendable": "Messages that cannot be sent: too large.",
 }
 """Counters of a node's status that are exported as dynazmq_NAME_total; those of requests are in dynazmq_requests_total."""

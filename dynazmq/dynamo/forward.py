@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutReply
+from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutAsk, PutReply
 from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
@@ -68,6 +68,22 @@ class Forwards:
             self._place_here(op)
             return
         self._coordinate(op)
+
+    def on_put_ask(self, client: Address, message: PutAsk) -> None:
+        """A retry that would rather not send its value again: if this node cannot do without, it is told to send it."""
+        self._runtime.counters["put_asks"] += 1
+        put = Put(
+            message.request_id, message.bucket, message.key, None, message.context, message.write_id, max(message.age_ms, 1), 0,
+            message.n, message.w, message.pw, message.budget_ms,
+        )  # fmt: skip
+        op = self._puts.admit(client, put)
+        if op is None:
+            return
+        op.asks = True
+        if (self._runtime.name, "") in op.copies.targets:
+            self._recalls.begin(op)
+        else:
+            self._puts.ask_for_value(op)
 
     def _place_here(self, op: PutOp) -> None:
         """Coordinate it though this node is none of the key's primaries: one of its copies is here, with a hint."""

@@ -65,6 +65,7 @@ from dynazmq.dynamo.messages import (
     Probe,
     ProbeReply,
     Put,
+    PutAsk,
     PutReply,
     Read,
     ReadReply,
@@ -162,6 +163,7 @@ class Node:
         handlers: dict[type, Callable[[Address, Any], None]] = {
             Get: self.gets.on_get,
             Put: self.forwards.on_put,
+            PutAsk: self.forwards.on_put_ask,
             Scan: self.scans.on_scan,
             TopologyRequest: self.admin.on_topology_request,
             StatusRequest: self.admin.on_status_request,

@@ -35,6 +35,7 @@ from dynazmq.dynamo.messages import (
     Failure,
     Put,
     PutReply,
+    PutTell,
     Write,
     WriteReply,
 )
@@ -209,6 +210,9 @@ class Puts:
         state knows no more than that. Raises StoreFailed, StateTooLarge.
         """
         self._runtime.counters["retries_recognised"] += 1
+        if op.asks:
+            self._runtime.counters["values_not_resent"] += 1
+            self._runtime.send(op.client, PutTell(op.message.request_id, True))
         message = op.message
         stands_for = dict(op.copies.targets)[self._runtime.name]
         op.context = at_least(op.context, clock(state.context))
@@ -442,6 +446,10 @@ class Puts:
         required, alive = (w, len(copies.targets)) if few else (pw, len(copies.reachable_primaries))
         what = "replicas" if few else "primaries"
         self.fail(client, message, UNAVAILABLE, required, alive, f"{required} {what} are needed, {alive} can be reached")
+
+    def ask_for_value(self, op: PutOp) -> None:
+        """Its client has asked without the value, and has to send it."""
+        self._runtime.send(op.client, PutTell(op.message.request_id, False))
 
     def refuse(self, op: PutOp, code: int, text: str) -> None:
         """Nothing was attempted here. If it may have been elsewhere, that is what the client must hear."""

@@ -14,7 +14,7 @@ class PutOp:
     """One put under way at its coordinator."""
 
     __slots__ = (
-        "at", "client", "context", "copies", "deadline", "done", "held", "joint", "maybe", "message", "others", "quorum",
+        "asks", "at", "client", "context", "copies", "deadline", "done", "held", "joint", "maybe", "message", "others", "quorum",
         "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in",
     )  # fmt: skip
 
@@ -39,6 +39,7 @@ class PutOp:
         self.joint: set[str] = set()  # who has a copy beside these because members change (joint.py), and
         self.others: set[str] = set()  # whose answer is awaited
         self.maybe = False  # whether an earlier try that this node passed on may have been done
+        self.asks = False  # whether its client has kept the value back (PutAsk)
         self.done = False
 
     @property

@@ -35,6 +35,7 @@ from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Dot, Siblings, decode, sync
 
 _PATIENCE_S = 0.1  # with a replica that does not answer, though enough others are certain
+_ASKED_PATIENCE_S = 0.025  # with all of them, for who has only asked: sending the value takes hardly longer
 
 
 class RecallOp:
@@ -101,7 +102,8 @@ class Recalls:
         for node, _ in op.copies.targets:
             if node != name:
                 self._runtime.send(node, request)
-        self._runtime.call_at(min(self._runtime.now + _PATIENCE_S, op.deadline), self._impatient, recall)
+        patience_s = _ASKED_PATIENCE_S if op.asks else _PATIENCE_S
+        self._runtime.call_at(min(self._runtime.now + patience_s, op.deadline), self._impatient, recall)
         self._runtime.call_at(op.deadline, self._overdue, recall)
         self._settle(recall)
 
@@ -139,6 +141,10 @@ class Recalls:
         if recall.patient and recall.outstanding:
             return
         op = recall.op
+        if op.asks:
+            del self._ops[recall.request_id]
+            self._puts.ask_for_value(op)
+            return
         needed = len(op.copies.primaries) - op.quorum.needed + 1
         if recall.never >= min(needed, len(op.copies.targets)):
             del self._ops[recall.request_id]

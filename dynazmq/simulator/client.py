@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dynazmq.client.context import Context
-from dynazmq.client.core import ClientCore
+from dynazmq.client.core import ASK_ABOVE_BYTES, ClientCore
 from dynazmq.client.requests import Options, Request, get_request, get_result, put_request, put_result
 from dynazmq.client.results import PutResult, Result
 from dynazmq.client.scan import PAGE_KEYS
@@ -60,9 +60,17 @@ class Client:
     """One client process with one `ClientCore`."""
 
     def __init__(
-        self, world: World, network: Network, watch: Watch, name: str, nodes: list[str], cluster_id: int, one_clock: bool
+        self,
+        world: World,
+        network: Network,
+        watch: Watch,
+        name: str,
+        nodes: list[str],
+        cluster_id: int,
+        one_clock: bool,
+        ask_above_bytes: int = ASK_ABOVE_BYTES,
     ) -> None:
-        """one_clock: its monotonic clock is the nodes'."""
+        """one_clock: its monotonic clock is the nodes'. ask_above_bytes: retries of larger values ask before they send them."""
         self.world = world
         self.name = name
         self.alive = True
@@ -73,7 +81,7 @@ class Client:
         self._watch = watch
         self._history: History = watch.history
         self._random = world.random(f"client {name}")
-        self.core = ClientCore([SCHEME + node for node in nodes], cluster_id, self._random, world.now)
+        self.core = ClientCore([SCHEME + node for node in nodes], cluster_id, self._random, world.now, ask_above_bytes)
         self._due = math.inf
         network.attach(CLIENT + name, self)
         self.options = Options().with_(codec="text")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dynazmq.client.core import ASK_ABOVE_BYTES
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
 from dynazmq.dynamo.change import EXPEL, GONE, IN, OUT
 from dynazmq.dynamo.membership import rank
@@ -63,9 +64,12 @@ class Cluster:
         one_clock: bool = True,
         turn_messages: int = 0,
         max_hint_bytes: int = 1 << 30,
+        asks: bool = False,
         log: bool = False,
     ) -> None:
         """one_clock: the nodes' monotonic clocks agree, as on one host. turn_messages: that a turn has time for; 0: for all.
+
+        asks: retries of clients ask before they send the value, however small it is.
 
         anti_entropy_ms: 0 leaves it off, since it would hide what the other techniques fail to bring.
         grace_ms: of retirement (config.Timing), longer than any request's timeout; 0: tombstones stay.
@@ -81,6 +85,7 @@ class Cluster:
         self.names = [f"n{i + 1}" for i in range(nodes)]
         self._one_clock = one_clock
         self._turn_messages = turn_messages
+        self._ask_above_bytes = 0 if asks else ASK_ABOVE_BYTES
         self._clients: dict[str, Client] = {}
         self._random = self.world.random("cluster")
         self._cluster_id = self._random.getrandbits(64)
@@ -211,7 +216,8 @@ class Cluster:
         if beside:
             self.network.beside[CLIENT + name] = str(beside)
         if name not in self._clients:
-            client = Client(self.world, self.network, self.watch, name, self.names, self._cluster_id, self._one_clock)
+            above = self._ask_above_bytes
+            client = Client(self.world, self.network, self.watch, name, self.names, self._cluster_id, self._one_clock, above)
             self._clients[name] = client
         return self._clients[name]
 

@@ -77,6 +77,7 @@ class Plan:
     losses_max: int = 0  # disks that may be lost by that, one after the other
     turn_messages: int = 0  # that a node's turn has time for; 0: for all
     max_hint_bytes: int = 1 << 30
+    asks: bool = False  # whether clients ask before they send a value again
     conflict: str = ""  # a conflict policy for the bucket, set before the load begins; "": the bucket has none of its own
 
     @classmethod
@@ -95,6 +96,7 @@ class Plan:
         plan.turn_messages = Random(f"turns {seed}").choice((0, 0, 3, 20))
         if plan.anti_entropy_ms:
             plan.max_hint_bytes = Random(f"hints {seed}").choice((1 << 30, 1 << 30, 0, 1_000))
+        plan.asks = Random(f"asks {seed}").random() < 0.5
         return plan
 
     @classmethod
@@ -227,7 +229,7 @@ def run(plan: Plan, log: bool = False) -> Report:
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
         max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms, partitions=plan.partitions,
-        turn_messages=plan.turn_messages, max_hint_bytes=plan.max_hint_bytes,
+        turn_messages=plan.turn_messages, max_hint_bytes=plan.max_hint_bytes, asks=plan.asks,
     )  # fmt: skip
     cluster.history.doubled = plan.conditions.duplication > 0 or BAD_LINK in plan.faults
     if plan.conflict:

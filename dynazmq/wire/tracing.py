@@ -30,6 +30,7 @@ from dynazmq.dynamo.messages import (
     Message,
     Put,
     PutReply,
+    PutTell,
     ReadReply,
     RecallReply,
     Refused,
@@ -102,7 +103,8 @@ class _Trace:
 
 def _answered(asked: dict[tuple[Address, int], int], who: Address, message: Any) -> int:
     ids = message.request_ids if message.__class__ is WriteReply else (message.request_id,)
-    found = [asked.pop((who, request_id), 0) for request_id in ids]
+    take = asked.get if message.__class__ is PutTell else asked.pop  # if it is known, the answer is still to come
+    found = [take((who, request_id), 0) for request_id in ids]
     return next((operation for operation in found if operation), 0)
 
 
@@ -247,6 +249,8 @@ def _note(message: Any) -> tuple[str, int]:
         case Put():
             words = [("delete", message.value is None), ("retry", message.age_ms), ("passed on", message.hops)]
             return ", ".join(word for word, applies in words if applies), len(message.value or b"")
+        case PutTell():
+            return "known: it is completed" if message.known else "not known: its value is needed", 0
         case PutReply():
             return " ".join(message.acked), 0
         case GetReply():

@@ -53,7 +53,9 @@ from dynazmq.dynamo.messages.client import (
     Get as Get,
     GetReply as GetReply,
     Put as Put,
+    PutAsk as PutAsk,
     PutReply as PutReply,
+    PutTell as PutTell,
     Scan as Scan,
     ScanReply as ScanReply,
 )

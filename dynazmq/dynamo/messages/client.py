@@ -119,6 +119,35 @@ class Put(Message):
     budget_ms: Budget
 
 
+@message(54, by=CLIENT, declined=FAILURE, traced=True)
+@dataclass(slots=True)
+class PutAsk(Message):
+    """Has this put been done? Asked of a primary by a retry, before it sends a large value again.
+
+    A PutTell says so soon. If the first try is known, this is the retry in all other respects, and is answered as that is.
+    """
+
+    request_id: RequestId
+    bucket: BucketName
+    key: Key
+    context: ContextToken
+    write_id: WriteId
+    age_ms: Age
+    n: Replicas
+    w: Quorum
+    pw: Replicas
+    budget_ms: Budget
+
+
+@message(55, answers=(PutAsk,))
+@dataclass(slots=True)
+class PutTell(Message):
+    """known: the put's own answer follows. Else nobody who was asked knows that write, or not at once: send the Put."""
+
+    request_id: RequestId
+    known: bool
+
+
 @message(3, answers=(Put,), vouches=True)
 @dataclass(slots=True)
 class PutReply(Message):

@@ -40,6 +40,25 @@ def write_every_retry_anew(patch: Patches) -> None:
     patch.set(versions, "_one_per_write", lambda siblings: tuple(sorted(siblings, key=versions._by_dot)))
 
 
+@mutant("I1", "I4", "I5", conditions=Conditions(loss=0.2), asks=True)
+def write_what_was_only_asked_about(patch: Patches) -> None:
+    """A retry that asks without its value, and whose first try nobody knows, is done without its value: as a delete."""
+    patch.set(Puts, "ask_for_value", lambda self, op: self.write(op))
+
+
+@mutant("I1", conditions=Conditions(loss=0.2), asks=True)
+def answer_what_was_only_asked_about(patch: Patches) -> None:
+    """A retry that asks without its value, and whose first try nobody knows, is acknowledged all the same."""
+
+    def acknowledge(self: Puts, op: PutOp) -> None:
+        name = self._runtime.name
+        op.quorum.answered.append(name)
+        op.stands_for[name] = ""
+        self._reply(op)
+
+    patch.set(Puts, "ask_for_value", acknowledge)
+
+
 _RETRIES: dict[str, Any] = {
     "faults": (ISOLATE, CRASH_ALL), "conditions": Conditions(loss=0.2), "every_s": 0.3, "lasting_s": 1.0, "stable_s": 0.3,
     "load": Load(clients=4, keys=1, requests=80, think_s=0.01, mix=Mix(get=1.0, put_known=1.0, delete=4.0)),

@@ -16,6 +16,7 @@ SEEDS = range(1, 41)
 _QUIET: dict[str, Any] = {
     "faults": (), "conditions": Conditions(), "one_clock": True, "max_in_flight": 4096, "core": 0, "stable_s": 0.0,
     "grace_ms": 0, "acts": (), "victims": (), "partitions": 120, "max_hint_bytes": 1 << 30,
+    "asks": False,
     "anti_entropy_ms": 0,  # or it would mend what the mutant breaks
 }  # fmt: skip
 """Fields of a plan that are not left to the seed, unless the mutant needs them otherwise."""
