@@ -1,0 +1,187 @@
+"""The sockets of one asynchronous client, on the caller's event loop and without a thread.
+
+ZeroMQ gives each socket a descriptor that becomes readable when *something* has changed. `zmq.asyncio` wraps every call in
+futures and costs several times what the call does; here the descriptor only says "look", and one look takes everything. All
+requests that are made in one pass of the event loop leave together, in one frame for each node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Sequence
+
+import zmq
+
+from dynazmq.client.links import Links, Target
+from dynazmq.client.outcomes import unreachable
+from dynazmq.client.requests import BATCH_IN_FLIGHT, Request
+from dynazmq.client.view import View
+from dynazmq.errors import ClientClosed
+
+
+class AsyncDriver:
+    """Belongs to one event loop."""
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        self.target = target
+        self.closed = False
+        self._timeout = timeout
+        self._links: Links | None = None
+        self._watched: dict[str, int] = {}  # link → the descriptor that the loop watches for it
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = float("inf")
+        self._flush_soon = False
+
+    async def open(self) -> None:
+        """Raises ClusterUnreachable, ProtocolError; ClientClosed for one that was in use already."""
+        if self.closed or self._links is not None:
+            raise ClientClosed("this client was opened before: make another with dynazmq.aio.connect")
+        self._loop = asyncio.get_running_loop()
+        self._links = links = Links(self.target)
+        # Collected unclosed, in whatever order, ZeroMQ's context would wait for its sockets for ever.
+        self._finalizer = weakref.finalize(self, links.close)
+        deadline = time.monotonic() + self._timeout
+        try:
+            while links.core.view is None:
+                self._flush()
+                await asyncio.sleep(0.001)
+                if self.closed:
+                    raise ClientClosed("the client was closed while it connected")
+                if (error := links.core.hopeless()) is not None:
+                    raise error
+                if time.monotonic() >= deadline and links.core.view is None:
+                    raise unreachable(links.core.tried)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def links(self) -> Links:
+        if self._links is None or self.closed or self._links.core.view is None:
+            raise ClientClosed("this client is closed" if self.closed else "this client is not open: use it within `async with`")
+        return self._links
+
+    @property
+    def view(self) -> View:
+        view = self.links.core.view
+        assert view is not None
+        return view
+
+    async def run(self, requests: Sequence[Request]) -> None:
+        """Have these done, with an answer or an error each."""
+        if not requests:
+            return
+        core = self.links.core
+        future = self._loop.create_future()
+        if len(requests) == 1:
+            request = requests[0]
+            request.notify = lambda _request: None if future.done() else future.set_result(None)
+            core.start(request, time.monotonic())
+            self._schedule()
+            try:
+                await future
+            except BaseException:  # cancelled: nobody waits for it any more
+                core.cancel(request)
+                raise
+            return
+        left = len(requests)
+        following = iter(requests[BATCH_IN_FLIGHT:])
+
+        def answered(_request: Request) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                if not future.done():
+                    future.set_result(None)
+            elif (another := next(following, None)) is not None:
+                core.start(another, time.monotonic())
+                self._schedule()
+
+        for request in requests:
+            request.notify = answered
+        now = time.monotonic()
+        for request in requests[:BATCH_IN_FLIGHT]:
+            core.start(request, now)
+        self._schedule()
+        try:
+            await future
+        except BaseException:
+            following = iter(())
+            for request in requests:
+                core.cancel(request)
+            raise
+
+    def _schedule(self) -> None:
+        """Send at the end of this pass of the event loop, so that what is asked together leaves together."""
+        if not self._flush_soon:
+            self._flush_soon = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_soon = False
+        links = self._links
+        if links is None or self.closed:
+            return
+        links.turn()
+        for link, socket in links.retired:
+            if (descriptor := self._watched.pop(link, None)) is not None:
+                self._loop.remove_reader(descriptor)
+            socket.close()
+        links.retired.clear()
+        for link, socket in links.opened:
+            self._watched[link] = descriptor = int(socket.getsockopt(zmq.FD))
+            self._loop.add_reader(descriptor, self._look, link)
+        links.opened.clear()
+        # Sending may have swallowed the signal that something has come (the descriptor tells of changes, not of states).
+        for link, socket in links.sockets():
+            if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self._look(link)
+        self._set_timer()
+
+    def _look(self, link: str) -> None:
+        """Something has changed at this socket."""
+        links = self._links
+        if links is None or self.closed:
+            return
+        if not links.receive(link):
+            self._loop.call_soon(self._look, link)
+        if links.core.has_outgoing:
+            self._schedule()
+
+    def _set_timer(self) -> None:
+        assert self._links is not None
+        due = self._links.core.next_deadline()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = self._loop.call_later(max(0.001, due - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._timer_due = float("inf")
+        for link in list(self._watched):
+            self._look(link)  # if the loop was busy, the answers that seem to be overdue are here already
+        self._flush()
+
+    def standing(self, link: str) -> bool:
+        """Whether a node is believed to answer."""
+        return self.links.core.standing(link)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._links is None:
+            return
+        self._links.core.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._loop.is_closed():
+            for descriptor in self._watched.values():
+                self._loop.remove_reader(descriptor)
+        self._watched.clear()
+        self._finalizer()
