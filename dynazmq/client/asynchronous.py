@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynazmq.client import flows
 from dynazmq.client.codecs import Codec
 from dynazmq.client.event_loop import AsyncDriver
-from dynazmq.client.flows import AnyContext, Flow
+from dynazmq.client.flows import AnyContext, DeleteItem, Flow, PutItem
 from dynazmq.client.links import Target
 from dynazmq.client.requests import Key, Level, Options, Resolver
 from dynazmq.client.results import Batch, PutResult, Result
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
 from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
+from dynazmq.errors import DynazmqError
 
 if TYPE_CHECKING:
     from dynazmq.client.explained import Explanation
     from dynazmq.client.traced import Trace
 
+K = TypeVar("K")
+V = TypeVar("V")
 T = TypeVar("T")
 
 
@@ -103,6 +106,8 @@ class AsyncBucket:
 
         best_effort: as of `get`.
         """
+        if flows.is_lazy(keys):
+            return await _collected(self.get_iter(keys, r=r, pr=pr, n=n, timeout=timeout, best_effort=best_effort))
         options = self._with(r=r, pr=pr, n=n, timeout=timeout)
         return await self._perform(flows.get_many(self._driver.view, options, keys, best_effort))
 
@@ -117,6 +122,8 @@ class AsyncBucket:
         timeout: float | None = None,
     ) -> Batch[Key, PutResult]:
         """Write many keys, each with its context if `contexts` has one. Not atomic: each key has its own outcome."""
+        if flows.is_lazy(items):
+            return await _collected(self.put_iter(flows.known_items(items, contexts), w=w, pw=pw, n=n, timeout=timeout))
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return await self._perform(flows.put_many(self._driver.view, options, items, contexts))
 
@@ -131,8 +138,56 @@ class AsyncBucket:
         timeout: float | None = None,
     ) -> Batch[Key, PutResult]:
         """Delete many keys; those without a context as a read finds them now."""
+        if flows.is_lazy(keys):
+            return await _collected(self.delete_iter(flows.known_keys(keys, contexts), w=w, pw=pw, n=n, timeout=timeout))
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return await self._perform(flows.delete_many(self._driver.view, options, keys, contexts))
+
+    def get_iter(
+        self,
+        keys: Iterable[Key] | AsyncIterable[Key],
+        *,
+        ordered: bool = False,
+        r: Level = None,
+        pr: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+        best_effort: bool = False,
+    ) -> AsyncIterator[tuple[Key, Result | DynazmqError]]:
+        """Read any number of keys: (key, outcome) of each, as they come, for `async for`. As `dynazmq.Bucket.get_iter`.
+
+        The keys, too, may come from an async iterable.
+        """
+        options = self._with(r=r, pr=pr, n=n, timeout=timeout)
+        return self._driver.stream(keys, flows.begin_get(lambda: self._driver.view, options, best_effort), ordered)
+
+    def put_iter(
+        self,
+        items: Mapping[Any, Any] | Iterable[PutItem] | AsyncIterable[PutItem],
+        *,
+        ordered: bool = False,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[tuple[Key, PutResult | DynazmqError]]:
+        """Write any number of pairs, or of triples with a context, as `dynazmq.Bucket.put_iter`. For `async for`."""
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return self._driver.stream(flows.pairs_of(items), flows.begin_put(lambda: self._driver.view, options), ordered)
+
+    def delete_iter(
+        self,
+        keys: Iterable[DeleteItem] | AsyncIterable[DeleteItem],
+        *,
+        ordered: bool = False,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[tuple[Key, PutResult | DynazmqError]]:
+        """Delete any number of keys, or of pairs with a context, as `dynazmq.Bucket.delete_iter`. For `async for`."""
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return self._driver.stream(keys, flows.begin_delete(lambda: self._driver.view, options), ordered)
 
     async def keys(self, *, replicas: int = 0, timeout: float | None = None) -> AsyncIterator[str | bytes]:
         """All live keys, as `dynazmq.Bucket.keys` gives them."""
@@ -223,6 +278,18 @@ class AsyncBucket:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+
+async def _collected(outcomes: AsyncIterator[tuple[K, V | DynazmqError]]) -> Batch[K, V]:
+    """As `results.collected`."""
+    batch: Batch[K, V] = Batch()
+    try:
+        async for key, outcome in outcomes:
+            batch[key] = outcome
+    except Exception as error:
+        error.add_note(batch.told())
+        raise
+    return batch
 
 
 class AsyncClient(AsyncBucket):

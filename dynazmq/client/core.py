@@ -382,6 +382,10 @@ class ClientCore:
         """Whether a node is believed to answer."""
         return self._routes.stands(link)
 
+    def expected_bytes(self, bucket: str) -> int:
+        """What a get is likely to bring."""
+        return self._windows.expected_bytes(bucket)
+
     def knows(self, request: Request) -> bool:
         return request.message.request_id in self._requests
 

@@ -10,15 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import zmq
 
+from dynazmq.client.core import ClientCore
+from dynazmq.client.flows import Begin, one_by_one
 from dynazmq.client.links import Links, Target
 from dynazmq.client.outcomes import unreachable
-from dynazmq.client.requests import BATCH_IN_FLIGHT, Request
+from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Request
+from dynazmq.client.stream import Stream
 from dynazmq.client.view import View
-from dynazmq.errors import ClientClosed
+from dynazmq.errors import ClientClosed, DynazmqError
+
+T = TypeVar("T")
 
 
 class AsyncDriver:
@@ -113,6 +119,69 @@ class AsyncDriver:
                 core.cancel(request)
             raise
 
+    def stream(self, items: object, begin: Begin[T], ordered: bool) -> AsyncIterator[tuple[Key, T | DynazmqError]]:
+        """Do these as there is room for them: (key, outcome) of each, as they come or in order. items: also an async iterable.
+
+        What nobody waits for any more when the iteration is given up may be done or not.
+        """
+        stream = Stream(begin, self.links.core.expected_bytes, ordered)
+        if isinstance(items, AsyncIterable):
+            return self._pumped(stream, items)
+        return self._filled(stream, one_by_one(items))
+
+    async def _filled(self, stream: Stream[T], items: Iterator[Any]) -> AsyncIterator[tuple[Key, T | DynazmqError]]:
+        core, answer = self.links.core, asyncio.Event()
+        stream.on_answer = answer.set
+        try:
+            while not stream.is_over():
+                self._start(stream.fill(items))
+                if stream.waits:
+                    answer.clear()
+                    await answer.wait()
+                for outcome in stream.outcomes():
+                    yield outcome
+        finally:
+            _cancel(core, stream)
+
+    async def _pumped(self, stream: Stream[T], items: AsyncIterable[Any]) -> AsyncIterator[tuple[Key, T | DynazmqError]]:
+        core, news, room = self.links.core, asyncio.Event(), asyncio.Event()
+        stream.on_answer = news.set
+        pump = asyncio.create_task(self._pump(stream, items, news, room))
+        try:
+            while not stream.is_over():
+                self._start(stream.go_on())
+                if stream.waits:
+                    news.clear()
+                    await news.wait()
+                for outcome in stream.outcomes():
+                    yield outcome
+                room.set()
+        finally:
+            _cancel(core, stream)
+            pump.cancel()
+            await asyncio.wait([pump])
+
+    async def _pump(self, stream: Stream[T], items: AsyncIterable[Any], news: asyncio.Event, room: asyncio.Event) -> None:
+        """Take items as they come, beside who waits for outcomes."""
+        try:
+            async for item in items:
+                self._start(stream.take(item))
+                news.set()  # it may have an outcome at once
+                while not stream.has_room:
+                    room.clear()
+                    await room.wait()
+            stream.end()
+        except Exception as error:
+            stream.end(error)
+        news.set()
+
+    def _start(self, requests: Sequence[Request]) -> None:
+        if requests:
+            core, now = self.links.core, time.monotonic()
+            for request in requests:
+                core.start(request, now)
+            self._schedule()
+
     def _schedule(self) -> None:
         """Send at the end of this pass of the event loop, so that what is asked together leaves together."""
         if not self._flush_soon:
@@ -185,3 +254,9 @@ class AsyncDriver:
                 self._loop.remove_reader(descriptor)
         self._watched.clear()
         self._finalizer()
+
+
+def _cancel(core: ClientCore, stream: Stream[Any]) -> None:
+    stream.on_answer = None
+    for request in stream.under_way:
+        core.cancel(request)

@@ -7,7 +7,7 @@ blocking face waits for them with its thread, the asynchronous one with `await`;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +26,8 @@ from dynazmq.errors import ConflictError, DynazmqError, InvalidRequest
 T = TypeVar("T")
 Flow = Generator[list[Request], None, T]
 AnyContext = Context | str | None
+PutItem = tuple[Key, Any] | tuple[Key, Any, AnyContext]
+DeleteItem = Key | tuple[Key, AnyContext]
 
 _ANY = CODECS["raw"]
 """Reads any value: for calls that only want to know whether there is one."""
@@ -185,6 +187,78 @@ def _write_many(
     return batch
 
 
+# --- any number of them, one call each ------------------------------------------------------------------------------------
+
+Begin = Callable[[Any], tuple[Key, Flow[T]]]
+"""Of an item: its key and what is done for it. Raises InvalidRequest for what cannot be the name of an outcome."""
+
+
+def begin_get(view: Callable[[], View], options: Options, best_effort: bool = False) -> Begin[Result]:
+    """view: what is known by the time of an item's turn."""
+
+    def begin(key: Any) -> tuple[Key, Flow[Result]]:
+        check_key(key)
+        return key, get(view(), options, key, best_effort)
+
+    return begin
+
+
+def begin_put(view: Callable[[], View], options: Options) -> Begin[PutResult]:
+    """Items are (key, value) or (key, value, context)."""
+
+    def begin(item: Any) -> tuple[Key, Flow[PutResult]]:
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise InvalidRequest(f"items are (key, value) or (key, value, context), not {type(item).__name__}")
+        key, value, context = item if len(item) == 3 else (*item, None)
+        check_key(key)
+        return key, put(view(), options, key, value, context)
+
+    return begin
+
+
+def begin_delete(view: Callable[[], View], options: Options) -> Begin[PutResult]:
+    """Items are keys or (key, context)."""
+
+    def begin(item: Any) -> tuple[Key, Flow[PutResult]]:
+        key, context = item if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
+        check_key(key)
+        return key, delete(view(), options, key, context)
+
+    return begin
+
+
+def one_by_one(given: object) -> Iterator[Any]:
+    """The items of a stream."""
+    _check_many(given, "items are given as an iterable of them")
+    assert isinstance(given, Iterable)
+    return iter(given)
+
+
+def pairs_of(items: object) -> object:
+    """What a stream of puts takes of a mapping."""
+    return items.items() if isinstance(items, Mapping) else items
+
+
+def known_items(items: Iterable[Any], contexts: Mapping[Any, AnyContext] | None) -> Iterator[tuple[Key, Any, AnyContext]]:
+    """Pairs, each with its context if there is one by the time of its turn."""
+    seen = _contexts(contexts)
+    return ((key, value, seen.get(key)) for key, value in map(_pair, items))
+
+
+def known_keys(keys: Iterable[Key], contexts: Mapping[Any, AnyContext] | None) -> Iterator[tuple[Key, AnyContext]]:
+    """Keys, each with its context if there is one by the time of its turn."""
+    seen = _contexts(contexts)
+    return ((key, seen.get(key)) for key in _each(keys))
+
+
+def is_lazy(given: object) -> bool:
+    """Whether it has to be taken as it comes, such as a generator: nobody knows how much of it there will be."""
+    return isinstance(given, Iterable) and not isinstance(given, Collection)
+
+
+# --- what a batch may be --------------------------------------------------------------------------------------------------
+
+
 def _each(keys: Iterable[Key]) -> Iterator[Key]:
     """The keys of a batch. What cannot be the name of an outcome is refused with the whole batch."""
     _check_many(keys, "keys are given as a list or another iterable of them")
@@ -203,16 +277,22 @@ def _pairs(items: Mapping[Key, Any] | Iterable[tuple[Key, Any]]) -> list[tuple[K
     _check_many(items, "items are given as a mapping or as pairs of key and value")
     pairs = list(items.items() if isinstance(items, Mapping) else items)
     for pair in pairs:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise InvalidRequest(f"items are pairs of key and value, not {type(pair).__name__}")
-        check_key(pair[0])
+        _pair(pair)
     return pairs
+
+
+def _pair(given: Any) -> tuple[Key, Any]:
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise InvalidRequest(f"items are pairs of key and value, not {type(given).__name__}")
+    key, value = given
+    check_key(key)
+    return key, value
 
 
 def _contexts(contexts: Mapping[Key, AnyContext] | None) -> Mapping[Key, AnyContext]:
     if contexts is not None and not isinstance(contexts, Mapping):
         raise InvalidRequest(f"contexts are given by key, as a mapping, not as {type(contexts).__name__}")
-    return contexts or {}
+    return {} if contexts is None else contexts
 
 
 def _build(batch: Batch[Key, Any], wanted: Iterable[tuple[Key, Callable[[], Request]]]) -> dict[Key, Request]:

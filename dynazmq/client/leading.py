@@ -19,17 +19,21 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import zmq
 
 from dynazmq.client.core import ClientCore
+from dynazmq.client.flows import Begin
 from dynazmq.client.links import Links, Target
 from dynazmq.client.outcomes import unreachable
-from dynazmq.client.requests import BATCH_IN_FLIGHT, Request
+from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Request
+from dynazmq.client.stream import Stream
 from dynazmq.client.view import View
 from dynazmq.errors import ClientClosed, DynazmqError, InvalidRequest
+
+T = TypeVar("T")
 
 _IDLE_MS = 1000
 _LEAVE_S = 1.0
@@ -39,6 +43,9 @@ class _Waiter:
     """A thread's wait for the requests of one call. Guarded by the mutex, but for the sleep in `wake`."""
 
     __slots__ = ("core", "followers", "left", "queue", "requests", "thread", "wake")
+
+    looks_first = False
+    """Whether nobody may have been at the sockets for a while: what has come meanwhile is then heard before anything is late."""
 
     def __init__(self, core: ClientCore, followers: dict[_Waiter, None], requests: Sequence[Request]) -> None:
         self.core = core
@@ -88,6 +95,39 @@ class _Waiter:
             self.release()
 
 
+class _StreamWaiter(_Waiter):
+    """A thread's wait for the next answer to a stream, whichever that is. The thread was away, and is so again afterwards."""
+
+    __slots__ = ("new", "stream")
+    looks_first = True
+
+    def __init__(self, core: ClientCore, followers: dict[_Waiter, None], stream: Stream[Any], new: Sequence[Request]) -> None:
+        super().__init__(core, followers, ())
+        self.stream = stream
+        self.new = new
+        self.left = 1
+
+    def start(self, now: float) -> None:
+        self.stream.on_answer = self._arrived
+        for request in self.new:
+            self.core.start(request, now)
+        if not self.stream.waits:
+            self._arrived()
+
+    def _arrived(self) -> None:
+        self.left = 0
+        self.release()
+
+    def cancel(self) -> None:
+        self.left = 0
+        self.followers.pop(self, None)
+        for request in self.stream.under_way:
+            self.core.cancel(request)
+
+    def recount(self, now: float) -> None:
+        self.stream.recount(self.core, now)
+
+
 class Connection:
     """The sockets of one client in one process, and the threads that wait at them."""
 
@@ -106,6 +146,7 @@ class Connection:
         self._waking.setblocking(False)
         self._waker.setblocking(False)
         self._nudged = False
+        self._torn = 0  # how often a thread was cut off, and so something may have been lost
         self._poller = zmq.Poller()
         self._poller.register(self._waking.fileno(), zmq.POLLIN)
         self._link_of: dict[Any, str] = {}
@@ -138,9 +179,38 @@ class Connection:
 
     def run(self, requests: Sequence[Request]) -> None:
         """Have these done, with an answer or an error each."""
-        if not requests:
-            return
-        waiter = _Waiter(self.core, self._followers, requests)
+        if requests:
+            self._wait(_Waiter(self.core, self._followers, requests))
+
+    def stream(self, items: Iterator[Any], begin: Begin[T], ordered: bool) -> Iterator[tuple[Key, T | DynazmqError]]:
+        """Do these as there is room for them: (key, outcome) of each, as they come or in order.
+
+        Between two of them the calling thread does something else, and so mostly nobody is at the sockets. What nobody has waited
+        for any more at the end, or when the iteration is given up, may be done or not.
+        """
+        stream = Stream(begin, self.core.expected_bytes, ordered)
+        torn = self._torn
+        try:
+            while not stream.is_over():
+                if torn != self._torn:
+                    torn = self._torn
+                    self._recount(stream)
+                new = stream.fill(items)
+                if new or stream.waits:
+                    self._wait(_StreamWaiter(self.core, self._followers, stream, new))
+                yield from stream.outcomes()
+        finally:
+            with self._mutex:
+                stream.on_answer = None
+                for request in stream.under_way:
+                    self.core.cancel(request)
+
+    def _recount(self, stream: Stream[Any]) -> None:
+        with self._mutex:
+            stream.recount(self.core, time.monotonic())
+
+    def _wait(self, waiter: _Waiter) -> None:
+        """Have the waiter's requests started, and return when it is answered."""
         try:
             with self._mutex:
                 if self.closed:
@@ -179,6 +249,10 @@ class Connection:
     def _lead(self, waiter: _Waiter) -> None:
         """Drive the sockets until our own requests are answered."""
         links, core = self._links, self.core
+        if waiter.looks_first:
+            self._pump(0.0)
+            with self._mutex:
+                links.turn()
         while True:
             with self._mutex:
                 if waiter.left > 0:
@@ -204,6 +278,7 @@ class Connection:
         with self._mutex:
             waiter.cancel()
             if torn:
+                self._torn += 1
                 now = time.monotonic()
                 self.core.mend(now)
                 for follower in list(self._followers):

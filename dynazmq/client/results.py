@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -85,6 +85,18 @@ class PutResult:
     """(fallback that holds it with a hint, primary that it is meant for) among those."""
 
 
+def collected(outcomes: Iterable[tuple[K, V | DynazmqError]]) -> Batch[K, V]:
+    """All of them. An error that ends their coming is raised, with a note on those before it."""
+    batch: Batch[K, V] = Batch()
+    try:
+        for key, outcome in outcomes:
+            batch[key] = outcome
+    except Exception as error:
+        error.add_note(batch.told())
+        raise
+    return batch
+
+
 class Batch(dict[K, "V | DynazmqError"]):
     """Outcome by key of a get_many, put_many or delete_many. Partial success is normal."""
 
@@ -95,6 +107,10 @@ class Batch(dict[K, "V | DynazmqError"]):
     @property
     def failed(self) -> Mapping[K, DynazmqError]:
         return {key: value for key, value in self.items() if isinstance(value, DynazmqError)}
+
+    def told(self) -> str:
+        """What can be said of these when something has kept the others from being begun."""
+        return f"{len(self.ok):,} of the {len(self):,} keys before it were done, no other was begun"
 
     def raise_for_errors(self) -> None:
         """Raise the first error, if there is any."""

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynazmq.client import flows
 from dynazmq.client.codecs import Codec
-from dynazmq.client.flows import AnyContext, Flow
+from dynazmq.client.flows import AnyContext, Begin, DeleteItem, Flow, PutItem
 from dynazmq.client.leading import Connection
 from dynazmq.client.links import Target
 from dynazmq.client.requests import Key, Level, Options, Resolver
-from dynazmq.client.results import Batch, PutResult, Result
+from dynazmq.client.results import Batch, PutResult, Result, collected
 from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
 from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
+from dynazmq.errors import DynazmqError
 
 if TYPE_CHECKING:
     from dynazmq.client.explained import Explanation
     from dynazmq.client.traced import Trace
 
 T = TypeVar("T")
+
 
 def connect(
     dir: str | os.PathLike[str] | None = None,
@@ -58,6 +60,11 @@ class _Driver:
         if self._connection.closed:
             self._reconnect()
         return self._connection.view
+
+    def stream(self, items: object, begin: Begin[T], ordered: bool) -> Iterator[tuple[Key, T | DynazmqError]]:
+        """See `Connection.stream`."""
+        assert self.view is not None  # a forked child connects now
+        return self._connection.stream(flows.one_by_one(items), begin, ordered)
 
     def _reconnect(self) -> None:
         found = self._connection
@@ -180,8 +187,11 @@ class Bucket:
     ) -> Batch[Key, Result]:
         """Read many keys, one frame for each node. Outcome by key: a Result or an error. `timeout` is each key's own.
 
+        A generator is read as there is room for its keys; the results are held all the same: `get_iter` gives them as they come.
         best_effort: as of `get`.
         """
+        if flows.is_lazy(keys):
+            return collected(self.get_iter(keys, r=r, pr=pr, n=n, timeout=timeout, best_effort=best_effort))
         options = self._with(r=r, pr=pr, n=n, timeout=timeout)
         return self._perform(flows.get_many(self._driver.view, options, keys, best_effort))
 
@@ -195,7 +205,14 @@ class Bucket:
         n: int | None = None,
         timeout: float | None = None,
     ) -> Batch[Key, PutResult]:
-        """Write many keys, each with its context if `contexts` has one. Not atomic: each key has its own outcome."""
+        """Write many keys, each with its context if `contexts` has one. Not atomic: each key has its own outcome.
+
+        A generator is read as there is room for its values, each item is a put of its own, and a context is looked up when it is
+        its key's turn. What the generator raises is raised when all before it has ended, with a note of how much of that was
+        done; `put_iter` tells each.
+        """
+        if flows.is_lazy(items):
+            return collected(self.put_iter(flows.known_items(items, contexts), w=w, pw=pw, n=n, timeout=timeout))
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return self._perform(flows.put_many(self._driver.view, options, items, contexts))
 
@@ -210,8 +227,61 @@ class Bucket:
         timeout: float | None = None,
     ) -> Batch[Key, PutResult]:
         """Delete many keys; those without a context as a read finds them now."""
+        if flows.is_lazy(keys):
+            return collected(self.delete_iter(flows.known_keys(keys, contexts), w=w, pw=pw, n=n, timeout=timeout))
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return self._perform(flows.delete_many(self._driver.view, options, keys, contexts))
+
+    def get_iter(
+        self,
+        keys: Iterable[Key],
+        *,
+        ordered: bool = False,
+        r: Level = None,
+        pr: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+        best_effort: bool = False,
+    ) -> Iterator[tuple[Key, Result | DynazmqError]]:
+        """Read any number of keys: (key, outcome) of each, as they come, or with `ordered` as the keys do.
+
+        Keys are taken as there is room for them, so they may be a generator without end, and few results are held at a time. An
+        outcome is a Result or an error, as of `get_many`. What `keys` raises is raised when all before it was told.
+        """
+        options = self._with(r=r, pr=pr, n=n, timeout=timeout)
+        return self._driver.stream(keys, flows.begin_get(lambda: self._driver.view, options, best_effort), ordered)
+
+    def put_iter(
+        self,
+        items: Mapping[Any, Any] | Iterable[PutItem],
+        *,
+        ordered: bool = False,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[tuple[Key, PutResult | DynazmqError]]:
+        """Write any number of pairs of key and value, or triples with a context: (key, outcome) of each, as they come.
+
+        As `get_iter`. Each item is a put of its own, also of a key that comes twice. Who leaves the loop early has as many as 512
+        puts under way that may be done or not: those whose outcome was not told.
+        """
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return self._driver.stream(flows.pairs_of(items), flows.begin_put(lambda: self._driver.view, options), ordered)
+
+    def delete_iter(
+        self,
+        keys: Iterable[DeleteItem],
+        *,
+        ordered: bool = False,
+        w: Level = None,
+        pw: Level = None,
+        n: int | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[tuple[Key, PutResult | DynazmqError]]:
+        """Delete any number of keys, or pairs of key and context: (key, outcome) of each, as they come. As `put_iter`."""
+        options = self._with(w=w, pw=pw, n=n, timeout=timeout)
+        return self._driver.stream(keys, flows.begin_delete(lambda: self._driver.view, options), ordered)
 
     def keys(self, *, replicas: int = 0, timeout: float | None = None) -> Iterator[str | bytes]:
         """All live keys, in the order of their places on the ring: str where they are UTF-8, else bytes.

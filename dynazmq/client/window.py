@@ -161,6 +161,10 @@ class Windows:
         """Something may have been cut off in the middle."""
         self._roomy.update(dict.fromkeys(self._queues))
 
+    def expected_bytes(self, bucket: str) -> int:
+        """What a get brings, as far as that is known."""
+        return self._expected.get(bucket, _UNKNOWN_BYTES)
+
     # --- what is learned --------------------------------------------------------------------------------------------------
 
     def answered(self, request: Request, reply: Any, now: float) -> None:
