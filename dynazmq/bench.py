@@ -16,29 +16,31 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dynazmq import aio
 from dynazmq.cli.terminal import emit, note, say
 from dynazmq.cli.words import many
 from dynazmq.client.asynchronous import AsyncBucket, AsyncClient
 from dynazmq.client.context import EMPTY, Context
+from dynazmq.client.requests import Key
 from dynazmq.cluster.asking import Asker
 from dynazmq.errors import DynazmqError, Overloaded
 from dynazmq.paths import ClusterFile
+
+T = TypeVar("T")
 
 BUCKET = "dynazmq.bench"
 KEYS = 10_000
 TIMEOUT_S = 5.0
 _PROGRESS_S = 0.1
-_FILL_BYTES = 32 << 20  # values that the client holds at a time while the keys are made: 10,000 of 1 MiB are 10 GB
 _FILL_TIMEOUT_S = 30.0  # nothing is measured meanwhile: a disk that is slow for a moment need not end it
-_FILL_KEYS_MIN = 32  # however large the values are: the nodes' windows are never empty
+_FILL_SAID = 250  # so many keys later it is said again how many are made
 
 
 class Step(Protocol):
@@ -147,22 +149,18 @@ class _Load:
         self._next = count()
 
     async def prepare(self, begun: Callable[[int], object]) -> None:
-        """Every key exists, with a value of this size and one sibling. begun: told how many do. Raises the first error.
-
-        So many keys at a time that what is read of an earlier bench and what is written fit into memory.
-        """
-        each = max(_FILL_KEYS_MIN, _FILL_BYTES // max(len(self._value), 1))
-        for first in range(0, KEYS, each):
-            begun(first)
-            keys = self._keys[first : first + each]
-            found = await self._bucket.get_many(keys, timeout=_FILL_TIMEOUT_S)
-            found.raise_for_errors()
-            contexts = {key: result.context for key, result in found.ok.items()}
-            del found
-            written = await self._bucket.put_many(dict.fromkeys(keys, self._value), contexts, timeout=_FILL_TIMEOUT_S)
-            written.raise_for_errors()
-            done = written.ok
-            self._contexts[first : first + each] = [done[key].context for key in keys]
+        """Every key exists, with a value of this size and one sibling. begun: told how many do. Raises the first error."""
+        begun(0)
+        contexts = self._contexts
+        found = self._bucket.get_iter(self._keys, ordered=True, timeout=_FILL_TIMEOUT_S)  # of an earlier bench, with values
+        async for index, result in _in_order(found):
+            contexts[index] = result.context
+        items = ((key, self._value, context) for key, context in zip(self._keys, contexts, strict=True))
+        written = self._bucket.put_iter(items, ordered=True, timeout=_FILL_TIMEOUT_S)
+        async for index, done in _in_order(written):
+            contexts[index] = done.context
+            if not (index + 1) % _FILL_SAID:
+                begun(index + 1)
 
     async def run(self, op: str, workers: int, seconds: float, step: Step) -> _Tally:
         tally = _Tally()
@@ -216,6 +214,16 @@ class _Load:
             tally.errors += 1
             tally.first_error = tally.first_error or f"{type(error).__name__}: {error}"
         await asyncio.sleep(0.01)  # a cluster that is down must not be asked as fast as it can refuse
+
+
+async def _in_order(outcomes: AsyncIterator[tuple[Key, T | DynazmqError]]) -> AsyncIterator[tuple[int, T]]:
+    """Numbered. Raises the first error."""
+    index = 0
+    async for _, outcome in outcomes:
+        if isinstance(outcome, DynazmqError):
+            raise outcome
+        yield index, outcome
+        index += 1
 
 
 # --- figures --------------------------------------------------------------------------------------------------------------

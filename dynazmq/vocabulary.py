@@ -79,7 +79,7 @@ WORDS = (
     Word("keys", "client.keys()"),
     Word("count", "client.keys()"),
     Word("mget", "client.get_many(keys)"),
-    Word("export", "client.get_many(keys)"),
+    Word("export", "client.get_iter(keys)"),
     Word("import", "client.put_many(items, contexts)"),
     Word("bucket set", 'bucket.configure(conflict="lww")'),
     Word("bucket list", "client.view"),

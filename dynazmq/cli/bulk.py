@@ -132,17 +132,16 @@ def export(access: Access, file: str, *, prefix: str, force: bool) -> int:
     with _bucket(access, access.bucket) as bucket, _written(file, force) as out:
         header = {"schema": SCHEMA, "cluster": cluster.name, "cluster_id": f"{cluster.cluster_id:016x}"}
         _write(out, {**header, "bucket": access.bucket, "at": round(time.time(), 3)})
-        for batch in _batches(scan(bucket, prefix)):
-            found = bucket.get_many(batch)
-            found.raise_for_errors()  # a file with holes would look whole
-            for key, result in found.ok.items():
-                if not result.found:  # deleted since it was seen
-                    skipped += 1
-                    continue
-                shown, encoding = texts([key if isinstance(key, bytes) else key.encode(), *result.values])
-                line = {"key": shown[0], "values": shown[1:], "context": str(result.context)}
-                _write(out, line if encoding == "utf-8" else {**line, "encoding": encoding})
-                keys, values = keys + 1, values + len(result.values)
+        for key, result in bucket.get_iter(scan(bucket, prefix), ordered=True):
+            if isinstance(result, DynazmqError):
+                raise result  # a file with holes would look whole
+            if not result.found:  # deleted since it was seen
+                skipped += 1
+                continue
+            shown, encoding = texts([key if isinstance(key, bytes) else key.encode(), *result.values])
+            line = {"key": shown[0], "values": shown[1:], "context": str(result.context)}
+            _write(out, line if encoding == "utf-8" else {**line, "encoding": encoding})
+            keys, values = keys + 1, values + len(result.values)
             counter.show(keys)
         counter.end()
     summary = {"file": file, "bucket": access.bucket, "keys": keys, "values": values}

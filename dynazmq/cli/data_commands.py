@@ -10,6 +10,7 @@ from dynazmq.cli.options import Bucket, Dir, Json, Timeout, Work, app, at, comma
 
 Prefix = Annotated[str, typer.Argument(help="Only keys that begin so.", metavar="[PREFIX]", show_default=False)]
 Patience = Annotated[str, typer.Option("--timeout", help="How long to try each batch.", metavar="TIME")]
+PatienceEach = Annotated[str, typer.Option("--timeout", help="How long to try each key.", metavar="TIME")]
 ReadQuorum = Annotated[str | None, option("-r", "--r", help="Replies to wait for when reading.", metavar="one|quorum|all|N")]
 ReadBefore = Annotated[str | None, option("-r", "--r", help="Replicas that must be read before.", metavar="one|quorum|all|N")]
 WriteQuorum = Annotated[str | None, option("-w", "--w", help="Durable copies to wait for.", metavar="one|quorum|all|N")]
@@ -262,7 +263,7 @@ def export(
     prefix: Annotated[str, option("--prefix", help="Only keys that begin so.")] = "",
     bucket: Bucket = "default",
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
-    timeout: Patience = "10s",
+    timeout: PatienceEach = "10s",
     directory: Dir = None,
     as_json: Json = False,
 ) -> Work:

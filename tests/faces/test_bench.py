@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from dynazmq import bench
-from dynazmq.client.context import EMPTY
-from dynazmq.client.results import Batch, PutResult, Result
+from dynazmq.client.context import EMPTY, Context
+from dynazmq.client.results import PutResult, Result
 from dynazmq.errors import Overloaded, WriteTimeout
 
 
@@ -21,18 +21,23 @@ class Answers:
     def __init__(self, *outcomes: Exception) -> None:
         self.outcomes: Iterator[Exception] = iter(outcomes)
         self.values: dict[str, bytes] = {}
-        self.at_once: list[int] = []
+        self.read: list[str] = []
 
     def bucket(self, _name: str) -> Answers:
         return self
 
-    async def get_many(self, keys: Sequence[str], timeout: float) -> Batch[str, Result]:
-        return Batch({key: Result(key, [], EMPTY, (), []) for key in keys})
+    async def get_iter(self, keys: Iterable[str], *, ordered: bool, timeout: float) -> AsyncIterator[tuple[str, Any]]:
+        assert ordered
+        for key in keys:
+            self.read.append(key)
+            yield key, next(self.outcomes, Result(key, [], Context(b"seen " + key.encode()), (), []))
 
-    async def put_many(self, items: Mapping[str, bytes], contexts: Any, timeout: float) -> Batch[str, PutResult]:
-        self.at_once.append(sum(map(len, items.values())))
-        self.values.update(items)
-        return Batch({key: PutResult(EMPTY, (), ()) for key in items})
+    async def put_iter(self, items: Iterable[Any], *, ordered: bool, timeout: float) -> AsyncIterator[tuple[str, Any]]:
+        assert ordered
+        for key, value, context in items:
+            assert context.token == b"seen " + key.encode()
+            self.values[key] = value
+            yield key, next(self.outcomes, PutResult(Context(b"put " + key.encode()), (), ()))
 
     async def put(self, key: str, value: bytes, context: Any) -> PutResult:
         await asyncio.sleep(0)
@@ -45,16 +50,20 @@ def load(answers: Answers, value_bytes: int) -> bench._Load:
     return bench._Load(answers, value_bytes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value_bytes", [0, 100, 16 << 10, 64 << 10, 1 << 20])
-def test_all_keys_are_made_and_only_so_many_at_a_time_as_fit_into_memory(value_bytes: int) -> None:
+def test_all_keys_are_read_and_then_written_over_what_was_seen() -> None:
     answers = Answers()
+    prepared = load(answers, 100)
     told: list[int] = []
-    asyncio.run(load(answers, value_bytes).prepare(told.append))
-    assert len(answers.values) == bench.KEYS
-    assert {len(value) for value in answers.values.values()} == {value_bytes}
-    assert max(answers.at_once) <= max(bench._FILL_BYTES, bench._FILL_KEYS_MIN * value_bytes)
-    assert len(told) == len(answers.at_once)
-    assert told == sorted(set(told))
+    asyncio.run(prepared.prepare(told.append))
+    assert list(answers.values) == answers.read == [f"key-{index}" for index in range(bench.KEYS)]
+    assert {len(value) for value in answers.values.values()} == {100}
+    assert [context.token for context in prepared._contexts] == [b"put " + key.encode() for key in answers.read]
+    assert told == list(range(0, bench.KEYS + 1, bench._FILL_SAID))
+
+
+def test_the_first_error_ends_the_making_of_keys() -> None:
+    with pytest.raises(WriteTimeout, match="no answer"):
+        asyncio.run(load(Answers(WriteTimeout("no answer", 2, 1)), 1).prepare(lambda _done: None))
 
 
 def test_what_the_cluster_had_no_room_for_is_counted_apart_from_errors() -> None:
