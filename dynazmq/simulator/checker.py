@@ -60,7 +60,7 @@ class Checker:
                 try:
                     context = client.get(key).context
                 except Unavailable:
-                    if sum(node.name in core for node in cluster.primaries(key)) >= cluster.r:
+                    if sum(name in core for name in cluster.walk(key)[: cluster.n()]) >= cluster.r:
                         raise
                     self.figures["unknown_to_a_core"] += 1
                 client.put(key, f"of the core: {key}", context)

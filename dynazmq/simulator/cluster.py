@@ -221,17 +221,24 @@ class Cluster:
             self._clients[name] = client
         return self._clients[name]
 
-    def walk(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
-        """The key's preference list, all members: its primaries first, then the fallbacks."""
+    def walk(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[str]:
+        """The key's preference list, all members: its primaries first, then the fallbacks.
+
+        Names: who is removed by force may have ended, and is there no more, long before the ring does without it.
+        """
         ring = self.ring
-        return [self._nodes[name] for name in ring.walk(ring.partition_of(place(bucket, key.encode())))]
+        return list(ring.walk(ring.partition_of(place(bucket, key.encode()))))
+
+    def n(self, bucket: str = DEFAULT_BUCKET) -> int:
+        return self.nodes[0].process.node.membership.policy(bucket).n
 
     def primaries(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
-        node = self.nodes[0].process.node
-        return self.walk(key, bucket)[: node.membership.policy(bucket).n]
+        """Of a ring whose members all are there."""
+        return [self._nodes[name] for name in self.walk(key, bucket)[: self.n(bucket)]]
 
     def fallbacks(self, key: str, bucket: str = DEFAULT_BUCKET) -> list[NodeHandle]:
-        return self.walk(key, bucket)[len(self.primaries(key, bucket)) :]
+        """The same."""
+        return [self._nodes[name] for name in self.walk(key, bucket)[self.n(bucket) :]]
 
     # --- the network ------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def test_p1_whoever_dies_in_the_middle_of_a_put_it_succeeds_at_once_and_once(rol
     client = cluster.client()
     client.put("k", "before")
     cluster.run(1.0)
-    cluster.walk("k")[role].crash(when)
+    cluster.node(cluster.walk("k")[role]).crash(when)
     before = cluster.world.now
     client.put("k", "after", client.get("k").context)
     assert cluster.world.now - before < 0.7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.simulator.admins import ACTS, APART, AT_ONCE, EXPULSION, JOIN, LEAVE, REPLACE, REWEIGH, SWAP, TAKE_BACK, Admins
+from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 
 
@@ -104,3 +105,19 @@ def test_in_the_middle_of_a_change_those_whom_it_needs_get_into_trouble() -> Non
 def test_the_same_seed_acts_the_same() -> None:
     runs = [acting(7, *ACTS, losses_max=1)[0].world.event_hash for _ in range(2)]
     assert runs[0] == runs[1]
+
+
+def test_a_core_is_judged_though_one_who_owns_what_it_lacks_was_removed_by_force_and_is_there_no_more() -> None:
+    """A handle of it was asked for, which ended the run: KeyError (seed 131655)."""
+    cluster = Cluster(1, 5, anti_entropy_ms=150)
+    cluster.client().put("k", "v")
+    first, *_ = cluster.primaries("k")
+    core = [node.name for node in cluster.fallbacks("k")]
+    cluster.remove(first.name, force=True)
+    cluster.end(first.name)
+    assert first.name in cluster.ring.owners
+
+    checker = Checker(cluster)
+    checker.serves(core)
+    assert checker.broken == []
+    assert checker.figures["unknown_to_a_core"] == checker.figures["served_by_a_core"] == 1
