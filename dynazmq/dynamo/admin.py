@@ -21,6 +21,7 @@ from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.losses import Loss, total
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
+    NOT_YET,
     STORAGE,
     AcknowledgeLosses,
     AcknowledgeLossesReply,
@@ -88,6 +89,8 @@ class Admin:
 
     def on_set_bucket(self, sender: Address, message: SetBucket) -> None:
         membership = self._membership
+        if self._has_no_say(sender, message.request_id):
+            return
         defaults, members = self._runtime.config, len(membership.members)
         n = message.n or defaults.n
         r, w = message.r or min(defaults.r, n), message.w or min(defaults.w, n)
@@ -110,6 +113,8 @@ class Admin:
     def on_change_members(self, sender: Address, message: ChangeMembers) -> None:
         """Raises BadMessage, Declined and ValueError, and then has changed nothing."""
         membership = self._membership
+        if self._has_no_say(sender, message.request_id):
+            return
         if not 0 < len(message.intents) <= _INTENTS_AT_ONCE:
             raise BadMessage(f"{len(message.intents)} decisions at once: 1 to {_INTENTS_AT_ONCE}")
         if message.ring_digest not in (b"", membership.ring.digest()):
@@ -140,11 +145,19 @@ class Admin:
     def on_acknowledge_losses(self, sender: Address, message: AcknowledgeLosses) -> None:
         """An admin knows which partitions were lost. Those of rings to come are not known to anybody."""
         membership = self._membership
+        if self._has_no_say(sender, message.request_id):
+            return
         if not 0 <= message.ring_version <= membership.ring.version:
             raise BadMessage(f"ring {message.ring_version} is not one of 0..{membership.ring.version}")
         membership.acknowledge_losses(message.ring_version)
         self._decisions.acknowledge(sender, AcknowledgeLossesReply(message.request_id))
         self._runtime.aborts.append((self._not_decided, (sender, message.request_id)))
+
+    def _has_no_say(self, admin: Address, request_id: int) -> bool:
+        """This node has left: no member takes from it what is decided here, and the admin is sent to one who is heard."""
+        if self._membership.emptied:
+            self._runtime.send(admin, Failure(request_id, NOT_YET, 0, 0, 0, f"{self._runtime.name} has left the cluster"))
+        return self._membership.emptied
 
     def _check_expelled(self, name: str, kind: str) -> None:
         """Who is removed by force may be pardoned until the ring is read without it; by no other word can that be taken back."""

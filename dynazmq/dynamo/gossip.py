@@ -173,7 +173,7 @@ class Gossip:
         else:
             for row in message.buckets:
                 membership.learn_policy(row)
-            membership.learn_intents(message.intents)
+            membership.learn_intents(message.intents, sender)
             membership.learn_losses(message.losses)
         if membership.is_gone(sender):
             # It may have made a step that nobody waits for any more: its ring must not win over the others'.

@@ -76,6 +76,7 @@ class Membership:
         self.gone: frozenset[str] = frozenset()  # who was expelled: what they ask and say of keys is not heard
         self.outcast = False
         """Whether this node is one of them. It serves nobody then, and may be pardoned yet."""
+        self._released: Intent | None = None  # this node's word that nothing is left on it, once a member has told it again
         self._overruled = False  # whether another side of a split, which outweighs this one, has expelled this node
         self.news = True
         """Something has changed that others should hear of at once; gossip takes it back."""
@@ -136,7 +137,7 @@ class Membership:
         me, ring = self._runtime.name, self.ring
         if me in ring.owners and (not ring.filling or me in ring.also):
             return "member"
-        if me in ring.owners or self._is_out(me):
+        if me in ring.owners or (me in self.intents and self.intents[me].kind != IN):
             return "left" if self._has_left() else "leaving"
         return "joining"
 
@@ -147,14 +148,14 @@ class Membership:
         return mine is not None and mine.kind == LEFT
 
     def _has_left(self) -> bool:
-        """This node has said that nothing is left on it, and one who stays has heard it: it may end."""
-        if not self.emptied:
-            return False
+        """This node has said that nothing is left on it, and one who stays has heard it: it may end.
+
+        He has told it again, or knows the same. Perhaps none ever will: nobody learns from who has left what it knows besides.
+        """
+        if not self.emptied or self._released == self.intents[self._runtime.name]:
+            return self.emptied
         knowledge = self.knowledge()
         return any(self.members[name].knows == knowledge for name in self.ring.members if name in self.members)
-
-    def _is_out(self, name: str) -> bool:
-        return name in self.intents and self.intents[name].kind != IN
 
     # --- what peers say ---------------------------------------------------------------------------------------------------
 
@@ -234,17 +235,18 @@ class Membership:
         elif known is None or told.rank > known.rank:
             self._want(bucket, told)
 
-    def learn_intents(self, rows: list[Any]) -> None:
+    def learn_intents(self, rows: list[Any], teller: Address) -> None:
         """Raises ValueError, and then has learned none."""
         told = [Intent.from_wire(row) for row in rows]
         believed = [intent for intent in told if self._in_reach(intent)]
         self._runtime.counters["gossip_refused"] += len(told) - len(believed)
         self._decided(believed)
+        if self.emptied and teller in self.ring.members and (mine := self.intents[self._runtime.name]) in told:
+            self._released = mine
 
     def _in_reach(self, told: Intent) -> bool:
         known = self.intents.get(told.name)
-        version, pardons = (known.version, known.pardons) if known is not None else (0, 0)
-        return in_reach(told.version, version) and in_reach(told.pardons, pardons)
+        return in_reach(told.version, known.version if known else 0) and in_reach(told.pardons, known.pardons if known else 0)
 
     def learn_losses(self, row: list[Any]) -> None:
         """Raises ValueError."""
@@ -261,8 +263,8 @@ class Membership:
         if self._unsaved:
             self._save()  # it may have come before, in a turn that could not be stored
         known = self.intents
-        heard = all(each.name in known and known[each.name].rank >= each.rank for each in told)
-        return heard and len(told) == len(intents) and all(
+        heard = len(told) == len(intents) and all(each.name in known and known[each.name].rank >= each.rank for each in told)
+        return heard and all(
             bucket in self.policies and self.policies[bucket].version >= Policy(*fields[: len(Policy._fields)]).version
             for bucket, *fields in policies
         )

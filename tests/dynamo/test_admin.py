@@ -13,11 +13,13 @@ from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
     STORAGE,
+    AcknowledgeLosses,
     ChangeMembers,
     ChangeMembersReply,
     Failure,
     GossipDelta,
     GossipDigest,
+    Message,
     SetBucket,
     Topology,
     TopologyRequest,
@@ -95,6 +97,19 @@ def test_the_name_of_one_that_was_removed_by_force_is_not_used_again(kind: str) 
     assert refused.code == INVALID
     assert "d was removed by force, and the ring is without it now: it needs another name" in refused.text
     assert lone.node.membership.intents["d"].kind == "gone"
+
+
+@pytest.mark.parametrize(
+    "decision", [ChangeMembers(7, b"", [["b", "in", 2.0, ""]]), SetBucket(7, "carts", 3, 2, 2), AcknowledgeLosses(7, 0)], ids=str
+)
+def test_a_node_that_has_left_decides_nothing_since_nobody_takes_it_from_there(decision: Message) -> None:
+    lone = three_and_one()
+    membership = lone.node.membership
+    lone.hear("b", GossipDelta([], [], [], [], [["a", "left", 1.0, "", 2, "a"]]))
+    known = membership.knowledge()
+    ((_, refused),) = of(Failure, lone.hear(CLIENT, decision))
+    assert (refused.request_id, refused.code, refused.text) == (7, NOT_YET, "a has left the cluster")
+    assert membership.knowledge() == known
 
 
 def test_a_decision_that_comes_again_after_the_member_has_left_is_not_decided_anew() -> None:

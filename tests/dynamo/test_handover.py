@@ -193,6 +193,21 @@ def test_a_leaver_on_which_nothing_is_left_says_so() -> None:
     assert me.standing == "left"
 
 
+def test_a_leaver_that_a_member_tells_that_it_has_left_may_end_whatever_else_it_knows() -> None:
+    lone = with_strays()
+    me = lone.node.membership
+    lone.hear("b", GossipDelta([], [], [], [], [["a", OUT, 1.0, "", 1, "b"]]))
+    lone.pass_time(3.0)
+    mine = list(me.intents["a"])
+    assert mine[1] == LEFT
+    lone.hear("x", GossipDelta([], [], [], [], [mine]))
+    assert me.standing == "leaving", "x does not stay"
+    lone.hear("b", GossipDelta([], [], [], [], [["c", "in", 2.0, "", 1, "b"]]))
+    assert me.standing == "leaving", "it does not say what b knows of this node"
+    lone.hear("b", GossipDelta([], [], [], [], [mine]))
+    assert me.standing == "left"
+
+
 def test_what_only_another_leaver_has_heard_may_be_lost_with_it() -> None:
     lone = with_strays()
     me = lone.node.membership

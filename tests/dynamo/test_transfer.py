@@ -22,7 +22,7 @@ NEW = goal(OLD, {"a": JOIN}, 3)
 def filling(**config: Any) -> LoneNode:
     """The node `a`, a new owner of a ring that fills."""
     lone = LoneNode(founders=["b", "c", "d"], timing=Timing(retirement_grace_ms=0), **config)
-    lone.node.membership.learn_intents([list(JOIN)])
+    lone.node.membership.learn_intents([list(JOIN)], "b")
     lone.node.membership.learn_ring(Ring(2, OLD.owners, NEW, filling=True))
     return lone
 

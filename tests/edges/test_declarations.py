@@ -310,7 +310,7 @@ def test_no_version_can_be_brought_to_its_end_by_a_single_word() -> None:
     owners = membership.ring.owners
     for ring_version, version in ((1 << 62, 1 << 61), ((1 << 20) + 2, (1 << 40) + 1)):
         membership.learn_ring(Ring(ring_version, owners))
-        membership.learn_intents([["b", "out", 1.0, "", version, "b"]])
+        membership.learn_intents([["b", "out", 1.0, "", version, "b"]], "b")
         membership.learn_policy(["carts", 3, 2, 2, version, "b", "lww"])
     assert (membership.ring.version, membership.intents, membership.policies) == (1, {}, {})
     assert node.runtime.counters["gossip_refused"] == 6

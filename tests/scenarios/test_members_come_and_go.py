@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from dynazmq.errors import InvalidRequest, Unavailable, WriteTimeout
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster import Cluster, NodeHandle
 
 
 def grown(seed: int, nodes: int = 5, keys: int = 60) -> tuple[Cluster, dict[str, str]]:
@@ -41,6 +43,42 @@ def test_c15_a_node_leaves_and_nothing_is_left_on_it() -> None:
     cluster.wait(cluster.changed, "the change is over")
     assert cluster.ring.members == ("n1", "n3", "n4", "n5")
     cluster.wait(lambda: "n2" not in cluster.node("n1").process.node.membership.members, "n2 is forgotten")
+    cluster.end("n2")
+    assert_all_there(cluster, values)
+
+
+def leaves(node: NodeHandle) -> Callable[[], bool]:
+    """Whether it may end."""
+    return lambda: node.process.node.membership.standing == "left"
+
+
+def test_a_leaver_on_which_nothing_is_left_decides_nothing_and_may_end() -> None:
+    """What it decided, nobody took from it; and it waited for ever for somebody who knew the same (seed 120156)."""
+    cluster, _ = grown(2)
+    n2 = cluster.node("n2")
+    cluster.remove("n2")
+    cluster.world.run_until(lambda: n2.process.node.membership.emptied, 30.0)
+    with pytest.raises(Unavailable, match="n2 has left the cluster"):
+        cluster.change([["n1", "in", 1.5, ""]], at="n2")
+    cluster.wait(leaves(n2), "n2 may end")
+
+
+def test_a_leaver_that_has_decided_something_when_it_did_not_know_that_it_had_left_may_end() -> None:
+    cluster, values = grown(2)
+    n2 = cluster.node("n2")
+    cluster.remove("n2")
+    cluster.world.run_until(lambda: "n2" not in cluster.ring.members, 30.0)
+    before = n2.backup()
+    cluster.wait(leaves(n2), "n2 may end")
+    n2.restore(before)
+    cluster.partition(["n2"], [name for name in cluster.names if name != "n2"])
+    n2.process.start()
+    with pytest.raises(WriteTimeout):
+        cluster.change([["n1", "in", 1.5, ""]], at="n2")
+    assert n2.intents()["n1"].writer == "n2"
+    cluster.heal()
+    cluster.wait(leaves(n2), "n2 may end")
+    assert "n1" not in cluster.node("n3").intents(), "nobody has taken from it what it decided, and no admin was told that it is"
     cluster.end("n2")
     assert_all_there(cluster, values)
 
