@@ -1,10 +1,10 @@
 """The keys of a bucket: one merged walk around the ring over the pages of several nodes.
 
-No node has all keys. For each partition, enough primaries are asked that every acknowledged write is with one of them (N − W + 1;
+No node has all keys. For each partition, enough primaries are asked that every acknowledged write is with one of them (`_enough`;
 fewer may miss what only the others hold), and their pages, all in the order of places, are merged into one sequence without
 repeats. A key is live if somebody holds a value and nobody a tombstone; where they differ, a get decides.
 
-Members may come and go meanwhile. Each page is asked for by the ring that the client knows. A node that goes by another one, or
+Members may come and go meanwhile. Each page is asked for by the ring that the client knows. A node that goes by a later one, or
 has let go of what it is asked for, refuses and tells its ring (dynamo/scans.py). Then others are asked, from the position on that
 the walk has come to: places stay where they are.
 
@@ -20,6 +20,7 @@ from typing import Any
 from dynazmq.client.requests import Request
 from dynazmq.client.view import Link, View
 from dynazmq.dynamo.messages import ELSEWHERE, Scan
+from dynazmq.dynamo.ring import Quorums
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, Unavailable
 
 PAGE_KEYS = 1_000
@@ -135,7 +136,7 @@ class Scanner:
             self._bad.clear()
         self._view = view = self._newest()
         policy, ring = view.policy(self._bucket), view.ring
-        replicas = min(self._wanted, policy.n) or policy.n - policy.w + 1
+        replicas = min(self._wanted, policy.n) or _enough(view, self._bucket)
         partitions: dict[Link, list[int]] = {}
         for partition in range(ring.partitions):
             if ring.places_of(partition)[1] < self._position[0]:
@@ -161,3 +162,17 @@ class Scanner:
             self._position = position
             if any(said):
                 yield position[1], all(said)
+
+
+def _enough(view: View, bucket: str) -> int:
+    """How many primaries of a partition have every acknowledged write between them: N − W + 1, and R at least.
+
+    While a bucket is to have another W, some acknowledge by the one and some by the other, so the smaller of both counts; what
+    is in force for writes is the larger (dynamo/in_force.py). And when W is larger than it was, what was acknowledged before is
+    still with as few: R is enough for that, since an R for which it is not comes into force when all have it (ring.fills).
+    """
+    policy = view.policy(bucket)
+    held = view.ring.quorums_of(bucket, Quorums(*view.default[:3]))
+    wanted = view.wanted.get(bucket, policy)
+    w = min(policy.w, held.w, wanted.w if wanted.n == policy.n else held.w)
+    return max(policy.r, policy.n - w + 1)

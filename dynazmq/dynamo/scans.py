@@ -1,10 +1,11 @@
 """Pages of the keys that a node holds, for who walks around the ring (client/scan.py).
 
 A walk asks some primaries of each partition. A node that has let go of a partition has nothing of it, and must not say so as if
-it were one: then keys would be missing without an error (promise 6). So a page is told only of partitions of which this node is a
-holder, and only to who goes by its ring or a neighbouring one: those fit together, since while a change steps from the one to the
-other both sets of owners have all (change.py). Anybody else is told how the ring is, and goes on where it was: a position on the
-circle of places means the same in all rings.
+it were one: then keys would be missing without an error (promise 6). So a page is told only of partitions of which this node is
+a holder, and only to who goes by its ring, or by the next one, which this node will know in a moment: who is read by that one
+has all before anybody steps to it (change.py). Not to who goes by the ring before: a client may do so long after the step, and
+of those who were read then a copy may wait as a hint, while all who are read now have theirs. Anybody else is told how the ring
+is, and goes on where it was: a position on the circle of places means the same in all rings.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Scans:
         """Why this node is not to be asked for these partitions, or ""."""
         membership, me = self._membership, self._runtime.name
         ring, level = membership.ring, membership.in_force.level(message.bucket)
-        if message.ring_version and not membership.ring.is_near(message.ring_version):
+        if message.ring_version and not (membership.ring.is_near(message.ring_version) and message.ring_version >= ring.version):
             return f"{me} goes by ring {ring.version}, and was asked by ring {message.ring_version}"
         if not all(me in ring.holders(partition, level) for partition in partitions):
             return f"{me} holds no copies of some of these partitions, by ring {ring.version}"

@@ -25,12 +25,14 @@ def topology(
     version: int = 1,
     away: tuple[str, ...] = (),
     cluster_id: int = CLUSTER_ID,
-    buckets: tuple[tuple[str, int, int, int], ...] = (),
+    buckets: tuple[tuple[Any, ...], ...] = (),
+    held: tuple[tuple[str, int, int, int], ...] | None = None,
     n: int = 3,
     partitions: int = 12,
 ) -> Topology:
-    """What any of these nodes would answer; n3 is at ipc://n3."""
-    ring = Ring(version, tuple(names[i % len(names)] for i in range(partitions)))
+    """What any of these nodes would answer; n3 is at ipc://n3. held: what the ring has of buckets, if not that."""
+    quorums = held if held is not None else tuple(sorted((name, *rest[:3]) for name, *rest in buckets))
+    ring = Ring(version, tuple(names[i % len(names)] for i in range(partitions)), quorums=quorums)
     members = [[name, link_of(name), 1, "down" if name in away else "up"] for name in names]
     policies, n = [[*bucket] for bucket in buckets], min(n, len(names))
     quorum = min(2, n)

@@ -16,8 +16,9 @@ from dynazmq.client import flows
 from dynazmq.client.requests import Options, Request
 from dynazmq.client.scan import PAGE_KEYS, Scanner
 from dynazmq.client.view import Link, View
+from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import ELSEWHERE, Failure, Get, GetReply, Scan, ScanReply
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.ring import place
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, ReadTimeout, Unavailable
 
 BUCKET = "b"
@@ -102,8 +103,8 @@ def scan(cluster: Cluster, away: frozenset[Link] = frozenset(), replicas: int = 
     return list(listed(cluster, Scanner(BUCKET, 1.0, lambda: cluster.view, lambda link: link not in away, replicas)))
 
 
-def view(nodes: int = 5, w: int = 2) -> View:
-    return View.of(topology([f"n{i + 1}" for i in range(nodes)], buckets=((BUCKET, 3, 2, w),)))
+def view(nodes: int = 5, w: int = 2, r: int = 2) -> View:
+    return View.of(topology([f"n{i + 1}" for i in range(nodes)], buckets=((BUCKET, 3, r, w),)))
 
 
 @st.composite
@@ -112,7 +113,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
     some = st.frozensets(st.integers(0, 2), min_size=w, max_size=3)
     count = draw(st.sampled_from([0, 1, 4, 16, 40]))
     keys = [Stored(b"k%d" % i, draw(some), draw(st.none() | some)) for i in range(count)]
-    return Cluster(view(draw(st.integers(3, 6)), w), keys, draw(st.sampled_from([1, 2, 5])))
+    return Cluster(view(draw(st.integers(3, 6)), w, r=1), keys, draw(st.sampled_from([1, 2, 5])))
 
 
 def live(cluster: Cluster) -> list[bytes]:
@@ -156,8 +157,8 @@ def test_nodes_that_fail_half_way_cost_no_key_or_it_is_said(
 @given(clusters(), st.integers(0, 30), st.integers(3, 6))
 def test_a_walk_that_is_refused_by_another_ring_goes_on_by_that_where_it_was(cluster: Cluster, pages: int, nodes: int) -> None:
     """Each copy of before is one of afterwards, at whoever has this place in the preference list then."""
-    turned = view(nodes, cluster.view.policy(BUCKET).w)
-    cluster.turned = replace(turned, ring=Ring(turned.ring.version + 3, turned.ring.owners))
+    turned = view(nodes, cluster.view.policy(BUCKET).w, r=1)
+    cluster.turned = replace(turned, ring=replace(turned.ring, version=turned.ring.version + 3))
     cluster.refuses_after = pages
     assert raw(scan(cluster)) == live(cluster)
 
@@ -188,9 +189,33 @@ def test_all_are_asked_for_one_page_at_the_same_time() -> None:
 
 
 def test_so_many_primaries_are_asked_that_no_acknowledged_write_is_with_none_of_them() -> None:
-    for w, replicas in ((1, 3), (2, 2), (3, 1)):
-        requests = Scanner(BUCKET, 1.0, partial(view, w=w), lambda _link: True).wanted()
-        assert sum(len(request.message.partitions) for request in requests) == replicas * 12
+    for r, w, replicas in ((1, 1, 3), (2, 2, 2), (1, 3, 1)):
+        assert asked_of_each(view(r=r, w=w)) == replicas
+
+
+def asked_of_each(known: View) -> float:
+    """How many primaries of a partition a walk begins with."""
+    requests = Scanner(BUCKET, 1.0, lambda: known, lambda _link: True).wanted()
+    return sum(len(request.message.partitions) for request in requests) / known.ring.partitions
+
+
+@pytest.mark.parametrize(
+    ("held", "in_force", "wanted", "replicas"),
+    [
+        ((2, 2), (2, 3), (2, 3), 2),  # some acknowledge by 2 still
+        ((2, 3), (2, 3), (2, 3), 2),  # by 2 it was acknowledged before
+        ((2, 2), (2, 3), (1, 3), 2),  # reads by 1 have to wait as well
+        ((1, 3), (1, 3), (1, 3), 1),  # now they may
+        ((1, 1), (1, 3), (1, 3), 3),
+        ((1, 3), (2, 3), (2, 2), 2),  # some acknowledge by 2 already
+    ],
+)
+def test_while_a_bucket_gets_another_w_the_primaries_asked_are_enough_for_both(
+    held: tuple[int, int], in_force: tuple[int, int], wanted: tuple[int, int], replicas: int
+) -> None:
+    buckets = ((BUCKET, 3, *in_force, SIBLINGS, 3, *wanted),)
+    told = topology([f"n{i + 1}" for i in range(5)], buckets=buckets, held=((BUCKET, 3, *held),))
+    assert asked_of_each(View.of(told)) == replicas
 
 
 def test_a_primary_that_is_thought_to_be_away_is_asked_only_if_it_must_be() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.simulator.client import Client
 from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.handle import row_of
 from dynazmq.simulator.listing import Listing
 
 
@@ -64,3 +66,67 @@ def test_a_key_is_listed_once_though_the_ring_changes_in_the_middle_of_the_walk(
     cluster.wait(lambda: listing.done and cluster.changed(), "n4 is in, and all are listed")
     assert listing.error is None
     assert sorted(listing.keys) == sorted(names)
+
+
+def test_who_was_read_before_does_not_say_what_there_is_to_a_client_that_does_not_know_the_newest_ring() -> None:
+    """Their copy waited as a hint, and all who are read by the newest ring had one: the list left the key out (seed 131126)."""
+    cluster = Cluster(1, 4, r=1, w=3, anti_entropy_ms=60_000)
+    client = cluster.client()
+    cluster.add("n5")
+    cluster.wait(lambda: all(node.process.node.membership.ring.filling for node in cluster.nodes), "it fills")
+    ring, lister = cluster.ring, cluster.client("lister")
+    assert lister.connected().ring == ring
+
+    def sides(key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        partition = ring.partition_of(row_of(key)[0])
+        return ring.primaries(partition, 3), ring.others(partition, 3)
+
+    def cut_off(name: str) -> None:
+        for other in cluster.names:
+            cluster.cut(other, name)
+
+    key = next(key for key in map("k{}".format, range(100)) if sides(key)[0][0] not in sides(key)[1])
+    (first, *_), _ = sides(key)
+    late = next(name for name in cluster.names if name not in sum(sides(key), ()))
+
+    cluster.world.run_until(lambda: not cluster.ring.filling, 10.0)
+    cut_off(late)  # it does not hear that the ring is flipped, so everybody stays there
+    cluster.wait(lambda: not cluster.node(first).process.node.membership.ring.filling, "who was read knows it")
+    cut_off(first)
+    cluster.run(1.5)
+    client.put(key, "v")
+    keepers = [node.name for node in cluster.nodes if node.hints(first)]
+    for name in cluster.names:
+        if name not in (*keepers, late):
+            cluster.network.mend(name, first)
+    cluster.run(0.5)
+
+    assert keepers
+    assert not cluster.node(first).holds(key)
+    assert lister.core.view.ring == ring
+    assert lister.keys() == [key]
+    assert cluster.node(first).process.counted["scans_refused"] == 1
+
+
+@pytest.mark.parametrize("r", [1, 2])
+def test_what_fewer_have_acknowledged_is_listed_when_more_are_to(r: int) -> None:
+    """By N − W + 1 alone one would be asked as soon as W is 3, and the key was left out."""
+    cluster = Cluster(2, 5, anti_entropy_ms=60_000)
+    client = cluster.client()
+    first, *_ = (node.name for node in cluster.primaries("k"))
+    first_node = cluster.node(first)
+    first_node.crash()
+    cluster.run(1.5)
+    client.put("k", "v", w=2)
+    keepers = [node.name for node in cluster.nodes if node.hints(first)]
+    for name in keepers:
+        cluster.cut(name, first)
+    first_node.restart()
+    cluster.run(1.0)
+    assert first_node.holds("k") == []
+
+    client.configure(DEFAULT_BUCKET, 3, r, 3)
+    cluster.wait(lambda: all(node.process.node.membership.policy(DEFAULT_BUCKET).w == 3 for node in cluster.nodes), "W is 3")
+    lister = cluster.client("lister")
+    assert lister.connected().policy(DEFAULT_BUCKET).w == 3
+    assert lister.keys() == ["k"]

@@ -143,6 +143,7 @@ def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
         702612,  # two decisions that met late left too few members: somebody is asked to stay
         110033,  # a value was read under the dot of a first try that came second, while its put was still being tried (an echo)
         110803,  # a hint was overwritten by a retry that its node knew to be overwritten: the state names it, under no dot
+        131126,  # keys were listed by the ring before: who was read by it lacked one that all had who are read by the newest
         120156,  # one that had left was told to decide something, which nobody took from it: it waited for who knew the same
         131655,  # a core was asked for a key of which one who had been expelled, and had ended, was an owner still
         500622, 600449,  # a change that was declined twice, or in a turn that failed, is no message without sense
