@@ -11,6 +11,8 @@ An act is one or two *decisions*, each told to one node until it takes it. Which
     apart           the same at the two sides of a split, which is healed later
     replace         a node is dead for good, and a new one takes its place
     expel           a node is removed by force, dead or alive; now and then somebody starts it again later
+    each other      a few nodes are cut off; both sides expel all of the other: only the larger one may have its way
+    pardon          a node is expelled and soon asked to stay: it does, or it was too late
     freeze          one who leaves freezes as soon as nobody waits for it any more, and thaws when the members are others:
                     whoever asks it then must not be told that there is nothing
 
@@ -39,6 +41,7 @@ from dynazmq.simulator.shapes import both_ways
 
 JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, POLICY = "join", "leave", "reweigh", "swap", "take back", "policy"
 AT_ONCE, APART, REPLACE, EXPULSION, FREEZE = "two at once", "apart", "replace", "expel", "freeze"
+EACH_OTHER, PARDON = "each other", "pardon"
 
 GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE, POLICY)
 """Nobody is away for these: what clients see is excused by nothing."""
@@ -46,7 +49,10 @@ GENTLE = (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, AT_ONCE, POLICY)
 LOSING = (REPLACE, EXPULSION)
 """A node's copies are gone."""
 
-ACTS = (*GENTLE, APART, *LOSING, FREEZE)
+CONTESTED = (EACH_OTHER, PARDON)
+"""Somebody else does not want that: a node's copies are gone, or may be."""
+
+ACTS = (*GENTLE, APART, *LOSING, *CONTESTED, FREEZE)
 
 JOINER, SOURCE, TOLD = "joiner", "source", "told"
 VICTIMS = (JOINER, SOURCE, TOLD)
@@ -64,9 +70,9 @@ class Admins:
 
     def __init__(
         self, cluster: Cluster, acts: tuple[str, ...], acts_max: int, every_s: float, *,
-        victims: tuple[str, ...] = (), members_min: int = 2, losses_max: int = 0,
+        victims: tuple[str, ...] = (), members_min: int = 2, losses_max: int = 0, apart_max: int = 1,
     ) -> None:  # fmt: skip
-        """members_min: never fewer. losses_max: disks that may be lost, one after the other."""
+        """members_min: never fewer. losses_max: disks that may be lost, one after the other. apart_max: nodes of a small side."""
         self.injected: Counter[str] = Counter()
         self._cluster = cluster
         self._world = cluster.world
@@ -77,11 +83,13 @@ class Admins:
         self._victims = victims
         self._members_min = members_min
         self._losses_left = losses_max
+        self._apart_max = apart_max
         self._lost = False  # some copies are, and were not made anew yet
         self.decisions = Decisions(cluster, self._taken)
         self._ends = Ends(cluster, self.decisions, members_min, self._count)
         self._dead: set[str] = set()  # for good, and members still
         self._doomed: set[str] = set()  # to be removed by force
+        self._spared: set[str] = set()  # of those, whose process nobody ends
         self._expelled: list[NodeHandle] = []
         self._ending: set[str] = set()  # will be ended soon: nobody takes them back
         self._named = len(cluster.names)
@@ -260,6 +268,46 @@ class Admins:
         self._later(self._pause(1.0), lambda: self.decisions.decide("admin-1", [[victim, EXPEL, 1.0, ""]]))
         return True
 
+    def _each_other(self) -> bool:
+        """Neither side has noticed the split yet when it is told."""
+        few = [] if self._torn or not self._may_lose() else self._random.sample(self._leavable(), len(self._leavable()))
+        few = few[: min(self._apart_max, (len(self._cluster.ring.members) - 1) // 2)]
+        rest = [name for name in self._cluster.names if name not in few]
+        stay = [name for name in self._staying() if name in rest]
+        if not few or len(stay) < self._members_min or not self._cluster.ring.at_rest:
+            return False
+        for name in few:
+            self._doomed.add(name)
+            self._spared.add(name)
+            self._lose(name)
+        links = both_ways(few, rest)
+        for link in links:
+            self._cluster.network.cut(*link)
+        self._torn = True
+        for admin, at, names in (("admin-1", self._random.choice(stay), few), ("admin-2", few[0], stay)):
+            decision = Decision(admin, [[name, EXPEL, 1.0, ""] for name in names], at)
+            decision.hopeless = at in few
+            self.decisions.pending.append(decision)
+            self.decisions.tell(decision)
+
+        def heal() -> None:
+            self._torn = False
+            for link in links:
+                self._cluster.network.mend(*link)
+
+        self._later(2.0 + self._pause(4.0), heal)
+        return True
+
+    def _pardon(self) -> bool:
+        """Where it comes too late the node is gone, with what it holds."""
+        name = self._dies(perhaps=True)
+        if not name:
+            return False
+        self._spared.add(name)
+        self.decisions.decide("admin-1", [[name, EXPEL, 1.0, ""]])
+        self._later(self._random.choice((0.001, 0.02, 0.5)), lambda: self.decisions.decide("admin-2", [[name, IN, 1.0, ""]]))
+        return True
+
     def _dies(self, *, perhaps: bool = False) -> str:
         """Somebody, for good; "" if nobody may. perhaps: it goes on for now, and still it will be as if it were dead."""
         leavable = self._leavable()
@@ -313,8 +361,11 @@ class Admins:
         self._world.record("decided", at, decision.intents)
         self._cluster.watch.told = at
         for name, kind, *_ in decision.intents:
-            if kind == EXPEL and name in self._cluster.names:
+            if kind == EXPEL and name in self._cluster.names and name not in self._spared:
                 self._gone(name)
+            if kind == IN and name in self._spared:
+                self._doomed.discard(name)
+                self._count("pardoned")
         if self._victims and self._random.random() < 0.7:
             self._later(self._random.choice(_IN_THE_MIDDLE_S) * self._random.random(), partial(self._trouble, at))
 
@@ -378,4 +429,5 @@ _DO: dict[str, Callable[[Admins], bool]] = {
     **{act: partial(Admins._one, act=act) for act in (JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK)},
     POLICY: Admins._policy, AT_ONCE: Admins._at_once,
     FREEZE: Admins._freeze, APART: Admins._apart, REPLACE: Admins._replace, EXPULSION: Admins._expel,
+    EACH_OTHER: Admins._each_other, PARDON: Admins._pardon,
 }  # fmt: skip

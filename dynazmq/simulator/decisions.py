@@ -34,6 +34,7 @@ class Decision:
         self.intents = intents
         self.at = at
         self.refusals = 0
+        self.hopeless = False  # it is withdrawn when it is refused, or when no admin insists on a node any more
 
 
 class Taken(NamedTuple):
@@ -73,7 +74,7 @@ class Decisions:
         wanted = {name for name in self._cluster.ring.members if name not in intents}
         wanted |= {name for name, intent in intents.items() if intent.kind == IN}
         for decision in self.pending:
-            for name, kind, *_ in decision.intents:
+            for name, kind, *_ in decision.intents if not decision.hopeless else ():
                 (wanted.add if kind == IN else wanted.discard)(name)
         return sorted(wanted)
 
@@ -85,7 +86,10 @@ class Decisions:
     def tell(self, decision: Decision) -> None:
         """Ask a node that runs, and if it does not take it the next one. A name is not used twice."""
         intents = self.intents()
-        if any(kind == IN and name in intents and intents[name].kind in FOR_EVER for name, kind, *_ in decision.intents):
+        if any(kind == IN and self._is_final(intents.get(name)) for name, kind, *_ in decision.intents):
+            self._withdraw(decision)
+            return
+        if decision.hopeless and (self.anywhere or decision.at not in self._cluster.names):
             self._withdraw(decision)
             return
         cluster, removed = self._cluster, {name for name, kind, *_ in decision.intents if kind != IN}
@@ -112,7 +116,7 @@ class Decisions:
                 decision.at = ""
             if isinstance(error, InvalidRequest):
                 decision.refusals += 1
-            if decision.refusals > _REFUSALS_MAX:
+            if decision.refusals > _REFUSALS_MAX or (decision.hopeless and decision.refusals):
                 self._withdraw(decision)
             else:
                 self._world.at(self._world.now + _AGAIN_S, self.tell, decision)
@@ -132,6 +136,10 @@ class Decisions:
             its_own = name in known and known[name].kind in (kind, _BECOMES.get(kind))
             ranks[name] = known[name].rank if its_own else (0, kind in BY_FORCE, False, False, 1)
         return ranks
+
+    def _is_final(self, intent: Intent | None) -> bool:
+        """No name is used twice; who is gone may be pardoned as long as the ring has it."""
+        return intent is not None and intent.kind in FOR_EVER and intent.name not in self._cluster.ring.owners
 
     def _check_copies(self, taken: Taken) -> None:
         """It is on as many disks as its acknowledgement says, or those were lost since (I15)."""

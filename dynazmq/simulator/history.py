@@ -53,6 +53,7 @@ class Op:
     outcome: str = PENDING
     error: str = ""
     values: tuple[bytes, ...] = ()  # what a get found
+    responders: tuple[str, ...] = ()  # whom it asked
     token: bytes = b""  # the context that came back
     tries: int = 0
     again: int = 0  # times that it was sent once more when it was over
@@ -130,7 +131,7 @@ class History:
             return
         op.outcome, op.token = OK, reply.context
         if isinstance(reply, GetReply):
-            op.values = tuple(reply.values)
+            op.values, op.responders = tuple(reply.values), tuple(reply.responders)
             found = self.found_by(op)
             self.seen.update(write.write_id for write in found if write.outcome != FAILED)
             self._show(op, found)

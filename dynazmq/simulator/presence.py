@@ -3,8 +3,9 @@
     I16 honest absence    no get finds nothing, and no list of keys leaves a key out, of which all owners by the newest ring held
                           the same value, and that no delete has covered
 
-No fault excuses it: a fault may make an answer impossible, never wrong. What only some owners hold is another matter: a get that
-meets stand-ins, or an owner that has lost its disk, may find nothing of it.
+No fault excuses it: a fault may make an answer impossible, never wrong. One who was expelled while it was cut off, and has not
+heard of it, knows no better and is no owner; what it answers is not judged. What only some owners hold is another matter: a get
+that meets stand-ins, or an owner that has lost its disk, may find nothing of it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Presence:
 
     def get_ended(self, op: Op) -> None:
         held = self._of_gets.pop(op.index, _NOTHING)
-        if op.outcome == OK and not op.values and (there := self._still(op.key, held)):
+        if op.outcome != OK or op.values or self._expelled().intersection(op.responders):
+            return
+        if there := self._still(op.key, held):
             self._history.broken.append(f"I16: {op}, and all owners held {there}")
 
     # --- lists of keys ----------------------------------------------------------------------------------------------------
@@ -69,6 +72,10 @@ class Presence:
         """The newest that a living node knows."""
         rings = [each.node.membership.ring for each in self._watch.processes.values() if each.alive]
         return max(rings, key=rank, default=None)
+
+    def _expelled(self) -> set[str]:
+        """Whom any living node knows to be gone."""
+        return {name for each in self._watch.processes.values() if each.alive for name in each.node.membership.gone}
 
     def _held(self, bucket: str, key: bytes) -> Held:
         ring = self._ring()

@@ -17,7 +17,7 @@ from traceback import extract_tb
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, LWW
-from dynazmq.simulator.admins import APART, FREEZE, GENTLE, JOIN, LOSING, POLICY, VICTIMS, Admins
+from dynazmq.simulator.admins import APART, CONTESTED, FREEZE, GENTLE, JOIN, LOSING, POLICY, VICTIMS, Admins
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.faults import (
@@ -75,6 +75,7 @@ class Plan:
     acts_every_s: float = 2.0
     victims: tuple[str, ...] = ()  # who may get into trouble in the middle of it
     losses_max: int = 0  # disks that may be lost by that, one after the other
+    apart_max: int = 1  # nodes that are cut off together and expelled by the others: their copies are lost
     turn_messages: int = 0  # that a node's turn has time for; 0: for all
     max_hint_bytes: int = 1 << 30
     asks: bool = False  # whether clients ask before they send a value again
@@ -152,6 +153,7 @@ class Plan:
         self.victims = tuple(victim for victim in VICTIMS if random.random() < 0.5)
         if random.random() < 0.6 and not set(self.faults) & set(LOSSY):  # then W stays 2: one disk after the other may be lost
             self.acts += tuple(act for act in LOSING if random.random() < 0.6)
+            self.acts += tuple(act for act in CONTESTED if Random(f"{act} {self.seed}").random() < 0.5)
             self.losses_max = random.choice((1, 2))
             self.r = self.w = 2
             self.core = self.core and max(self.core, 2)
@@ -243,7 +245,7 @@ def run(plan: Plan, log: bool = False) -> Report:
     )  # fmt: skip
     admins = Admins(
         cluster, plan.acts, plan.acts_max, plan.acts_every_s, victims=plan.victims, members_min=max(plan.r, plan.w, 2),
-        losses_max=plan.losses_max,
+        losses_max=plan.losses_max, apart_max=plan.apart_max,
     )  # fmt: skip
     checker = Checker(cluster)
     try:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.simulator.admins import ACTS, APART, AT_ONCE, EXPULSION, JOIN, LEAVE, REPLACE, REWEIGH, SWAP, TAKE_BACK, Admins
+from dynazmq.simulator.admins import (
+    ACTS,
+    APART,
+    AT_ONCE,
+    EACH_OTHER,
+    EXPULSION,
+    JOIN,
+    LEAVE,
+    PARDON,
+    REPLACE,
+    REWEIGH,
+    SWAP,
+    TAKE_BACK,
+    Admins,
+)
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 
@@ -54,6 +68,19 @@ def test_who_is_lost_for_good_is_removed_and_counts_as_a_lost_disk(act: str) -> 
     assert admins.injected[act] == 1
     assert cluster.history.disks_lost == 1
     assert len(cluster.names) == (5 if act == REPLACE else 4)
+
+
+def test_of_two_sides_that_expel_each_other_the_larger_one_stays() -> None:
+    cluster, admins = acting(3, EACH_OTHER, losses_max=1, seconds=20.0)
+    assert admins.injected[EACH_OTHER] == 1
+    assert len(cluster.ring.members) == 4
+    assert {node.name for node in cluster.nodes} == set(cluster.ring.members)
+
+
+def test_who_is_expelled_and_pardoned_stays_or_it_was_too_late() -> None:
+    stayed = [acting(seed, PARDON, losses_max=1, acts_max=1, seconds=20.0)[0] for seed in range(1, 7)]
+    assert {len(cluster.ring.members) for cluster in stayed} <= {4, 5}
+    assert any(len(cluster.ring.members) == 5 for cluster in stayed)
 
 
 def test_without_losses_nobody_dies_for_good() -> None:

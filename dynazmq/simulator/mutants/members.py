@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynazmq.dynamo import change, membership
+from dynazmq.dynamo import admin, change, expulsion, membership
+from dynazmq.dynamo.change import Intents
+from dynazmq.dynamo.decisions import Decisions, Reply
 from dynazmq.dynamo.exchange import START
 from dynazmq.dynamo.handover import Handover
 from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.ring import Quorums, Ring
-from dynazmq.simulator.admins import JOIN, LEAVE, SWAP
+from dynazmq.dynamo.runtime import Address
+from dynazmq.simulator.admins import EACH_OTHER, JOIN, LEAVE, SWAP
 from dynazmq.simulator.faults import FLICKERING_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.workload import Load, Mix
@@ -96,3 +99,33 @@ def bring_to_new_owners_what_was_not_stored(patch: Patches) -> None:
 def know_a_ring_that_was_not_stored(patch: Patches) -> None:
     """A commit fails, and the node goes on to say that it knows the ring that it would have stored."""
     patch.set(Membership, "turn_failed", lambda _self: None)
+
+
+_TORN: dict[str, Any] = {
+    **_COMINGS, "acts": (EACH_OTHER,), "acts_max": 1, "acts_every_s": 0.3, "losses_max": 2, "anti_entropy_ms": 150,
+    "nodes": 5, "r": 2, "w": 2, "apart_max": 2, "lossy_max": 1, "load": Load(clients=2, keys=6, requests=60, think_s=0.1),
+}  # fmt: skip
+
+
+@mutant("I9", "I11", "I14", **_TORN)
+def expel_without_a_majority(patch: Patches) -> None:
+    """An expulsion takes effect where it was decided, whoever else agrees."""
+    patch.set(admin, "objection", lambda *_: "")
+    patch.set(membership, "taking_effect", lambda ring, intents, _knows: expulsion.taking_effect(ring, intents, lambda _: True))
+    patch.set(membership, "withdrawn", lambda *_: [])
+    patch.set(expulsion, "vote", _unanimous)
+
+
+def _unanimous(ring: Ring, intents: Intents) -> expulsion.Vote | None:
+    accused = tuple(sorted(name for name, intent in intents.items() if intent.kind == change.EXPEL))
+    return expulsion.Vote(accused, ring.members, 1) if accused else None
+
+
+@mutant("I15", **_QUICK)
+def acknowledge_a_decision_on_one_disk(patch: Patches) -> None:
+    """An admin is told that it is decided when the node that he has told has stored it."""
+
+    def acknowledge(self: Decisions, admin: Address, reply: Reply, **_: object) -> None:
+        self._runtime.send(admin, reply)
+
+    patch.set(Decisions, "acknowledge", acknowledge)
