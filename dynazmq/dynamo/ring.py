@@ -135,6 +135,10 @@ class Ring:
         """
         return -1 <= version - self.version <= 1
 
+    def is_this_or_next(self, version: int) -> bool:
+        """Whether who goes by a ring of this version goes by this one, or has made a step that is made here in a moment."""
+        return 0 <= version - self.version <= 1
+
     @property
     def at_rest(self) -> bool:
         return not self.also

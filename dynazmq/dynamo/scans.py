@@ -64,7 +64,7 @@ class Scans:
         """Why this node is not to be asked for these partitions, or ""."""
         membership, me = self._membership, self._runtime.name
         ring, level = membership.ring, membership.in_force.level(message.bucket)
-        if message.ring_version and not (membership.ring.is_near(message.ring_version) and message.ring_version >= ring.version):
+        if message.ring_version and not ring.is_this_or_next(message.ring_version):
             return f"{me} goes by ring {ring.version}, and was asked by ring {message.ring_version}"
         if not all(me in ring.holders(partition, level) for partition in partitions):
             return f"{me} holds no copies of some of these partitions, by ring {ring.version}"

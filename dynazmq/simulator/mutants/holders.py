@@ -34,6 +34,7 @@ def count_fallbacks_that_were_told_nothing(patch: Patches) -> None:
 def answer_whatever_ring_the_asker_goes_by(patch: Patches) -> None:
     """Reads and scans are answered to one whose ring is of long ago."""
     patch.set(Ring, "is_near", lambda _self, _version: True)
+    patch.set(Ring, "is_this_or_next", lambda _self, _version: True)
 
 
 @mutant("I16", **_CHANGING)
