@@ -1,7 +1,8 @@
 """Whether what clients are told to be absent is there, as the disks have it (promise 6).
 
-    I16 honest absence    no get finds nothing, and no list of keys leaves a key out, of which all owners by the newest ring held
-                          the same value, and that no delete has covered
+    I16 honest absence    no get finds nothing, and no list of keys leaves a key out, of which all owners held the same value, and
+                          that no delete has covered. Owners are those that are read by the newest ring, or by one a step from it
+                          that a living node goes by: it has not heard of the step, and asks them rightly
 
 No fault excuses it: a fault may make an answer impossible, never wrong. One who was expelled while it was cut off, and has not
 heard of it, knows no better and is no owner; what it answers is not judged. What only some owners hold is another matter: a get
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.dynamo.membership import rank
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.ring import place
 from dynazmq.simulator.history import FAILED, OK, Op
 
 if TYPE_CHECKING:
@@ -68,25 +69,26 @@ class Presence:
 
     # --- disks ------------------------------------------------------------------------------------------------------------
 
-    def _ring(self) -> Ring | None:
-        """The newest that a living node knows."""
-        rings = [each.node.membership.ring for each in self._watch.processes.values() if each.alive]
-        return max(rings, key=rank, default=None)
+    def _owners(self, bucket: str, at: int) -> list[str]:
+        """Who is read of this place, by the newest ring that a living node knows and by its neighbours that another goes by."""
+        known = [each.node.membership for each in self._watch.processes.values() if each.alive]
+        if not known:
+            return []
+        newest = max((each.ring for each in known), key=rank)
+        near = [each for each in known if newest.version - each.ring.version <= 1]
+        owners = [name for each in near for name in each.ring.primaries(each.ring.partition_of(at), each.policy(bucket).n)]
+        return list(dict.fromkeys(owners))
 
     def _expelled(self) -> set[str]:
         """Whom any living node knows to be gone."""
         return {name for each in self._watch.processes.values() if each.alive for name in each.node.membership.gone}
 
     def _held(self, bucket: str, key: bytes) -> Held:
-        ring = self._ring()
-        if ring is None or not self._watch.keeps_siblings:
-            return _NOTHING
         at = (place(bucket, key), bucket, key)
-        guide = next(each.node.membership for each in self._watch.processes.values() if each.alive)
-        owners = ring.primaries(ring.partition_of(at[0]), guide.policy(bucket).n)
+        owners = self._owners(bucket, at[0]) if self._watch.keeps_siblings else []
         processes = [self._watch.processes.get(name) for name in owners]
         states = [self._watch.state_of(each, at) for each in processes if each is not None]
-        if len(states) < len(owners):
+        if not states or len(states) < len(owners):
             return _NOTHING
         values = [frozenset(s.write_id for s in state.live if s.value is not None) for state in states]
         return Held(frozenset.intersection(*values), self._history.lost(key))
