@@ -133,6 +133,13 @@ class Expelled(DynazmqError):
     """With which it then ends: its supervisor does not start it again by itself."""
 
 
+class OldDisk(DynazmqError):
+    """A node's disk is a copy from before something was forgotten everywhere: it would bring back what was deleted."""
+
+    exit_code = 67
+    """With which it then ends: its supervisor sets the disk aside and starts it on an empty one."""
+
+
 class ClusterError(DynazmqError):
     """Administration failed: the message says what, and what to type next."""
 

@@ -26,7 +26,7 @@ import zmq
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
-from dynazmq.errors import DynazmqError, Expelled, StorageError, UnusableDisk
+from dynazmq.errors import DynazmqError, Expelled, OldDisk, StorageError, UnusableDisk
 from dynazmq.logs import Log
 from dynazmq.paths import faults_path, load_node_config, node_log, where
 from dynazmq.storage.base import Storage
@@ -91,7 +91,7 @@ class Server:
     def run(self) -> None:
         """Turn after turn until `stop`: then what is under way is finished, for a second at most, and nothing new is begun.
 
-        Raises Expelled when the node was removed from its cluster by force.
+        Raises Expelled when the node was removed from its cluster by force, OldDisk when its peers know of a newer disk of it.
         """
         try:
             self._run()
@@ -106,6 +106,8 @@ class Server:
             self.turn()
             if self.node.membership.expelled:
                 raise Expelled(f"{self._config.name} was removed from the cluster {self._config.cluster}")
+            if self.node.vouches.rebuild:
+                raise OldDisk(f"{self._config.data_dir} is an old copy of {self._config.name}'s disk")
         self.node.stop()
         begun = time.monotonic()
         while (passed_s := time.monotonic() - begun) < _NOTICE_S or (self._has_work and passed_s < _DRAIN_S):
@@ -297,7 +299,7 @@ def main(arguments: list[str]) -> int:
     """Serve until SIGTERM or SIGINT (finish what is under way, exit 0); a second one ends it at once.
 
     Exit codes of a node that cannot serve: 2 for a wrong call, 65 for a disk that it refuses (UnusableDisk), 66 if it was removed
-    from its cluster (Expelled), else 1.
+    from its cluster (Expelled), 67 for an old copy of its disk (OldDisk), else 1.
     """
     if len(arguments) != 1:
         print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
@@ -338,6 +340,8 @@ def main(arguments: list[str]) -> int:
         return _failed(f"{config.data_dir}: {error}")
     except Expelled as error:
         return _failed(f"{error}; to take part again as a new member: dynazmq cluster add NAME", error.exit_code)
+    except OldDisk as error:
+        return _failed(f"{error}; to start empty and be filled by the peers: {_rebuild(config)}", error.exit_code)
     os.close(lock)
     return 0
 

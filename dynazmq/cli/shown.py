@@ -267,6 +267,11 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(f"next  dynazmq up{at}")
     elif away:
         lines.append(f"next  dynazmq node start {','.join(away)}{at}")
+    for node in snapshot.nodes:
+        if node.old_disk:
+            lines.append(f"{node.name} serves nobody: {node.old_disk}. It is rebuilt when enough of its peers are back")
+            rebuild = f"dynazmq node stop {node.name}{at} && dynazmq node start {node.name} --rebuild{at}"
+            lines.append(f"or    {rebuild}    if they will not come back")
     if paused:
         lines.append(f"next  dynazmq node resume {','.join(paused)}{at}")
     for name in [name for name in away if name in snapshot.waiting_for]:

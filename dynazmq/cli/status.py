@@ -128,6 +128,7 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "lww_discarded": node.lww_discarded,
         "uptime_s": node.uptime_s,
         "rss_bytes": node.rss_bytes,
+        "old_disk": node.old_disk or None,
         "standing": node.standing,
         "transfer": asdict(node.transfer),
         "process": node.process,

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths
-from dynazmq.cluster import judgement, launch, leftovers, processes, removal
+from dynazmq.cluster import judgement, launch, leftovers, processes, rebuild, removal
 from dynazmq.cluster.judgement import Facts
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
@@ -210,6 +210,21 @@ def damage(snapshot: Snapshot, at: str) -> Iterator[Finding]:
             yield Finding(level=WARNING, check="damage", text=text, fix=f"dynazmq logs {node.name}{at}")
 
 
+def old_disks(snapshot: Snapshot, at: str) -> Iterator[Finding]:
+    for node in snapshot.nodes:
+        if node.old_disk:
+            fix = f"dynazmq node stop {node.name}{at} && dynazmq node start {node.name} --rebuild{at}"
+            yield Finding(level=PROBLEM, check="old-disk", text=f"{node.name} serves nobody: {node.old_disk}", fix=fix)
+
+
+def set_aside(directory: Path, names: Sequence[str]) -> Iterator[Finding]:
+    """Databases that nobody serves any more, and that may hold what nobody else has."""
+    for name in names:
+        for copy in rebuild.copies(paths.node_dir(directory, name)):
+            text = f"{name} was rebuilt, and what it held before is kept in {copy}"
+            yield Finding(level=WARNING, check="set-aside", text=text, fix=f"rm -r {copy}    when nothing of it is missed")
+
+
 def protocols(snapshot: Snapshot, ours: int, at: str) -> Iterator[Finding]:
     for node in snapshot.nodes:
         if node.protocol is not None:
@@ -337,6 +352,8 @@ def _of_cluster(directory: Path, cluster: ClusterFile, at: str) -> Iterator[Find
     yield from protocols(snapshot, PROTOCOL_VERSION, at)
     yield from comparing(snapshot, at)
     yield from damage(snapshot, at)
+    yield from old_disks(snapshot, at)
+    yield from set_aside(directory, list(cluster.members))
     yield from faults(directory, at)
     yield from files(directory, cluster, at)
     try:

@@ -23,7 +23,7 @@ from dynazmq.cluster.processes import STOP_GRACE_S, Identity
 from dynazmq.cluster.rebuild import set_aside
 from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.state import NodeRecord
-from dynazmq.errors import ClusterError, Expelled, UnusableDisk
+from dynazmq.errors import ClusterError, Expelled, OldDisk, UnusableDisk
 from dynazmq.logs import parse
 
 REASON_BYTES = 4096
@@ -286,7 +286,21 @@ class Child:
             self._gave_up = True
             self._changed("cannot use its disk: not started again", "failed")
             return
+        if returncode == OldDisk.exit_code:
+            self._replace_old_disk(now)
+            return
         self._plan_restart(lived, now)
+
+    def _replace_old_disk(self, now: float) -> None:
+        """Its peers know of a newer one, of which this is a copy: what is on it is kept, and the peers fill an empty one."""
+        try:
+            aside = set_aside(paths.node_dir(self._directory, self.name), keep_older=True)
+        except ClusterError as error:
+            self._gave_up = True
+            self._changed(f"its disk is an old copy, and it is not started again: {error}", "failed")
+            return
+        self._changed(f"its disk was an old copy, from before a deletion was forgotten: starts empty, {aside}", "wiped")
+        self.spawn(now)
 
     def _plan_restart(self, lived: float, now: float) -> None:
         if not self.again:

@@ -234,7 +234,7 @@ def wrong(snapshot: Snapshot) -> bool:
     """
     agreed = snapshot.ring_agreed or changing(snapshot)
     at_rest = agreed and hints_pending(snapshot) == 0 and not snapshot.faults
-    return not at_rest or any(node.state not in SERVES for node in snapshot.nodes)
+    return not at_rest or any(node.state not in SERVES or node.old_disk for node in snapshot.nodes)
 
 
 def ready(snapshot: Snapshot) -> bool:
@@ -387,6 +387,7 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     view.counters = {str(name): int(count) for name, count in answer.section("counters").items()}
     applied = status.get("faults")
     view.faults = [str(id_) for id_ in applied] if isinstance(applied, list) else []
+    view.old_disk = str(status.get("old_disk") or "")
     view.standing = answer.standing
     moved = answer.section("transfer")
     view.transfer = Transfer(

@@ -3,7 +3,8 @@
     nodes/NAME/aside-YYYYmmdd-HHMMSS/data.db…      the one that is kept: the next one takes its place
 
 The node then starts with an empty database, issues its dots under a new name as in every life, and its peers bring the data back.
-Nothing that a peer has is lost by it; what only this node had is in the copy.
+Nothing that a peer has is lost by it; what only this node had is in the copy. A supervisor does the same by itself with a disk
+that is an old copy (dynamo/vouches.py); then earlier ones are kept as well.
 """
 
 from __future__ import annotations
@@ -39,14 +40,17 @@ class Aside:
         return f"{self.bytes:,} bytes set aside in {self.to}{before}{left}"
 
 
-def set_aside(node_dir: Path) -> Aside:
-    """Move a node's database away and remove older copies. Raises ClusterError while a process serves it, or cannot."""
+def set_aside(node_dir: Path, *, keep_older: bool = False) -> Aside:
+    """Move a node's database away and remove older copies. Raises ClusterError while a process serves it, or cannot.
+
+    keep_older: nobody has asked for it, so nothing goes for it that somebody may have kept.
+    """
     try:
         node_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(node_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _move(node_dir)
+            return _move(node_dir, keep_older)
         finally:
             os.close(lock)
     except BlockingIOError:
@@ -60,12 +64,12 @@ def copies(node_dir: Path) -> list[Path]:
     return sorted(entry for entry in node_dir.glob("aside-*") if _ASIDE.fullmatch(entry.name))
 
 
-def _move(node_dir: Path) -> Aside:
+def _move(node_dir: Path, keep_older: bool) -> Aside:
     # The database first: without it, its log is refused, and not the other way round.
     files = sorted(file for file in node_dir.iterdir() if re.fullmatch(DATABASE.files, file.name))  # of whatever kind
     if not files:
         return Aside(None, 0, ())
-    before = copies(node_dir)
+    before = [] if keep_older else copies(node_dir)
     aside = _new_directory(node_dir)
     size = sum(file.lstat().st_size for file in files)
     for file in files:

@@ -42,6 +42,7 @@ from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
+from dynazmq.dynamo.vouches import Vouches
 
 _INTENTS_AT_ONCE = MEMBERS_MAX
 
@@ -68,6 +69,7 @@ class Admin:
         transfer: Transfer,
         handover: Handover,
         decisions: Decisions,
+        vouches: Vouches,
         in_flight: Callable[[], int],
     ) -> None:
         self._runtime = runtime
@@ -83,6 +85,7 @@ class Admin:
         self._transferring = transfer
         self._handover = handover
         self._decisions = decisions
+        self._vouches = vouches
         self._in_flight = in_flight
 
     # --- deciding ---------------------------------------------------------------------------------------------------------
@@ -222,6 +225,7 @@ class Admin:
                 "version": ring.version, "digest": ring.digest().hex(), "partitions": ring.partitions,
                 "phase": "rest" if ring.at_rest else "filling" if ring.filling else "flipped",
             },
+            "old_disk": self._vouches.trouble or None,
             "standing": membership.standing,
             "change": self._change(),
             "transfer": self._transfer(),

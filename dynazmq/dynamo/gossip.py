@@ -10,13 +10,16 @@ something else to say of himself that others wait for, tells some peers at once 
 A node that starts on an empty disk asks all peers for their ring before it serves clients: its own may be years old. It relies on
 what the cluster began with only if all founders say that they know no other, since then all of them have just begun.
 
+Everything that a node tells in this way is told together with what it remembers of others' disks (vouches.py), and a node that
+has started on rows of an earlier life asks for that first of all.
+
 A node that meets a peer by a ring that does not fit its own (membership.is_near) tells it its ring, or asks for the newer one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dynazmq.dynamo.change import intent_rows
@@ -26,9 +29,11 @@ from dynazmq.dynamo.messages import GossipDelta, GossipDigest
 from dynazmq.dynamo.records import policies_digest, policy_rows
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Runtime
+from dynazmq.dynamo.vouches import Vouches
 
 _TOLD_AT_ONCE = 16
 _ASK_AGAIN_S = 0.05
+_ASK_OF_DISK_S = 0.25  # when a node has been up for a while, and is not sure of its disk yet
 _ESTRANGED_SHARE = 0.2  # of exchanges: so seldom is one greeted who should not live any more
 _SAY_SO_S = 2.0  # a node that is still asking then says whom it waits for
 _APART_PAUSE_S = 0.1
@@ -39,16 +44,18 @@ class Gossip:
     """One node's exchanges with its peers."""
 
     def __init__(
-        self, runtime: Runtime, membership: Membership, failure: FailureDetector, keys: Callable[[], int]
+        self, runtime: Runtime, membership: Membership, failure: FailureDetector, vouches: Vouches, keys: Callable[[], int]
     ) -> None:
         """keys: how many this node holds."""
         self._runtime = runtime
         self._membership = membership
         self._failure = failure
+        self._vouches = vouches
         self._keys = keys
         self._interval = runtime.config.timing.gossip_interval_ms / 1000
         self._next = runtime.now + self._interval * runtime.random.random()
         self._ask_at = runtime.now
+        self._ask_of_disk_at = runtime.now
         self._say_at = runtime.now + _SAY_SO_S
         self._together_at = runtime.now
         self._told_policies = membership.policies
@@ -59,6 +66,8 @@ class Gossip:
         now, membership = self._runtime.now, self._membership
         if not membership.settled and now >= self._ask_at:
             self._ask_for_ring()
+        if not self._vouches.sure and now >= self._ask_of_disk_at:
+            self._ask_of_disk()
         if membership.apart and now >= self._together_at:
             self._bring_together()
         if now >= self._next:
@@ -74,6 +83,7 @@ class Gossip:
 
     def next_deadline(self) -> float:
         due = self._next if self._membership.settled else min(self._next, self._ask_at)
+        due = due if self._vouches.sure else min(due, self._ask_of_disk_at)
         due = min(due, max(self._together_at, self._runtime.now)) if self._membership.apart else due
         return min(due, max(self._tell_at, self._runtime.now)) if self._membership.news else due
 
@@ -93,7 +103,7 @@ class Gossip:
 
     def _greet(self, peer: str) -> None:
         """A digest, and who sends it: to a peer that does not know this node, the answer's address."""
-        self._runtime.send(peer, GossipDelta([list(self._membership.members[self._runtime.name])], [], [], [], []))
+        self._runtime.send(peer, self._delta([list(self._membership.members[self._runtime.name])]))
         members = [[m.name, m.incarnation, m.heartbeat] for m in self._membership.members.values()]
         self._runtime.send(peer, self._digest_of(members))
 
@@ -101,6 +111,22 @@ class Gossip:
         membership, ring = self._membership, self._membership.ring
         policies = policies_digest(membership.policies)
         return GossipDigest(members, ring.version, ring.digest(), policies, membership.knowledge())
+
+    def _delta(
+        self, members: list[Any], wanted: Sequence[str] = (), ring: Sequence[Any] = (), buckets: Sequence[Any] = (),
+        intents: Sequence[Any] = (), losses: Sequence[Any] = (),
+    ) -> GossipDelta:  # fmt: skip
+        """With what everybody is to know who hears from this node."""
+        told = members, list(wanted), list(ring), list(buckets), list(intents), list(losses)
+        return GossipDelta(*told, self._vouches.rows(), self._vouches.says)
+
+    def _ask_of_disk(self) -> None:
+        """What others remember of this node: they answer whoever wants a record, and so tell it what all are told."""
+        self._ask_of_disk_at = self._runtime.now + (_ASK_AGAIN_S if self._failure.settling() else _ASK_OF_DISK_S)
+        me = self._runtime.name
+        for name in self._vouches.unheard():
+            if self._failure.reachable(name) or self._failure.settling():
+                self._runtime.send(name, self._delta([list(self._membership.members[me])], [me]))
 
     def _tell_at_once(self) -> None:
         """Say what has changed without being asked: to all peers, or to some where they are many."""
@@ -110,7 +136,7 @@ class Gossip:
         policies = policy_rows(membership.policies) if membership.policies is not self._told_policies else []
         self._told_policies = membership.policies
         losses = membership.losses.to_wire()
-        told = GossipDelta([list(me)], [], membership.ring.to_wire(), policies, intent_rows(membership.intents), losses)
+        told = self._delta([list(me)], (), membership.ring.to_wire(), policies, intent_rows(membership.intents), losses)
         near = [name for name in membership.members if name != me.name and self._failure.reachable(name)]
         while len(near) > _TOLD_AT_ONCE:
             near.pop(int(self._runtime.random.random() * len(near)))
@@ -123,7 +149,8 @@ class Gossip:
         membership = self._membership
         self._together_at = self._runtime.now + _APART_PAUSE_S
         apart, membership.apart = membership.apart, {}
-        told = GossipDelta([], [], membership.ring.to_wire(), policy_rows(membership.policies), intent_rows(membership.intents))
+        ring, policies = membership.ring.to_wire(), policy_rows(membership.policies)
+        told = self._delta([], (), ring, policies, intent_rows(membership.intents))
         for peer, version in apart.items():
             self._runtime.send(peer, told if version < membership.ring.version else self._digest_of([]))
 
@@ -158,7 +185,7 @@ class Gossip:
         intents = intent_rows(membership.intents) if differ else []
         losses = membership.losses.to_wire() if differ else []
         if better or wanted or ring or buckets or intents or losses or not asked:
-            self._runtime.send(sender, GossipDelta(better, wanted, ring, buckets, intents, losses))
+            self._runtime.send(sender, self._delta(better, wanted, ring, buckets, intents, losses))
         # The sender's ring and policies come with its answer to a digest of ours. One without members is told from those that a
         # node sends by itself and is not asked back: else a row that one side refuses would keep both asking for ever.
         if asked and (told > mine or differ):
@@ -166,6 +193,8 @@ class Gossip:
 
     def on_delta(self, sender: Address, message: GossipDelta) -> None:
         membership = self._membership
+        assert isinstance(sender, str)
+        self._vouches.hear(sender, message.vouched, message.disk)
         for row in message.members:
             membership.learn_member(row)
         if membership.is_gone(sender):
@@ -186,7 +215,7 @@ class Gossip:
                 self._heard_while_unsettled(sender, message)
         records = [list(membership.members[name]) for name in message.wanted if name in membership.members]
         if records:
-            self._runtime.send(sender, GossipDelta(records, [], [], [], []))
+            self._runtime.send(sender, self._delta(records))
         if message.members:
             membership.step()
 

@@ -33,6 +33,7 @@ from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.looking import Looking
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
+    ABOUT_LIVES,
     ACKNOWLEDGING,
     ASKED_BY,
     DECLINED_BY_FAILURE,
@@ -105,11 +106,15 @@ from dynazmq.dynamo.scans import Scans
 from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.transfer import Transfer
 from dynazmq.dynamo.trees import Trees
+from dynazmq.dynamo.vouches import Vouches
 
 _READS = frozenset((Get, Scan, LookAsk, TreeAsk, RowsAsk, HintsAsk))
 """Whose answer may be large, and to whom it does no harm to be told that nothing was attempted: a put may have been done."""
 
 _UNREAD_RETRY_MS = 100
+
+_WHATEVER_THE_DISK = ABOUT_LIVES | {Stopping, Refused}
+"""What goes to peers and comes from them though this node is not sure of its disk: nothing of what is on it, or should be."""
 
 
 class Node:
@@ -137,10 +142,13 @@ class Node:
         self.recalls = Recalls(runtime, self.replica, self.puts)
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
         under_way = (self.puts.under_way, self.gets.under_way, self.recalls.under_way)
+        empty = not self.replica.keys and not self.hints.pending
+        self.vouches = Vouches(runtime, self.membership, self.failure, empty=empty)
         self.retirement = Retirement(
-            runtime, self.identity, self.membership, self.failure, self.hints, self.replica, retirable, self.trees, under_way
-        )
-        self.gossip = Gossip(runtime, self.membership, self.failure, lambda: self.replica.keys)
+            runtime, self.identity, self.membership, self.failure, self.hints, self.replica, retirable, self.trees, self.vouches,
+            under_way,
+        )  # fmt: skip
+        self.gossip = Gossip(runtime, self.membership, self.failure, self.vouches, lambda: self.replica.keys)
         self.transfer = Transfer(runtime, self.membership, self.failure, self.trees, self.replica, self.hints)
         self.handover = Handover(
             runtime, self.membership, self.failure, self.trees, self.replica, self.hints,
@@ -153,7 +161,8 @@ class Node:
         self.decisions = Decisions(runtime, self.membership)
         self.admin = Admin(
             runtime, self.identity, self.membership, self.failure, self.latency, self.hints, self.trees, self.replica,
-            self.anti_entropy, self.retirement, self.transfer, self.handover, self.decisions, lambda: self.in_flight,
+            self.anti_entropy, self.retirement, self.transfer, self.handover, self.decisions, self.vouches,
+            lambda: self.in_flight,
         )  # fmt: skip
         self.scans = Scans(runtime, self.membership, self.admin.topology)
         self.looking = Looking(runtime, self.hints)
@@ -231,6 +240,15 @@ class Node:
             self.gets.ring_changed()
             self._compare_at = now
         self.gossip.tell_news()  # which says that this node knows the ring: its operations obey it now
+        if self.vouches.sure:
+            self._mend(now)
+        else:
+            self.vouches.judge()
+        self.latency.tick(now)
+        runtime.run_timers(hurry)
+
+    def _mend(self, now: float) -> None:
+        """What a node does by itself to copies, its own and others'."""
         for peer in self.failure.take_returned():
             self.hints.deliver(peer)
         self.hints.tick()
@@ -243,8 +261,6 @@ class Node:
             self.eviction.tick()
             comparing = (self.trees, self.anti_entropy, self.retirement, self.transfer, self.handover, self.eviction)
             self._compare_at = min(technique.next_deadline() for technique in comparing)
-        self.latency.tick(now)
-        runtime.run_timers(hurry)
 
     def receive(self, sender: Address, message: Message) -> None:
         """One message of a peer (its name) or of a client (the transport's bytes for it)."""
@@ -254,6 +270,8 @@ class Node:
             self.runtime.counters["messages_refused"] += 1
             return
         membership = self.membership
+        if not self.vouches.sure and not self._may_hear(sender, message):
+            return
         if (self.stopping or not membership.settled or membership.outcast) and message.__class__ in DECLINED_BY_FAILURE:
             why = "stopping" if self.stopping else "expelled from the cluster" if membership.outcast else "learning the ring"
             self._decline(sender, message.__class__, request_id_of(message), NOT_YET, f"{self.runtime.name} is {why}")
@@ -279,6 +297,17 @@ class Node:
             self.runtime.note(f"{message.__class__.__name__} of {sender!r} was given up: {error!r} in {where}", "ERROR")
             text = f"{self.runtime.name} could not work on it: {type(error).__name__}"
             self._decline(sender, message.__class__, request_id_of(message), INVALID, text)
+
+    def _may_hear(self, sender: Address, message: Message) -> bool:
+        """Whether this is done although this node is not sure that its disk is no old copy. Else it is declined."""
+        kind = message.__class__
+        if kind in _WHATEVER_THE_DISK:
+            return True
+        if not isinstance(sender, str) and (self.vouches.serves or kind not in DECLINED_BY_FAILURE):
+            return True
+        why = self.vouches.trouble or "it asks its peers whether its disk is an old copy"
+        self._decline(sender, kind, request_id_of(message), NOT_YET, f"{self.runtime.name} serves nobody now: {why}")
+        return False
 
     def refuse(self, sender: Address, kind: type[Message], request_id: int, text: str) -> None:
         """A message of this kind holds what nobody should send: the sender's fault, never ours to end for."""
@@ -310,7 +339,14 @@ class Node:
         self.runtime.unproven.clear()
         outbox, self.runtime.outbox = self.runtime.outbox, {}
         self.runtime.replying_bytes = 0
-        return outbox
+        return outbox if self.vouches.sure else self._without_states(outbox)
+
+    @staticmethod
+    def _without_states(outbox: dict[Address, list[Message]]) -> dict[Address, list[Message]]:
+        """While this node is not sure of its disk peers get nothing of it. What would have been asked of them is overdue soon."""
+        for to in [to for to in outbox if isinstance(to, str)]:
+            outbox[to] = [message for message in outbox[to] if message.__class__ in _WHATEVER_THE_DISK]
+        return {to: messages for to, messages in outbox.items() if messages}
 
     def undeliverable(self, to: Address, messages: list[Message]) -> None:
         """The transport could not take these: the receiver's connection is gone, or it does not read."""
@@ -361,6 +397,7 @@ class Node:
         self.membership.turn_failed()
         self._compare_at = 0.0
         self.identity.reload()
+        self.vouches.reload()
         self.hints.reload()
         self.replica.keys = runtime.store.key_count()
         for action, argument in aborted:

@@ -22,7 +22,10 @@ under way. It says so of what is safe from loss of power, too (`Store.harden`).
 **Why nothing older is left.** It could be in a row, a hint or an operation of some member: each was asked. Or in a message that
 was sent before its sender was asked: those are dropped when they are older than two thirds of the grace (gate.py), so at the
 second asking they have been done, or never will be. What they did then is seen: a row or a hint, or a hint that was there in
-between. A member that is away is not asked, and so nothing at all is retired while any is: *it is never forgotten by age alone*.
+between. Nor is it on a disk that is put back later, a backup or a snapshot from before the first asking: each who is clear counts
+that, and when all have been asked for the second time everybody remembers everybody's count (vouches.py).
+
+A member that is away is not asked, and so nothing at all is retired while any is: *it is never forgotten by age alone*.
 That is the price: whoever will not come back should be removed from the cluster. Nor is anything while members come or go.
 
 **And why nothing newer is lost.** A state that has changed has another hash. A write that arrives beside the retirement merges
@@ -45,13 +48,14 @@ from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.lww import CLOCK
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import row_hash
-from dynazmq.dynamo.messages import Retire, RetireAsk, RetireTell
+from dynazmq.dynamo.messages import Refused, Retire, RetireAsk, RetireTell
 from dynazmq.dynamo.replica import BadMessage, Replica
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT, Siblings, decode, encode, without_actors, without_retried
+from dynazmq.dynamo.vouches import Vouches
 
 _ROWS_PER_ROUND = 256
 _ROUND_BYTES = 512 << 10
@@ -60,6 +64,7 @@ _QUIET_S = 1.0  # after a write; a key that is written again and again is not as
 _RETRY_S = 5.0
 _PATIENCE_S = 2.0
 _CANDIDATES_MAX = 100_000
+_NOT_STORED = -1  # instead of a count
 
 UnderWay = Callable[[], Iterator[tuple[str, bytes]]]
 """(bucket, key) of each operation that a technique has under way."""
@@ -102,6 +107,7 @@ class Retirement:
         replica: Replica,
         retirable: Retirable,
         trees: Trees,
+        vouches: Vouches,
         under_way: tuple[UnderWay, ...],
     ) -> None:
         self._runtime = runtime
@@ -112,6 +118,7 @@ class Retirement:
         self._replica = replica
         self._retirable = retirable
         self._trees = trees
+        self._vouches = vouches
         self._ring = membership.ring
         self._under_way = under_way
         self._grace = runtime.config.timing.retirement_grace_ms / 1000
@@ -173,13 +180,18 @@ class Retirement:
         others = [name for name in self._membership.members if name != self._runtime.name]
         self._round = current = Round(next(self._runtime.request_ids), rows, set(others), self._runtime.now)
         asked = [[bucket, key, self._candidates[at, bucket, key].hash] for (at, bucket, key), _ in rows]
+        # This node's own count as it was: what is counted now is not safe from loss of power yet.
+        vouched = [*self._vouches.rows(), [self._runtime.name, self._vouches.mine]]
         try:
             unclear = self._unclear(asked)
+            if len(unclear) < len(asked):
+                self._runtime.store.harden()
         except StoreFailed:
             self._abandon(current)
             return
+        self._runtime.aborts.append((self._not_stored, current))
         for name in others:
-            self._runtime.send(name, RetireAsk(current.request_id, asked))
+            self._runtime.send(name, RetireAsk(current.request_id, asked, vouched))
         self._heard(current, unclear, self._names())
 
     def _next_rows(self) -> list[tuple[Row, bytes]]:
@@ -210,6 +222,8 @@ class Retirement:
         if not all(0 <= index < len(current.rows) for index in message.unclear):
             raise BadMessage("an index of a row that was not asked for")
         current.waiting.discard(str(sender))
+        if self._vouches.learn([[sender, message.vouched]]):
+            self._runtime.aborts.append((self._not_stored, current))
         self._heard(current, message.unclear, message.actors)
 
     def on_refused(self, sender: str, request_id: int) -> bool:
@@ -255,6 +269,13 @@ class Retirement:
         for row, _ in current.rows:
             heappush(self._due, (self._runtime.now + _RETRY_S, row))
 
+    def _not_stored(self, current: Round) -> None:
+        """The turn's commit failed, and with it a count that everybody is to have in mind when the second round is over."""
+        for row, _ in current.rows:
+            if row in self._candidates:
+                self._candidates[row].cleared_at = None
+        current.clear = [False] * len(current.rows)
+
     def _retire(self, rows: list[tuple[Row, int, bytes]]) -> None:
         if not rows:
             return
@@ -283,7 +304,26 @@ class Retirement:
     # --- answering --------------------------------------------------------------------------------------------------------
 
     def on_retire_ask(self, sender: Address, message: RetireAsk) -> None:
-        self._runtime.send(sender, RetireTell(message.request_id, self._unclear(message.rows), self._names()))
+        self._vouches.learn(message.vouched)
+        unclear = self._unclear(message.rows)
+        told = RetireTell(message.request_id, unclear, self._names(), self._vouches.mine)
+        if len(unclear) == len(message.rows):
+            self._runtime.send(sender, told)
+        else:
+            self._runtime.aborts.append((self._not_vouched, told))
+            self._runtime.call_at(self._runtime.now, self._tell, (sender, told))
+
+    def _not_vouched(self, told: RetireTell) -> None:
+        told.vouched = _NOT_STORED
+
+    def _tell(self, asked: tuple[Address, RetireTell]) -> None:
+        """In a turn of its own: what was counted and seen is committed, and with this turn safe from loss of power."""
+        sender, told = asked
+        if told.vouched == _NOT_STORED:
+            self._runtime.send(sender, Refused(told.request_id, f"{self._runtime.name} could not store that it vouches"))
+            return
+        self._runtime.store.harden()
+        self._runtime.send(sender, told)
 
     def _names(self) -> list[str]:
         return [self._identity.actor, self._identity.stand_in_actor]
@@ -297,7 +337,7 @@ class Retirement:
         asked = [_asked(row) for row in rows]
         unclear = [i for i, row in enumerate(asked) if row[1:3] in busy or not self._is_clear(*row)]
         if len(unclear) < len(asked):
-            self._runtime.store.harden()
+            self._vouches.vouch()
         return unclear
 
     def _is_clear(self, at: int, bucket: str, key: bytes, hashed: int) -> bool:

@@ -278,10 +278,21 @@ class Process:
             self.crash()  # the server ends itself
             self._past["expelled"] += 1
             return
+        if self.node.vouches.rebuild:
+            self._set_disk_aside()
+            return
         if self._inbox or self._intake.waiting:
             self._turn()
         else:
             self._wake_at(max(self.world.now, (self.node.next_deadline() - self._clock_s) / self._clock_rate))
+
+    def _set_disk_aside(self) -> None:
+        """The server does, and its supervisor starts it again."""
+        self.crash()
+        self._past["disks_set_aside"] += 1
+        self.disk.wipe()
+        self.world.record("aside", self.name)
+        self.start()
 
     def _commit(self) -> None:
         self._witness.committing(self)

@@ -43,6 +43,7 @@ class LoneNode:
         """A new life, on the disk as it is."""
         self.node = Node(self.config, self.disk, Random(self._random.random()), self.now, self.wall_ms)
         self.node.membership.settle()  # nobody answers here who could know of a newer ring
+        self.node.vouches.sure = True  # nor of a newer disk
         self.disk.commit()
         return self.node
 

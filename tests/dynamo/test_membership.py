@@ -217,7 +217,8 @@ def test_a_digest_without_members_asks_for_ring_and_policies_alone_and_is_not_as
     node.drain()
     node.receive("b", GossipDigest([], 9, b"another", b"another"))
     ring = node.membership.ring.to_wire()
-    assert node.drain() == {"b": [GossipDelta([], [], ring, [["carts", 3, 1, 3, 1, "a", "siblings"]])]}
+    policies = [["carts", 3, 1, 3, 1, "a", "siblings"]]
+    assert node.drain() == {"b": [GossipDelta([], [], ring, policies, disk=node.vouches.says)]}
 
 
 def test_two_policies_for_one_bucket_set_at_once_end_in_one() -> None:

@@ -34,7 +34,8 @@ def hash_of(key: bytes, state: bytes) -> int:
 
 def unclear(lone: LoneNode, key: bytes, state: bytes) -> bool:
     """Whether it knows of something older than this state."""
-    ((_, told),) = of(RetireTell, lone.hear("b", RetireAsk(7, [["default", key, hash_of(key, state)]])))
+    said = lone.hear("b", RetireAsk(7, [["default", key, hash_of(key, state)]]))
+    ((_, told),) = of(RetireTell, said + lone.turn(0.002))
     assert told.request_id == 7
     assert told.unclear in ([], [0])
     return told.unclear == [0]

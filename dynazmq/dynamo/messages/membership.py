@@ -120,6 +120,13 @@ class LossesRow(NamedTuple):
     losses: Annotated[list[Any], many(LossRow, PARTITIONS_MAX)]
 
 
+class VouchRow(NamedTuple):
+    """How often a member has vouched that nothing old is left on its disk (dynamo/vouches.py)."""
+
+    name: NodeName
+    vouched: Version
+
+
 RingAsIs = Annotated[list[Any], row(RingRow)]
 MaybeRing = Annotated[list[Any], row(RingRow, empty=True)]
 Lives = Annotated[list[Any], many(Life, 2 * MEMBERS_MAX)]
@@ -127,6 +134,7 @@ Members = Annotated[list[Any], many(MemberRow, 2 * MEMBERS_MAX)]
 Policies = Annotated[list[Any], many(PolicyRow, BUCKETS_MAX)]
 Intents = Annotated[list[Any], many(IntentRow, NAMES_MAX)]
 MaybeLosses = Annotated[list[Any], row(LossesRow, empty=True)]
+Vouched = Annotated[list[Any], many(VouchRow, 2 * MEMBERS_MAX)]
 
 
 @message(22, by=PEER, about_lives=True)
@@ -159,7 +167,11 @@ class GossipDigest(Message):
 @message(25, by=PEER, vouches=True, about_lives=True)
 @dataclass(slots=True)
 class GossipDelta(Message):
-    """What I know better than your digest, and the names of which you know better (wanted)."""
+    """What I know better than your digest, and the names of which you know better (wanted).
+
+    vouched: what I remember of others, you among them. disk: what I say of my own: 0 I have not been told yet, 1 nobody knows of
+    a newer one, 2 somebody does.
+    """
 
     members: Members
     wanted: Names
@@ -167,6 +179,8 @@ class GossipDelta(Message):
     buckets: Policies
     intents: Intents = field(default_factory=list)
     losses: MaybeLosses = field(default_factory=list)
+    vouched: Vouched = field(default_factory=list)
+    disk: Annotated[int, Whole(0, 2)] = 0
 
 
 @message(50, by=PEER, vouches=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX
@@ -20,9 +20,11 @@ from dynazmq.dynamo.messages.fields import (
     RequestId,
     Size,
     State,
+    Version,
     Whole,
     many,
 )
+from dynazmq.dynamo.messages.membership import Vouched
 from dynazmq.dynamo.messages.registry import CLIENT, PEER, REFUSED, Message, message
 
 Level = Annotated[int, Whole(0, 257 * MEMBERS_MAX)]
@@ -204,20 +206,28 @@ class StrayTell(Message):
 @message(32, by=PEER, declined=REFUSED)
 @dataclass(slots=True)
 class RetireAsk(Message):
-    """Is anything older of these keys about? rows: with the hash of the state that all should hold."""
+    """Is anything older of these keys about? rows: with the hash of the state that all should hold.
+
+    vouched: how often each member has vouched, as far as it has told me; keep that in mind (dynamo/vouches.py).
+    """
 
     request_id: RequestId
     rows: Annotated[list[Any], many(HashedRow, RETIRED_MAX)]
+    vouched: Vouched = field(default_factory=list)
 
 
 @message(33, answers=(RetireAsk,), vouches=True)
 @dataclass(slots=True)
 class RetireTell(Message):
-    """unclear: indices of rows of which there may be. actors: the names under which this node may still issue dots."""
+    """unclear: indices of rows of which there may be. actors: the names under which this node may still issue dots.
+
+    vouched: how often it has vouched, this time included.
+    """
 
     request_id: RequestId
     unclear: Annotated[list[int], many(Index, RETIRED_MAX)]
     actors: Actors
+    vouched: Version = 0
 
 
 @message(34, by=PEER, vouches=True)
