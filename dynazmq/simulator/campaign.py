@@ -49,6 +49,7 @@ SOMETIMES = {
     "hints_redirected": "a hint for who is no primary any more went to those who are",
     "left": "a member left, with nothing left on it",
     "expelled": "a node that had been removed by force learned of it",
+    "disks_set_aside": "a node found that its disk is an old copy, and started on an empty one",
 }
 """What must have happened in a campaign that shows anything: counter → what it means when it is above 0."""
 

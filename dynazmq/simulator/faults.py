@@ -5,7 +5,8 @@ A `Nemesis` starts a fault now and then, each for a while, and ends it again. Wh
 for a while at least: what changes faster than anybody notices shows nothing.
 
 What a disk forgets is limited by promise 1, which holds while fewer than W copies are lost, and runs that lose any write at W = 2
-or more. A whole disk, or the newest commits, or what came after a backup, go at most once in a run (`lossy_max`). Bits rot as
+or more. A whole disk, or the newest commits, or what came after a backup, go at most once in a run (`lossy_max`). A backup that
+is put back may also bring back what was deleted (promise 4): an old disk is one from before something was forgotten. Bits rot as
 often as there is time for, but by an atlas: for each key the same W - 1 nodes at most, so several rows of one node may rot, and
 one row on each of several nodes, and of every acknowledged write a copy is out of reach.
 """
@@ -17,7 +18,9 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
+from dynazmq.dynamo.versions import decode
 from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.disk import Backup
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT
 from dynazmq.simulator.shapes import SHAPES, Link, both_ways
@@ -29,6 +32,7 @@ SLOW_DISK, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK = "slow disk", "full disk
 WALL_CLOCK, DRIFT, REBOOT = "wall clock", "drift", "reboot"
 WIPE, POWER, RESTORE, DAMAGE = "wipe", "power", "restore", "damage"
 WIPE_ALONE = "wipe alone"
+OLD_DISK = "old disk"
 
 PASSING = (
     CRASH, CRASH_ALL, PAUSE, SPLIT, ISOLATE, ONE_WAY, SLOW_NODE, SLOW_DISK, FULL_DISK, UNREADABLE_DISK, WALL_CLOCK,
@@ -44,8 +48,9 @@ LOSSY = (WIPE, POWER, RESTORE, DAMAGE, WIPE_ALONE)
 """A disk forgets something."""
 
 _BOOT_S = 1.5
+_LOOK_S = 0.5
 
-_LOSES_MUCH = (WIPE, POWER, RESTORE, WIPE_ALONE)
+_LOSES_MUCH = (WIPE, POWER, RESTORE, WIPE_ALONE, OLD_DISK)
 
 End = Callable[[], None]
 
@@ -69,6 +74,7 @@ class Nemesis:
         self._torn = False
         self._whole_since = 0.0
         self._lossy_left = lossy_max
+        self._copied = False
         random = cluster.world.random("atlas")
         self._atlas = [(key, name) for key in keys for name in random.sample(cluster.names, copies_max)] if copies_max else []
         self._stopped = not kinds
@@ -90,19 +96,24 @@ class Nemesis:
         self._world.at(self._world.now + seconds, due)
 
     def _strike(self) -> None:
+        if not self._kinds:
+            return  # since this was planned the last of them has struck, and may not again
         kind = self._random.choice(self._kinds)
         end = self._tear(kind) if kind in SHAPES else _FAULTS[kind](self, self._random.choice(self._cluster.nodes))
         if end is not None:
-            self.injected[kind] += 1
-            self._world.record("fault", kind)
+            self._strikes(kind)
             least_s = self._stable_s if kind in SHAPES else 0.0
             self._later(least_s + self._random.expovariate(1.0) * self._lasting_s, end)
-            if kind in _LOSES_MUCH:
-                self._lossy_left -= 1
-                if not self._lossy_left:
-                    self._kinds = [kind for kind in self._kinds if kind not in _LOSES_MUCH]
         if self._kinds:
             self._next()
+
+    def _strikes(self, kind: str) -> None:
+        self.injected[kind] += 1
+        self._world.record("fault", kind)
+        if kind in _LOSES_MUCH:
+            self._lossy_left -= 1
+            if not self._lossy_left:
+                self._kinds = [kind for kind in self._kinds if kind not in _LOSES_MUCH]
 
     # --- processes --------------------------------------------------------------------------------------------------------
 
@@ -291,6 +302,32 @@ class Nemesis:
 
         return end
 
+    def _old_disk(self, node: NodeHandle) -> End | None:
+        """The same, when something has been forgotten since. It strikes when that is so."""
+        if not self._copied:
+            self._copied = True
+            self._later(self._random.uniform(1.0, 8.0), partial(self._copy, node))
+        return None
+
+    def _copy(self, node: NodeHandle) -> None:
+        self._later(_LOOK_S, partial(self._put_back, node, node.backup()))
+
+    def _put_back(self, node: NodeHandle, backup: Backup) -> None:
+        if OLD_DISK not in self._kinds:
+            return
+        if not self._forgotten_since(backup):
+            self._later(_LOOK_S, partial(self._put_back, node, backup))
+            return
+        self._strikes(OLD_DISK)
+        node.restore(backup)
+        node.revive()
+
+    def _forgotten_since(self, backup: Backup) -> bool:
+        """Whether there is a value in it of a key of which nobody knows anything any more."""
+        known = {at for node in self._cluster.nodes for at in node.process.disk.committed()}
+        known |= {hint[1:] for node in self._cluster.nodes for hint in node.process.disk.hint_states()}
+        return any(at not in known and decode(state).values for at, state in backup[0].items())
+
     def _damage(self, _node: NodeHandle) -> End | None:
         """A few places of the atlas where there is anything."""
         few = left = self._random.randint(1, 3)
@@ -307,5 +344,5 @@ _FAULTS: dict[str, Callable[[Nemesis, NodeHandle], End | None]] = {
     FULL_DISK: Nemesis._full_disk, FLICKERING_DISK: Nemesis._flickering_disk, UNREADABLE_DISK: Nemesis._unreadable_disk,
     WALL_CLOCK: Nemesis._wall_clock, DRIFT: Nemesis._drift, REBOOT: Nemesis._reboot,
     WIPE: Nemesis._wipe, WIPE_ALONE: Nemesis._wipe_alone, POWER: Nemesis._power, RESTORE: Nemesis._restore,
-    DAMAGE: Nemesis._damage,
+    DAMAGE: Nemesis._damage, OLD_DISK: Nemesis._old_disk,
 }  # fmt: skip

@@ -29,6 +29,7 @@ from dynazmq.simulator.faults import (
     FLICKERING_DISK,
     FULL_DISK,
     LOSSY,
+    OLD_DISK,
     PASSING,
     POWER,
     REBOOT,
@@ -45,6 +46,7 @@ from dynazmq.simulator.workload import Load, Mix, Workload
 
 _DISTURBS_HINTS = {
     CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, WIPE_ALONE, POWER, RESTORE, DAMAGE,
+    OLD_DISK,
 }  # fmt: skip
 
 
@@ -98,6 +100,14 @@ class Plan:
         if plan.anti_entropy_ms:
             plan.max_hint_bytes = Random(f"hints {seed}").choice((1 << 30, 1 << 30, 0, 1_000))
         plan.asks = Random(f"asks {seed}").random() < 0.5
+        if plan.grace_ms and plan.r == plan.w == 2 and not plan.acts and not set(plan.faults) & set(LOSSY):
+            random = Random(f"old disk {seed}")
+            if random.random() < 0.8:
+                beside = plan.faults if random.random() < 0.5 else ()  # while anybody is away nothing is forgotten
+                plan.faults = (*beside, OLD_DISK)
+                # Of many keys, and for so long, that a value is deleted and forgotten that somebody has seen.
+                plan.load.keys, plan.load.requests, plan.load.think_s = 30, 60, 0.4
+                plan.load.mix = Mix(put_blind=2.0, delete=4.0)
         return plan
 
     @classmethod

@@ -40,13 +40,14 @@ import pytest
 
 from dynazmq.simulator.admins import ACTS
 from dynazmq.simulator.campaign import Campaign, play
-from dynazmq.simulator.faults import CLOCKS, LOSSY, PASSING
+from dynazmq.simulator.faults import CLOCKS, LOSSY, OLD_DISK, PASSING
 from dynazmq.simulator.simulation import Plan, run_seed
 
 pytestmark = pytest.mark.campaign
 
-SEEDS = [*range(1, 55), 80, 101, 120, 136, 138]
-"""The last: a node is wiped and alone (two), a hint is damaged, a retry is known again, clocks drift."""
+SEEDS = [*range(1, 55), 80, 82, 101, 120, 136, 138, 185]
+"""The last: a node is wiped and alone (two), an old disk is put back (82, 185), a hint is damaged, a retry is known again, clocks
+drift."""
 
 MEMBERS = [seed for seed in range(401, 700) if Plan.drawn(seed).losses_max][:12]
 _AT_ONCE = 6
@@ -83,7 +84,7 @@ def test_the_seeds_have_seen_what_can_happen() -> None:
     """Otherwise nothing has been shown. Of the runs above, if they were not left out."""
     for seed in (*SEEDS, *MEMBERS) if not _campaign.seeds else ():
         _campaign.add(run_seed(seed))
-    assert set(_campaign.injected) >= {*PASSING, *CLOCKS, *LOSSY, *ACTS, "is back"}
+    assert set(_campaign.injected) >= {*PASSING, *CLOCKS, *LOSSY, OLD_DISK, *ACTS, "is back"}
     assert _campaign.not_reached == []
 
 

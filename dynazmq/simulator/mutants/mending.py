@@ -18,13 +18,15 @@ from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import EMPTY, Siblings
-from dynazmq.simulator.faults import FULL_DISK, ISOLATE, PAUSE, SPLIT, WIPE
+from dynazmq.dynamo.vouches import Vouches
+from dynazmq.simulator.faults import FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix
 
 _MANY_KEYS = Load(keys=40, requests=40)
 _DELETES = Load(clients=3, keys=8, requests=40, think_s=0.3, mix=Mix(put_blind=0.1, delete=4.0))
+_FORGOTTEN = Load(clients=3, keys=30, requests=60, think_s=0.4, mix=Mix(put_blind=2.0, delete=4.0))
 _EXCHANGING = 150
 
 
@@ -102,6 +104,18 @@ def reap_tombstones_early(patch: Patches) -> None:
 
     patch.set(Retirement, "_ask", ask)
     patch.set(Retirement, "_everybody_reachable", lambda _self: True)
+
+
+@mutant("I4", "I5", faults=(OLD_DISK,), nodes=3, anti_entropy_ms=_EXCHANGING, grace_ms=4500, load=_FORGOTTEN, every_s=0.5)
+def believe_an_old_disk(patch: Patches) -> None:
+    """A node that starts on a disk from before a retirement takes part as if it were the newest."""
+    patch.set(Vouches, "hear", lambda self, *_: setattr(self, "sure", True))
+
+
+@mutant("I4", "I5", faults=(OLD_DISK,), nodes=3, anti_entropy_ms=_EXCHANGING, grace_ms=4500, load=_FORGOTTEN, every_s=0.5)
+def tell_no_counts_before_a_retirement(patch: Patches) -> None:
+    """Who is asked to forget is not told how often the others have vouched, and knows no old disk when it sees one."""
+    patch.set(Vouches, "learn", lambda *_: False)
 
 
 @mutant("I8")
