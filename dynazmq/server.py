@@ -29,6 +29,7 @@ from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.errors import DynazmqError, Expelled, OldDisk, StorageError, UnusableDisk
 from dynazmq.logs import Log
 from dynazmq.paths import faults_path, load_node_config, node_log, where
+from dynazmq.storage import rescue
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
@@ -107,13 +108,21 @@ class Server:
             if self.node.membership.expelled:
                 raise Expelled(f"{self._config.name} was removed from the cluster {self._config.cluster}")
             if self.node.vouches.rebuild:
-                raise OldDisk(f"{self._config.data_dir} is an old copy of {self._config.name}'s disk")
+                raise OldDisk(f"{self._config.data_dir} is an old copy of {self._config.name}'s disk{self._rescue()}")
         self.node.stop()
         begun = time.monotonic()
         while (passed_s := time.monotonic() - begun) < _NOTICE_S or (self._has_work and passed_s < _DRAIN_S):
             self.turn()
         self.turn()  # the last replies
         self._faults.release(math.inf)
+
+    def _rescue(self) -> str:
+        """What was taken since that disk was put back goes over to the next one. What it was, for the log."""
+        node, config = self.node, self._config
+        notes, epochs = node.vouches.for_the_next_disk(), node.identity.unproven
+        owner = owner_of(config.name, config.cluster_id)
+        count = rescue.keep(self._store, Path(config.data_dir), owner, config.name, epochs, notes)
+        return f" ({count:,} rows were written since it was put back, and are kept)" if count else ""
 
     @property
     def _has_work(self) -> bool:
@@ -310,6 +319,7 @@ def main(arguments: list[str]) -> int:
         config = load_node_config(Path(arguments[0]))
         _check_endpoint(config.endpoint)
         lock = _lock(Path(config.data_dir))
+        rescue.take(Path(config.data_dir))
         sync = cast(Literal["full", "normal"], config.sync)
         store = SqliteStorage(Path(config.data_dir) / "data.db", sync, owner=owner_of(config.name, config.cluster_id))
         server = Server(config, store)
@@ -340,6 +350,8 @@ def main(arguments: list[str]) -> int:
         return _failed(f"{config.data_dir}: {error}")
     except Expelled as error:
         return _failed(f"{error}; to take part again as a new member: dynazmq cluster add NAME", error.exit_code)
+    except StorageError as error:
+        return _failed(str(error))
     except OldDisk as error:
         return _failed(f"{error}; to start empty and be filled by the peers: {_rebuild(config)}", error.exit_code)
     os.close(lock)

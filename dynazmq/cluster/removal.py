@@ -50,9 +50,10 @@ _WHEN = r"\d{8}-\d{6}(-\d+)?"
 _PART = r"(part|[a-z0-9_]{8})"  # of a file that is replaced (durable.py), and as earlier releases called it
 _TURNED = r"(\.1|\.new)?"  # a log, the one before it, and the next
 
+_RESCUED = r"rescued\.db(\.new){0,2}(-wal|-shm|-journal)?"  # storage/rescue.py
 DATABASE = Shape(r"data\.db(\.new)?(-wal|-shm|-journal)?")
 NODE = Shape(
-    rf"{DATABASE.files}|lock|config\.json|\.config\.json\.{_PART}|node\.log{_TURNED}",
+    rf"{DATABASE.files}|{_RESCUED}|lock|config\.json|\.config\.json\.{_PART}|node\.log{_TURNED}",
     directories=((rf"aside-{_WHEN}", DATABASE),),
 )
 SOCKETS = Shape(sockets=rf"{_NAME}\.(sock|peer|next)")

@@ -6,7 +6,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.9 §6.2        who owns what as members come and go    claim.py
     §4.4             versions, contexts                      versions.py
                      forgetting tombstones, dead actors      retirement.py (what may be: retirable.py)
-                     old disks that are put back             vouches.py
+                     old disks that are put back             vouches.py   rescue.py
     §2.3             buckets where the last write wins       lww.py
     §4.5             counting replies                        quorum.py
     §4.5             the life of a put; of a get             put.py   get.py (ending in read repair)

@@ -13,6 +13,8 @@ power, the directory is a copy. Peers could tell, but not before they are asked,
 counts on from another's rows: each is an actor of its own, and then it does not matter what a store says of earlier ones. It
 costs an entry in the clock of each key that is written in this life; a life in which a key is only read costs it nothing.
 
+For what lives have written on a disk that turns out to be an old copy see `unproven` (vouches.py, rescue.py).
+
 Within a life the epoch is renewed when a row turns out to be damaged, and when somebody shows a dot of ours that we do not know.
 """
 
@@ -24,6 +26,8 @@ from dynazmq.dynamo.runtime import ROWS_LOST, Runtime
 from dynazmq.dynamo.versions import actor_id
 
 _META = "identity"
+
+_UNPROVEN_MAX = 1_000
 
 INCARNATION_MAX = (1 << 62) - 1
 """Peers believe no greater one."""
@@ -38,9 +42,15 @@ class Identity:
         self.session = 0
         self.incarnation = 0
         self.floor = 0
+        self.proven = True
+        """Whether peers have said that this life's disk is no old copy (vouches.py)."""
+        self.unproven: list[str] = []
+        """Epochs of this life and of those before it that were not proven: what they wrote may be nowhere else."""
         self.reload()
         self.first_incarnation = self.incarnation = min(max(self.incarnation + 1, runtime.wall_ms), INCARNATION_MAX)
         self.epoch, self.session = self._draw(), 0
+        self.unproven = [*([] if self.proven else self.unproven), self.epoch][-_UNPROVEN_MAX:]
+        self.proven = False
         if lost := runtime.store.get_meta(ROWS_LOST):
             runtime.note(f"rows were lost: {lost.decode(errors='replace')}; they come back from the peers", "WARN")
             runtime.store.set_meta(ROWS_LOST, b"")
@@ -50,14 +60,16 @@ class Identity:
         """Back to what is stored: after a failed commit."""
         raw = self._runtime.store.get_meta(_META)
         if raw is not None:
-            self.epoch, self.session, stored, *_ = msgpack.unpackb(raw)  # two more in stores of earlier releases
+            self.epoch, self.session, stored, *more = msgpack.unpackb(raw)
             self.incarnation = max(self.incarnation, stored)
+            self.proven, self.unproven = more[2:4] if len(more) > 2 else (True, [])  # two in stores of earlier releases
         self._name_actors()
 
     def new_epoch(self, reason: str) -> None:
         """The floor stays: if this commit fails the epoch before goes on, and all that it has given is below the floor."""
         self.epoch = self._draw()
         self.session = 0
+        self.unproven = [*self.unproven, self.epoch][-_UNPROVEN_MAX:]
         self._save()
         self._runtime.counters["epochs_renewed"] += 1
         self._runtime.note(f"new epoch {self.epoch}: {reason}")
@@ -70,6 +82,12 @@ class Identity:
     def forget_up_to(self, counter: int) -> None:
         """A key with a dot of this counter is forgotten (retirement.py): no counter may be given twice."""
         self.floor = max(self.floor, counter)
+
+    def prove(self) -> None:
+        """Peers know of no newer disk. The epochs stay until another life begins: somebody may know more, and say so late."""
+        if not self.proven:
+            self.proven = True
+            self._save()
 
     def refute(self, incarnation: int) -> None:
         """Somebody speaks of this node as of a life that it does not lead: outbid it, by the heartbeat alone at the very top."""
@@ -93,5 +111,6 @@ class Identity:
 
     def _save(self) -> None:
         self._name_actors()
-        packed = msgpack.packb([self.epoch, self.session, self.incarnation])
+        # Two places were other things in earlier releases.
+        packed = msgpack.packb([self.epoch, self.session, self.incarnation, None, None, self.proven, self.unproven])
         self._runtime.store.set_meta(_META, packed)

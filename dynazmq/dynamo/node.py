@@ -13,6 +13,7 @@ A driver (the server's loop, the simulator) owns the socket, the clock and the d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -143,7 +144,7 @@ class Node:
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
         under_way = (self.puts.under_way, self.gets.under_way, self.recalls.under_way)
         empty = not self.replica.keys and not self.hints.pending
-        self.vouches = Vouches(runtime, self.membership, self.failure, empty=empty)
+        self.vouches = Vouches(runtime, self.identity, self.membership, self.failure, empty=empty)
         self.retirement = Retirement(
             runtime, self.identity, self.membership, self.failure, self.hints, self.replica, retirable, self.trees, self.vouches,
             under_way,
@@ -406,12 +407,8 @@ class Node:
     def next_deadline(self) -> float:
         """When tick must be called at the latest, on the driver's clock."""
         timer = self.runtime.next_timer()
-        deadline = min(
-            self.failure.next_deadline(),
-            self.gossip.next_deadline(),
-            self.hints.next_deadline(),
-            self._compare_at,
-        )
+        mending = min(self.hints.next_deadline(), self._compare_at) if self.vouches.sure else math.inf
+        deadline = min(self.failure.next_deadline(), self.gossip.next_deadline(), mending)
         return deadline if timer is None else min(deadline, timer)
 
     @property

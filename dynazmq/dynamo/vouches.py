@@ -19,11 +19,13 @@ by age, leaves it to its operators never to put a disk back that is older than t
 restored from backups, and they are what is wanted: all of them are believed. That they may bring back what was deleted since is
 said in the log. As long as it may be either, the node waits and serves nobody.
 
-A node that can reach nobody serves clients by what it has, as always (promise 2); no peer gets any of it before it is heard. An
-empty disk cannot be old: it takes over the count that the peers remember, together with their ring.
+A node that can reach nobody serves clients by what it has, as always (promise 2); no peer gets any of it before it is heard. What
+it takes in that time goes over to the disk that takes the old one's place (rescue.py). An empty disk cannot be old: it takes over
+the count that the peers remember, together with their ring.
 
 One word is enough to be sure, of a peer that is sure itself: it was asked in each retirement, or was told of all by who had been.
-Where nobody is yet, since all start at once, all who can be reached must have been heard.
+Where nobody is yet, since all start at once, a majority of the members must have been heard, itself counted, or all who can be
+reached: if they were all old they would be believed.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ import msgpack
 
 from dynazmq.config import MEMBERS_MAX
 from dynazmq.dynamo.failure import UP, FailureDetector
+from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.records import in_reach
 from dynazmq.dynamo.runtime import Runtime
@@ -44,14 +47,19 @@ UNSURE, SURE, OLD = range(3)
 
 _META = "vouches"
 _NAMES_MAX = 2 * MEMBERS_MAX
+_UNDER_WAY_S = 0.5
+_ALONE_S = 0.3  # of a life in which nobody has answered: who is there mostly has by then
 
 
 class Vouches:
     """One node's count, what it remembers of the others', and what follows for its disk."""
 
-    def __init__(self, runtime: Runtime, membership: Membership, failure: FailureDetector, *, empty: bool) -> None:
+    def __init__(
+        self, runtime: Runtime, identity: Identity, membership: Membership, failure: FailureDetector, *, empty: bool
+    ) -> None:
         """empty: there is neither a row nor a hint on the disk."""
         self._runtime = runtime
+        self._identity = identity
         self._membership = membership
         self._failure = failure
         self._empty = empty
@@ -63,9 +71,12 @@ class Vouches:
         self.sure = empty or not failure.peers
         """Whether states may go to peers and come from them."""
         self.old = False
+        self._ask_anew_at = 0.0
         self.rebuild = False
         """Whether the disk is to be set aside: this life is over."""
         self.reload()
+        if self.sure:
+            identity.prove()
 
     def reload(self) -> None:
         """What is stored: at the start, and after a failed commit."""
@@ -85,6 +96,10 @@ class Vouches:
         self.mine += 1
         self._save()
         return self.mine
+
+    def for_the_next_disk(self) -> dict[str, bytes]:
+        """What is to be known on the disk that takes this one's place: it is none from before."""
+        return {_META: msgpack.packb([self._remembered, self.rows()])}
 
     def rows(self) -> list[list[Any]]:
         """What is remembered of others: [name, count] each."""
@@ -116,7 +131,8 @@ class Vouches:
     @property
     def serves(self) -> bool:
         """Whether clients may be answered: it is sure, or can reach nobody whom it could ask."""
-        return self.sure or not (self.old or self._failure.settling() or self._up())
+        waits = self._runtime.now - self._runtime.started < _ALONE_S
+        return self.sure or not (self.old or waits or self._up())
 
     @property
     def trouble(self) -> str:
@@ -138,7 +154,8 @@ class Vouches:
     def hear(self, sender: str, rows: list[Any], says: int) -> None:
         """What a peer remembers of all, and what it says of its own disk."""
         self.learn(rows)
-        self._heard[sender] = says
+        if not self.old or self._runtime.now >= self._ask_anew_at:
+            self._heard[sender] = says
         mine = max([count for name, count in rows if name == self._runtime.name], default=0)
         if mine > self._remembered and in_reach(mine, max(self._remembered, self.mine)):
             self._remembered = mine
@@ -147,6 +164,9 @@ class Vouches:
                 self._take_over()
             elif not self.old:
                 self.old, self.sure = True, False
+                # What others said of their disks they may have said before they heard what has just been heard here, and is told
+                # with each question: they are asked anew, when no answer from before is under way any more.
+                self._heard, self._ask_anew_at = {}, self._runtime.now + _UNDER_WAY_S
                 self._runtime.counters["old_disks"] += 1
                 self._runtime.note(self.trouble, "WARN")
         self.judge()
@@ -165,7 +185,10 @@ class Vouches:
         majority = members // 2 + 1
         if not self.old:
             heard = len(self._heard) > 0 and all(name in self._heard for name in self._up())
-            self.sure = sure > 0 or (heard and not self._failure.settling()) or all(name in self._heard for name in others)
+            told = sum(name in self._heard for name in others) + 1
+            self.sure = sure > 0 or told >= majority or (heard and not self._failure.settling())
+            if self.sure:
+                self._identity.prove()
         elif old + 1 >= majority:
             self.sure = True
             self._take_over()

@@ -196,6 +196,17 @@ class Disk(MemoryStorage):
         super().wipe()
         self._undo.clear()
 
+    def take_over(self, rescued: list[tuple[str, RowKey, bytes]], notes: dict[str, bytes]) -> None:
+        """On an empty one: what an old copy has taken since it was put back. Nothing where there is none."""
+        for target, at, state in rescued:
+            if target:
+                self._hints[target, *at] = state
+            else:
+                self._rows[at] = state
+        if rescued:
+            self._meta.update(notes)
+        self._count_hints()
+
     def backup(self) -> Backup:
         """A copy of what is committed."""
         return dict(self._rows), dict(self._hints), dict(self._meta)

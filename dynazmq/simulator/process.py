@@ -21,6 +21,7 @@ from typing import Protocol
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.messages import Message
 from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.rescue import rescued
 from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.simulator.disk import Disk
 from dynazmq.simulator.network import Network
@@ -288,9 +289,17 @@ class Process:
 
     def _set_disk_aside(self) -> None:
         """The server does, and its supervisor starts it again."""
+        identity, notes = self.node.identity, self.node.vouches.for_the_next_disk()
         self.crash()
+        try:
+            kept = list(rescued(self.disk, self.name, identity.unproven))
+        except StoreFailed:
+            self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
+            return
         self._past["disks_set_aside"] += 1
+        self._past["rows_rescued"] += len(kept)
         self.disk.wipe()
+        self.disk.take_over(kept, notes)
         self.world.record("aside", self.name)
         self.start()
 

@@ -105,19 +105,40 @@ def test_who_reaches_nobody_serves_clients_all_the_same() -> None:
     assert of(Refused, lone.hear("b", Read(7, "default", lone.key(1), 1000)))
 
 
-def test_where_all_have_just_started_all_who_can_be_reached_are_heard_first() -> None:
+def test_where_all_have_just_started_a_majority_is_heard_first() -> None:
     lone = restarted()
-    for peer in ("b", "c", "d"):
-        tell(lone, peer, 0, UNSURE)
-        assert not lone.node.vouches.sure
-    tell(lone, "e", 0, UNSURE)
+    tell(lone, "b", 0, UNSURE)
+    assert not lone.node.vouches.sure
+    tell(lone, "c", 0, UNSURE)
+    assert lone.node.vouches.sure
+
+
+def test_who_waits_to_be_told_has_nothing_to_do_meanwhile() -> None:
+    lone = restarted()
+    lone.pass_time(3.0)
+    assert not lone.node.vouches.sure
+    assert lone.node.next_deadline() > lone.now
+
+
+def test_or_all_who_can_be_reached() -> None:
+    lone = restarted()
+    lone.away = {"c", "d", "e"}
+    tell(lone, "b", 0, UNSURE)
+    lone.pass_time(0.5)
+    assert not lone.node.vouches.sure
+    lone.pass_time(2.5)
     assert lone.node.vouches.sure
 
 
 def test_an_old_disk_is_rebuilt_when_a_majority_is_sure_of_theirs() -> None:
     lone = restarted(count=3)
     tell(lone, "b", 4)
-    tell(lone, "c", 0)
+    for peer in ("b", "c", "d"):
+        tell(lone, peer, 0)
+    assert not lone.node.vouches.rebuild, "they may not have heard yet what b has told"
+    lone.pass_time(0.5)
+    for peer in ("b", "c"):
+        tell(lone, peer, 0)
     assert not lone.node.vouches.sure
     assert not lone.node.vouches.rebuild
     assert "old copy (it has vouched 3 times, a peer knows of 4)" in lone.node.admin.status()["old_disk"]
@@ -128,6 +149,7 @@ def test_an_old_disk_is_rebuilt_when_a_majority_is_sure_of_theirs() -> None:
 def test_it_is_believed_when_a_majority_is_old_and_then_says_so() -> None:
     lone = restarted(count=3)
     tell(lone, "b", 4)
+    lone.pass_time(0.5)
     tell(lone, "c", 0, OLD)
     assert not lone.node.vouches.sure
     tell(lone, "d", 0, OLD)

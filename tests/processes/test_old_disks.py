@@ -82,3 +82,23 @@ def test_an_old_directory_is_set_aside_its_node_is_filled_by_the_others_and_noth
     assert str(aside) in told[0]
     checks = cluster.run("doctor", "--json").document["checks"]
     assert [str(aside) in check["text"] for check in checks if check["check"] == "set-aside"] == [True]
+
+
+def test_what_it_took_while_it_was_the_only_one_is_not_lost_with_it(cluster: Cluster) -> None:
+    with dynazmq.connect(dir=cluster.directory) as connected:
+        client = connected.bucket("default")
+        for key in KEYS:
+            client.put(key, b"v", w="all")
+        copy = copied(cluster, "n2", cluster.directory.parent / "copy")
+        for key in KEYS:
+            client.delete(key)
+        eventually(lambda: keys_of(cluster) == 0, "all are forgotten")
+        assert cluster.run("node", "stop", "n1,n3").code == 0
+        put_back(cluster, "n2", copy)
+        client.put("alone", b"taken", w=1, timeout=30.0)
+        assert cluster.run("node", "start", "n1,n3").code == 0
+        eventually(lambda: cluster.whole() and cluster.node("n1")["keys"] == 1, "n2 is rebuilt, and the others have what it took")
+        assert [key for key in KEYS if client.get(key, r="all").values] == []
+        assert client.get("alone", r="all").value == b"taken"
+    names = [entry.name for entry in (cluster.directory / "nodes" / "n2").iterdir()]
+    assert [name for name in names if name.startswith("rescued")] == []

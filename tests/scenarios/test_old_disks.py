@@ -189,3 +189,42 @@ def test_what_went_with_the_power_makes_no_disk_an_old_one(seed: int) -> None:
         cluster.settle()
     assert set_aside(cluster) == {}
     assert not any(node.process.counted["old_disks"] for node in cluster.nodes)
+
+
+def test_what_an_old_disk_took_while_it_reached_nobody_is_kept_and_nothing_older_with_it() -> None:
+    cluster = a_cluster(14)
+    node = cluster.primaries("kept")[0]
+    backups = grown_old(cluster, node)
+    client = alone(cluster, node)
+    put_back([node], backups)
+    cluster.run(5.0)
+    client.put("new", "taken alone", w=1, at=node.name)
+    client.put("kept", "beside", w=1, at=node.name)
+    mine = next(key for key in KEYS if node.holds(key))
+    client.put(mine, "beside what was deleted", w=1, at=node.name)
+    node.restart()
+    cluster.run(2.0)
+    client.put("newer", "in another life", w=1, at=node.name)
+    cluster.heal()
+    cluster.settle()
+    assert set_aside(cluster) == {node.name: 1}
+    found = {key: cluster.client("reader").get(key, r="all").values for key in ("new", "newer", "kept", mine)}
+    assert found == {
+        "new": ["taken alone"], "newer": ["in another life"], "kept": ["beside", "v"], mine: ["beside what was deleted"],
+    }  # fmt: skip
+    assert shown(cluster) == [mine]
+    assert cluster.history.broken == []
+
+
+def test_what_was_deleted_alone_by_who_had_seen_it_is_deleted_everywhere() -> None:
+    cluster = a_cluster(15)
+    node = cluster.primaries("kept")[0]
+    backups = grown_old(cluster, node)
+    client = alone(cluster, node)
+    put_back([node], backups)
+    cluster.run(5.0)
+    client.delete("kept", client.get("kept", r=1, at=node.name).context, w=1, at=node.name)
+    cluster.heal()
+    cluster.settle()
+    assert set_aside(cluster) == {node.name: 1}
+    assert cluster.client("reader").get("kept", r="all").values == []
