@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dynazmq.dynamo import get, hints, put, recall, replica, versions
@@ -66,7 +67,7 @@ _RETRIES: dict[str, Any] = {
 """Many answers are lost, whoever has not answered is soon cut off, and all who could remember it soon die."""
 
 
-@mutant("I4", "I5", **_RETRIES)
+@mutant("I4", "I5", **_RETRIES | {"load": replace(_RETRIES["load"], requests=240)})
 def forget_that_a_write_was_retried(patch: Patches) -> None:
     """What is known of two tries of one put is in the memory of processes alone."""
     patch.set(PutOp, "retried", False)
