@@ -1,11 +1,44 @@
-"""Rows that may hold something to forget: noted where rows are written or read anyway, looked at by retirement.py."""
+"""What a state may hold to forget, and what is left of it; and which rows may hold it.
+
+Rows are noted where they are written or read anyway, and are looked at by retirement.py.
+"""
 
 from __future__ import annotations
 
 from dynazmq.dynamo.runtime import Row
-from dynazmq.dynamo.versions import may_retire
+from dynazmq.dynamo.versions import Context, Siblings
 
 _NOTED_MAX = 50_000
+
+CLOCK_ENTRIES_KEPT = 8
+"""Contexts of more entries than this are looked through for actors that are gone for good."""
+
+
+def may_retire(raw: bytes) -> bool:
+    """A glance at an encoded state: False if it surely holds a value, few clock entries and no retried write.
+
+    0.15 µs, where decoding takes 4.
+    """
+    # A tombstone's nil is 28 bytes before the end at most, behind it a write id of 16 bytes and a time. 0x90: nothing is live.
+    return b"\xc0" in raw[-28:] or raw[1:2] > _KEPT or raw[-1:] == b"\x90" or raw[:1] == _WITH_RETRIED
+
+
+_KEPT = bytes([0x90 + CLOCK_ENTRIES_KEPT])  # the head of an array of so many
+_WITH_RETRIED = b"\x94"  # of the array that a state is, when it has a fourth element
+
+
+def without_actors(state: Siblings, alive: set[str]) -> Siblings:
+    """The state without clock entries of actors that are not in `alive`, unless one of their writes is live."""
+    needed = alive | {sibling.actor for sibling in state.live}
+    context = state.context
+    vector = {actor: counter for actor, counter in context.vector.items() if actor in needed}
+    cloud = frozenset([dot for dot in sorted(context.cloud) if dot[0] in needed])
+    return Siblings(state.live, Context(vector, cloud, context.retried))
+
+
+def without_retried(state: Siblings) -> Siblings:
+    """The state without the memory of retries: each of its writes is known to have no dot but those in the context."""
+    return Siblings(state.live, Context(state.context.vector, state.context.cloud))
 
 
 class Retirable:

@@ -50,11 +50,11 @@ from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Refused, Retire, RetireAsk, RetireTell
 from dynazmq.dynamo.replica import BadMessage, Replica
-from dynazmq.dynamo.retirable import Retirable
+from dynazmq.dynamo.retirable import CLOCK_ENTRIES_KEPT, Retirable, without_actors, without_retried
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
 from dynazmq.dynamo.trees import Trees
-from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT, Siblings, decode, encode, without_actors, without_retried
+from dynazmq.dynamo.versions import Siblings, decode, encode
 from dynazmq.dynamo.vouches import Vouches
 
 _ROWS_PER_ROUND = 256

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dynazmq.dynamo.versions import decode, encode, without_retried
+from dynazmq.dynamo.retirable import without_retried
+from dynazmq.dynamo.versions import decode, encode
 from dynazmq.errors import DynazmqError, Unavailable
 from dynazmq.simulator import judge
 from dynazmq.simulator.admins import Admins

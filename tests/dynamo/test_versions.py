@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynazmq.dynamo.retirable import CLOCK_ENTRIES_KEPT, may_retire, without_actors, without_retried
 from dynazmq.dynamo.versions import (
-    CLOCK_ENTRIES_KEPT,
     COUNTER_MAX,
     EMPTY,
     BadContext,
@@ -26,14 +26,11 @@ from dynazmq.dynamo.versions import (
     actor_id,
     decode,
     encode,
-    may_retire,
     node_of,
     open_context,
     put,
     seal_context,
     sync,
-    without_actors,
-    without_retried,
 )
 
 ACTORS = ("a~1", "b~1", "c~1")

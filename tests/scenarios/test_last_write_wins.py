@@ -8,7 +8,8 @@ import pytest
 
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.dynamo.lww import clock
-from dynazmq.dynamo.versions import CLOCK_ENTRIES_KEPT, Sibling
+from dynazmq.dynamo.retirable import CLOCK_ENTRIES_KEPT
+from dynazmq.dynamo.versions import Sibling
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.client import Client
 from dynazmq.simulator.cluster import Cluster, NodeHandle
