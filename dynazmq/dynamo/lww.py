@@ -71,7 +71,7 @@ def latest(merged: Siblings, *of: Siblings) -> tuple[Siblings, tuple[Sibling, ..
     if not among:
         return merged, ()
     last = max(among, key=_order)
-    return Siblings((last,), merged.context), tuple([sibling for sibling in merged.live if sibling is not last])
+    return merged.with_live((last,)), tuple([sibling for sibling in merged.live if sibling is not last])
 
 
 def _order(sibling: Sibling) -> tuple[int, str, int]:

@@ -26,11 +26,15 @@ like the dots beside it. It says of a write that no single dot tells what became
     live and in `retried`        there may be more copies of it under other dots
     not live and in `retried`    overwritten, under whatever dot: a sibling with this write id goes wherever the two meet
 
-Writes that are never retried pay nothing. What a retry costs, 18 bytes in a state, goes when no copy of the other try can be left
-anywhere (retirement.py). What is left is a first try that was read, or acknowledged and overwritten, *before* anybody could know
-that it was also retried: a context from then knows its dot alone, and covers the other try nowhere. Who overwrites by it leaves
-that one as a sibling; those who overwrote it remember it for as long as recall.py says. Replicas that meet are equal all the
-same. What nobody has overwritten always stays.
+Where two tries of such a write meet while it is live, the state keeps the dot that went as well (`tries`). A client may have been
+shown the write under that dot before anybody knew of another; so who has seen any of its dots has seen the write, and a state in
+which any of them is overwritten has overwritten it.
+
+Writes that are never retried pay nothing. What a retry costs, 18 bytes in a state and its other dot while it is live, goes when
+no copy of another try can be left anywhere (retirement.py). What is left is a first try that was read, or acknowledged and
+overwritten, *before* anybody could know that it was also retried, by a coordinator that has met no other. Who overwrites it so
+leaves the other as a sibling, and remembers it for as long as recall.py says. Replicas that meet are equal all the same. What
+nobody has overwritten always stays.
 
 Everything here is a value: nothing is changed in place.
 """
@@ -50,6 +54,7 @@ from dynazmq.config import CONTEXT_BYTES_MAX, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages.fields import ACTOR_BYTES_MAX, COUNTER_MAX, WRITE_ID_BYTES
 
 Dot = tuple[str, int]
+Try = tuple[bytes, str, int]  # write id and dot
 
 
 class MalformedVersion(ValueError):
@@ -88,6 +93,7 @@ class Sibling(NamedTuple):
 
 
 NONE: frozenset[bytes] = frozenset()
+NO_TRIES: frozenset[Try] = frozenset()
 
 
 class Context:
@@ -163,10 +169,11 @@ def _compact(vector: dict[str, int], cloud: frozenset[Dot]) -> tuple[dict[str, i
 
 
 class Siblings(NamedTuple):
-    """The causal state of one key. `live` is in the order of dots."""
+    """The causal state of one key. `live` is in the order of dots. `tries`: of live writes that were retried, the other dots."""
 
     live: tuple[Sibling, ...]
     context: Context
+    tries: frozenset[Try] = NO_TRIES
 
     @property
     def values(self) -> list[bytes]:
@@ -181,7 +188,11 @@ class Siblings(NamedTuple):
 
     def with_retried(self, *write_ids: bytes) -> Siblings:
         """The same state, which knows of these writes that they may have other dots as well."""
-        return Siblings(self.live, self.context.with_retried(write_ids))
+        return Siblings(self.live, self.context.with_retried(write_ids), self.tries)
+
+    def with_live(self, live: tuple[Sibling, ...]) -> Siblings:
+        """The same state with these of its siblings alone."""
+        return Siblings(live, self.context, _tries_of(live, self.tries))
 
     def knows(self, write_id: bytes) -> bool:
         """Whether it is certain from this state alone that the write is done: it is live, or known to be overwritten."""
@@ -201,10 +212,29 @@ def sync(a: Siblings, b: Siblings) -> Siblings:
     in_b = {sibling.dot for sibling in b.live}
     kept = [s for s in a.live if s.dot in in_b or not b.context.covers(s.actor, s.counter)]
     kept += [s for s in b.live if s.dot not in in_a and not a.context.covers(s.actor, s.counter)]
-    if a.context.retried or b.context.retried:
-        gone = a.overwritten | b.overwritten
-        kept = [sibling for sibling in kept if sibling.write_id not in gone]
-    return Siblings(_one_per_write(kept), a.context.join(b.context))
+    context = a.context.join(b.context)
+    if not context.retried:  # the usual case
+        return Siblings(_one_per_write(kept), context)
+    marked = [(s.write_id, s.actor, s.counter) for s in (*a.live, *b.live) if s.write_id in context.retried]
+    tries = a.tries.union(b.tries, marked)
+    gone = _overwritten(a, tries) | _overwritten(b, tries)
+    live = _one_per_write(sibling for sibling in kept if sibling.write_id not in gone)
+    return Siblings(live, context, _tries_of(live, tries))
+
+
+def _overwritten(state: Siblings, tries: Iterable[Try]) -> frozenset[bytes]:
+    """The writes that are overwritten in this state: those that it knows to be, and those of which it knows a try to be."""
+    there = {sibling.write_id for sibling in state.live}
+    covers = state.context.covers
+    return state.overwritten.union({each for each, actor, counter in tries if each not in there and covers(actor, counter)})
+
+
+def _tries_of(live: tuple[Sibling, ...], tries: frozenset[Try]) -> frozenset[Try]:
+    """Those of live writes, but for the dots under which they are live: of what is overwritten its id says enough."""
+    if not tries:
+        return tries
+    dots = {sibling.write_id: sibling.dot for sibling in live}
+    return frozenset([each for each in tries if each[0] in dots and each[1:] != dots[each[0]]])
 
 
 def _supersedes(b: Siblings, a: Siblings) -> bool:
@@ -254,9 +284,13 @@ def put(
     vector = {**context.vector, actor: counter}
     new = Sibling(actor, counter, value, write_id, wall_ms)
     kept = [s for s in state.live if not seen.covers(s.actor, s.counter) and s.write_id not in seen.retried]
+    if state.tries:
+        met = {write_id for write_id, actor, counter in state.tries if seen.covers(actor, counter)}
+        kept = [sibling for sibling in kept if sibling.write_id not in met]
     gone = tuple(s for s in state.live if s not in kept) if len(kept) < len(state.live) else ()
     after = Context(*_compact(vector, context.cloud), context.retried)
-    return Siblings(tuple(sorted([*kept, new], key=_by_dot)), after), new, gone
+    live = tuple(sorted([*kept, new], key=_by_dot))
+    return Siblings(live, after, _tries_of(live, state.tries)), new, gone
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------------
@@ -272,6 +306,8 @@ def encode(state: Siblings) -> bytes:
     if not state.context:
         return b""
     vector, cloud, *more = _context_rows(state.context)
+    if state.tries:
+        more.append(sorted(state.tries))
     raw: bytes = _pack((vector, cloud, state.live, *more))
     return raw
 
@@ -289,7 +325,7 @@ def decode(raw: bytes) -> Siblings:
         return EMPTY
     try:
         vector_rows, cloud_rows, live_rows, *more = msgpack.unpackb(raw, **_LIMITS)
-        context = _context_of(vector_rows, cloud_rows, *more)
+        context = _context_of(vector_rows, cloud_rows, *more[:1])
         if live_rows.__class__ is not list or len(live_rows) > MESSAGES_PER_FRAME_MAX or not context_fits(context):
             raise MalformedVersion("more than a client could ever be told")
         if not context or (len(live_rows) > 1 and not _ascending(live_rows)):
@@ -309,11 +345,12 @@ def decode(raw: bytes) -> Siblings:
                 or (counter > vector.get(actor, 0) and (actor, counter) not in context.cloud)
             ):
                 raise MalformedVersion("a sibling of the wrong form or outside its context")
+        state = Siblings(tuple(map(_sibling, live_rows)), context)
+        return _with_tries(state, *more[1:]) if len(more) > 1 else state
     except MalformedVersion:
         raise
     except Exception as error:  # msgpack raises seven kinds, rows of the wrong width two more
         raise MalformedVersion(f"not a causal state: {type(error).__name__}") from None
-    return Siblings(tuple(map(_sibling, live_rows)), context)
 
 
 _sibling = partial(tuple.__new__, Sibling)  # Sibling._make counts once more, in Python
@@ -324,7 +361,25 @@ def decode_stored(raw: bytes) -> Siblings:
     if not raw:
         return EMPTY
     vector, cloud, live, *more = msgpack.unpackb(raw, use_list=False)
-    return Siblings(tuple(map(_sibling, live)), Context(dict(vector), frozenset(cloud), frozenset(*more)))
+    siblings = tuple(map(_sibling, live))
+    if not more:
+        return Siblings(siblings, Context(dict(vector), frozenset(cloud)))
+    retried, *rows = more
+    return Siblings(siblings, Context(dict(vector), frozenset(cloud), frozenset(retried)), frozenset(*rows))
+
+
+def _with_tries(state: Siblings, rows: Any) -> Siblings:
+    """The state with the tries in these rows. Raises MalformedVersion; what iterating and comparing raise is the caller's."""
+    given = [(write_id, actor, counter) for write_id, actor, counter in rows]
+    for write_id, actor, counter in given:
+        if counter.__class__ is not int or counter < 1 or not state.context.covers(actor, counter):
+            raise MalformedVersion("a try whose dot is outside the context")
+        if write_id not in state.context.retried:
+            raise MalformedVersion("a try of a write that was not retried")
+    known = frozenset(given)
+    if not given or sorted(known) != given or _tries_of(state.live, known) != known:
+        raise MalformedVersion("tries out of order, or of a write that is not live, or is live under that dot")
+    return Siblings(state.live, state.context, known)
 
 
 def _ascending(rows: list[Any]) -> bool:

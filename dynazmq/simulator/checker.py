@@ -18,7 +18,7 @@ What is checked of a run whose faults are over and whose cluster has settled; wa
     I15 honesty       what failed is on no disk
 
 One thing is counted, not forbidden: a write that somebody has read while its put was still being tried, and overwrites by what
-was read then, may show once more under the dot of a retry (`echoes`; versions.py).
+was read then at a coordinator that has not met both tries, may show once more under the dot of a retry (`echoes`; versions.py).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 from dynazmq.dynamo.messages import DECLARATIONS, Message
 from dynazmq.dynamo.messages.fields import Bytes, Kind, Many, Real, Row, Text, Where, Whole, Word, YesNo
 from dynazmq.dynamo.messages.registry import Declaration
-from dynazmq.dynamo.versions import EMPTY, Context, Siblings, encode, put, sync
+from dynazmq.dynamo.versions import EMPTY, Context, encode, put, sync
 
 NAMES = ("a", "b", "c", "d", "e")
 BUCKETS = ("default", "carts", "ünï", "last")
@@ -82,9 +82,11 @@ class Draw:
                 chance.choice((b"v", None, b"", chance.randbytes(chance.choice((3, 300))))), b"%016d" % chance.randrange(40),
                 chance.choice((0, 1, 1_700_000_000_000, (1 << 48) - 1)), chance.choice((0, 0, 0, 5, (1 << 48) - 3)),
             )  # fmt: skip
+            if chance.random() < 0.2:
+                other = other.with_retried(*[sibling.write_id for sibling in other.live])
             state = sync(state, other) if chance.random() < 0.5 else other
         if chance.random() < 0.2:
-            state = Siblings(state.live, state.context.with_retried([b"%016d" % chance.randrange(40)]))
+            state = state.with_retried(b"%016d" % chance.randrange(40))
         raw = bytearray(encode(state))
         if chance.random() < 0.25:
             for _ in range(chance.choice((1, 1, 1, 3))):

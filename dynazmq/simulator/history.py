@@ -90,6 +90,7 @@ class History:
     dots: dict[tuple[bytes, str, int], bytes] = field(default_factory=dict)  # (key, actor, counter) → write id
     dots_of: dict[bytes, set[Dot]] = field(default_factory=dict)  # write id → its dots; several if a retry was written anew
     tombstones: dict[bytes, list[Op]] = field(default_factory=dict)  # key → its deletes
+    coordinated: dict[bytes, Context] = field(default_factory=dict)  # write id → what its first coordinator knew, if of retries
     covered_by: dict[bytes, list[Op]] = field(default_factory=dict)  # write id → the writes whose context covers it
     shown: dict[tuple[str, bytes], int] = field(default_factory=dict)  # (client, token) → the writes that it was shown
     shown_with: dict[bytes, int] = field(default_factory=dict)  # token → what anybody was shown with it
@@ -204,14 +205,19 @@ class History:
 
     def seen_too_early(self, by: Op, write: Op) -> bool:
         """Whether the writer of one write was shown another, which has two dots, under one that a try has given which did not
-        know that there was another, and before its put had come to an end: so before anybody could tell.
+        know that there was another, and before its put had come to an end; and nobody who had a part in it could tell: neither
+        the context that was shown, nor the coordinator of the one, unless it had met both tries of the other.
 
         Such a try may come second, when its frame was long under way. Who sees answers alone knows the dot of an
         acknowledgement: what was shown before under another has two."""
         seen, dots = self.context_of(by.given, by.bucket, by.key), self.dots_of.get(write.write_id, set())
         covered = {dot for dot in dots if seen.covers(*dot)}
+        if write.write_id in seen.retried:
+            return False
         if self.sees_commits:
-            if not covered or covered == dots or write.write_id in seen.retried:
+            known = self.coordinated.get(by.write_id)
+            met = known is not None and write.write_id in known.retried and any(known.covers(*dot) for dot in sorted(covered))
+            if not covered or covered == dots or met:
                 return False
         elif covered or write.outcome != OK:
             return False

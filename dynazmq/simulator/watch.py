@@ -15,7 +15,8 @@
 
 What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
 which of the two a copy has seen covered cannot be told by what nobody knew then. It is not let off I5: once overwritten it is
-gone, under whatever dot; but for one that was seen while its put was being tried, under the first dot (an echo).
+gone, under whatever dot; but for one that was seen while its put was being tried, under the one dot, and was overwritten where
+nobody could tell that it had another (an echo: versions.py).
 """
 
 from __future__ import annotations
@@ -113,18 +114,21 @@ class Watch:
         for dropped in disk.dropped():
             self._handed_over(process, *dropped)
         changes = [(key, decode(before), decode(after)) for key, before, after in disk.changes() if before != after]
-        for key, _, after in changes:
-            self._note_dots(key, after)
+        for key, before, after in changes:
+            self._note_dots(process, key, before, after)
         for key, before, after in changes:
             if after.context:  # else a hint has gone home, or a damaged row was given up
                 if self.keeps_siblings:
                     self._nothing_lost(process, key, before, after)
                 self._bounded(key, after)
 
-    def _note_dots(self, key: bytes, state: Siblings) -> None:
+    def _note_dots(self, process: Process, key: bytes, before: Siblings, after: Siblings) -> None:
         history = self.history
-        for sibling in state.live:
-            known = history.dots.setdefault((key, sibling.actor, sibling.counter), sibling.write_id)
+        for sibling in after.live:
+            dot = key, sibling.actor, sibling.counter
+            if before.context.retried and dot not in history.dots and node_of(sibling.actor) == process.name:
+                history.coordinated.setdefault(sibling.write_id, before.context)
+            known = history.dots.setdefault(dot, sibling.write_id)
             if known != sibling.write_id:
                 self._broken(f"I12: dot {sibling.dot} of {key!r} names two writes")
             history.dots_of.setdefault(sibling.write_id, set()).add(sibling.dot)

@@ -25,6 +25,7 @@ from dynazmq.dynamo.versions import (
     Siblings,
     actor_id,
     decode,
+    decode_stored,
     encode,
     node_of,
     open_context,
@@ -224,6 +225,63 @@ def test_who_has_seen_a_retried_write_overwrites_it_under_whatever_dot_it_is_her
     token = seal_context(retry.context, "carts", b"alice", SECRET)
     assert open_context(token, "carts", b"alice", SECRET) == retry.context
     assert write(first, NOTHING, "a~1", b"beside", b"other").values == [b"v", b"beside"]
+
+
+def met() -> tuple[Siblings, Siblings, Siblings]:
+    """A first try, its retry, and a state in which they have met."""
+    first, retry = write(EMPTY, NOTHING, "b~1", b"v", b"id"), write(EMPTY, NOTHING, "a~1", b"v", b"id").with_retried(b"id")
+    both = sync(first, retry)
+    assert both.live == retry.live
+    assert both.tries == {(b"id", "b~1", 1)}
+    return first, retry, both
+
+
+def test_who_has_seen_the_first_try_alone_overwrites_a_write_whose_two_tries_have_met() -> None:
+    first, _, both = met()
+    newer = write(both, first.context, "c~1", b"newer", b"other")
+    assert newer.values == [b"newer"]
+    assert newer.overwritten == {b"id"}
+    assert not newer.tries
+    assert write(both, NOTHING, "c~1", b"beside", b"other").tries == both.tries
+
+
+def test_what_overwrote_the_first_try_alone_takes_with_it_a_write_whose_two_tries_have_met() -> None:
+    first, retry, both = met()
+    newer = write(first, first.context, "c~1", b"newer", b"other")
+    assert sync(newer, retry).values == [b"v", b"newer"], "nobody can tell"
+    assert sync(newer, both).values == sync(both, newer).values == [b"newer"]
+    assert encode(sync(newer, both)) == encode(sync(both, newer))
+    assert not sync(newer, both).tries
+
+
+def test_who_knows_the_tries_of_a_write_and_who_has_forgotten_them_keep_it() -> None:
+    """A retirement that reached one of two replicas (retirement.py)."""
+    _, _, both = met()
+    assert sync(without_retried(both), both) == sync(both, without_retried(both)) == both
+
+
+def test_tries_of_a_write_come_back_from_their_bytes_and_are_kept_only_while_it_is_live() -> None:
+    _, _, both = met()
+    assert decode(encode(both)) == both == decode_stored(encode(both))
+    assert may_retire(encode(both))
+    assert not without_retried(both).tries
+    assert not both.with_live(()).tries
+
+
+@pytest.mark.parametrize(
+    "tries",
+    [
+        [], None, b"id", 1, [b"id"], [[b"id", "b~1"]], [[b"id", "b~1", 2]], [[b"id", "b~1", 0]], [[b"id", "b~1", True]],
+        [[b"id", 1, 1]], [[b"other", "b~1", 1]], [[b"id", "a~1", 1]], [[b"id", "b~1", 1]] * 2, [[[], "b~1", 1]], {},
+    ],
+)  # fmt: skip
+def test_tries_of_another_form_are_no_state(tries: Any) -> None:
+    _, _, both = met()
+    vector, cloud, live, retried, _ = msgpack.unpackb(encode(both))
+    with pytest.raises(MalformedVersion):
+        decode(msgpack.packb([vector, cloud, live, retried, tries]))
+    with pytest.raises(MalformedVersion):
+        decode(msgpack.packb([vector, cloud, live, retried, [[b"id", "b~1", 1]], [[b"id", "b~1", 1]]]))
 
 
 def test_the_memory_of_retries_costs_nothing_where_there_is_none_and_can_be_seen_at_a_glance() -> None:

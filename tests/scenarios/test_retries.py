@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dynazmq.client.context import Context
 from dynazmq.dynamo import overwritten, recall
 from dynazmq.dynamo.messages import Write
 from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put
@@ -406,3 +407,37 @@ def test_a_key_with_very_many_retried_writes_takes_no_more_retries_and_says_so(m
     lose_answers(cluster, second)
     with pytest.raises(WriteTimeout, match="1 writes of this key were retried"):
         alice.put("k", "more", timeout=1.0)
+
+
+# --- who overwrites the one try has never heard of the other ---------------------------------------------------------------
+
+
+def met_twice(seed: int, key: str) -> tuple[Cluster, NodeHandle, Context]:
+    """A put with two dots, known to all primaries of its key; the node of the first; and a context from before the second."""
+    cluster = settled(seed, anti_entropy_ms=200)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    first, *others = cluster.primaries(key)
+    for node in [node for node in cluster.nodes if node is not first]:
+        cluster.cut(first, node)
+    lose_answers(cluster, first)
+    call = alice.begin_put(key, "old")
+    cluster.run(0.05)
+    early = bob.get(key, at=first.name, r="one").context
+    assert call.result().acked == tuple(node.name for node in others)
+    cluster.heal()
+    cluster.settle()
+    cluster.run(2.0)
+    return cluster, first, early
+
+
+@pytest.mark.parametrize("key", ["k", "l", "m"])
+def test_who_has_read_the_first_try_overwrites_both_where_they_have_met(key: str) -> None:
+    """Seed 55 of a campaign with losses. The context is as old as the first answer; the state knows both dots by now."""
+    cluster, first, early = met_twice(37, key)
+    (sibling,) = first.state(key).live
+    assert cluster.history.rewritten(sibling.write_id)
+    bob = cluster.client("bob")
+    bob.delete(key, early, at=cluster.primaries(key)[1].name)
+    assert bob.get(key, r="all").values == []
+    cluster.settle()
+    assert [node.state(key).live[0].value for node in cluster.primaries(key)] == [None] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.versions import EMPTY, Context, Siblings, put, seal_context
 from dynazmq.errors import DynazmqError, Overloaded, WriteTimeout
@@ -154,3 +156,31 @@ def test_an_answer_must_not_show_what_was_never_put_or_not_attempted_or_one_valu
     twice = told.state.live[1]
     op, _ = told.get(Siblings((twice, twice), told.state.context))
     assert [(b.promise, b.kind) for b in of_answer(told.history, op)] == [("I5", "false sibling")]
+
+
+@pytest.mark.parametrize(
+    ("suspected", "known", "let_off"),
+    [
+        (frozenset(), None, True),
+        (frozenset(), Context({"b~1": 1}, retried=frozenset({b"w" * 16})), True),
+        (frozenset(), Context({"a~1": 1, "b~1": 1}, retried=frozenset({b"w" * 16})), False),
+        (frozenset({b"w" * 16}), None, False),
+    ],
+    ids=["nobody could know", "its coordinator knew the other try alone", "its coordinator had met both", "it was told"],
+)
+def test_what_was_read_before_it_was_answered_and_comes_back_is_let_off_only_where_nobody_could_tell(
+    suspected: frozenset[bytes], known: Context | None, let_off: bool
+) -> None:
+    """A put with two dots, of which the writer of another has seen one."""
+    history = History(b"s" * 32)
+    write = history.begin("a", "put", Put(0, "b", KEY, b"v", b"", b"w" * 16, 0, 0, 0, 0, 0, 0), 0.0)
+    token = seal_context(Context({"a~1": 1}, retried=suspected), "b", KEY, history.secret)
+    read = history.begin("b", "get", Get(0, "b", KEY, 0, 0, 0, 0), 1.0)
+    history.end(read, GetReply(0, [b"v"], [], token, []), None, 1, 2.0)
+    answer = seal_context(Context({"b~1": 1}, retried=frozenset({b"w" * 16})), "b", KEY, history.secret)
+    history.end(write, PutReply(0, answer, ["n1", "n2"], []), None, 2, 3.0)
+    history.dots_of[write.write_id] = {("a~1", 1), ("b~1", 1)}
+    by = history.begin("b", "put", Put(0, "b", KEY, b"x", token, b"x" * 16, 0, 0, 0, 0, 0, 0), 4.0)
+    if known is not None:
+        history.coordinated[by.write_id] = known
+    assert history.seen_too_early(by, write) == let_off

@@ -201,6 +201,17 @@ def test_what_two_dots_of_one_write_leave_behind_is_no_lost_hint_and_is_mended_w
     assert first.holds("k") == second.holds("k") == third.holds("k")
 
 
+def test_what_a_coordinator_knew_of_retries_is_kept_for_who_judges_what_it_overwrote() -> None:
+    cluster = Cluster(9)
+    node = cluster.primaries("k")[0]
+    actor = node.process.node.identity.actor
+    both = Siblings((Sibling("x", 1, b"w", b"w" * 16, 0),), Context({"x": 1, "z": 1}, retried=frozenset({b"w" * 16})))
+    overwrite(node, "k", both)
+    new = Sibling(actor, 1, b"y", b"y" * 16, 0)
+    overwrite(node, "k", Siblings((new, *both.live), Context({**both.context.vector, actor: 1}, retried=both.context.retried)))
+    assert cluster.history.coordinated == {b"y" * 16: both.context}
+
+
 def merge(node: NodeHandle, state: Siblings) -> None:
     """A peer brings it this state."""
     peer = next(name for name in node.process.node.membership.members if name != node.name)

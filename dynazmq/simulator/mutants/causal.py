@@ -25,7 +25,7 @@ def change_sync(patch: Patches, keep: Callable[[Siblings], tuple[Sibling, ...]])
 
     def sync(a: Siblings, b: Siblings) -> Siblings:
         both = original(a, b)
-        return Siblings(keep(both), both.context)
+        return both.with_live(keep(both))
 
     original = versions.sync
     for module in (get, hints, recall, replica):
@@ -82,7 +82,7 @@ def last_write_wins_in_puts(patch: Patches) -> None:
 
     def newest(state: Siblings, *rest: Any) -> tuple[Siblings, Sibling, tuple[Sibling, ...]]:
         after, new, _ = original(state, *rest)
-        return Siblings((new,), after.context), new, state.live
+        return after.with_live((new,)), new, state.live
 
     original = versions.put
     patch.set(put, "put", newest)
