@@ -29,6 +29,9 @@ RETRIED_MAX = 256
 """Retried writes that a key's state keeps in mind (dynamo/versions.py): 4.5 KiB. It is reached only by a key of which hundreds of
 puts were retried while some node was away, since nothing is forgotten then; one more retry ends as unknown."""
 
+SUSPECTED_MAX = RETRIED_MAX // 2
+"""Past so many none are added that are only suspected of it (dynamo/elsewhere.py): there is room for those that were retried."""
+
 MERGED_BYTES_MAX = 15 << 20
 """Siblings that puts on several nodes have made may together be more than one put may. A replica merges them up to this, so that
 what it holds fits into a frame. Past it the two sides stay as they are until a client has resolved one of them."""

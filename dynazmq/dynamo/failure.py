@@ -36,11 +36,12 @@ _SLEEP_S = 0.5  # a turn that comes this late was not the peers' silence but our
 class Peer:
     """What is known of one peer's reachability."""
 
-    __slots__ = ("answered", "intervals", "probe_answered", "since", "state")
+    __slots__ = ("answered", "intervals", "lost", "probe_answered", "since", "state")
 
     def __init__(self, now: float) -> None:
         self.state = SUSPECT  # until its first answer
         self.since = now  # of the state
+        self.lost = -math.inf  # when it was last noticed that it cannot be reached any more
         self.answered = now  # last answer of any kind
         self.probe_answered = 0.0
         self.intervals: deque[float] = deque(maxlen=_SAMPLES)
@@ -70,6 +71,7 @@ class FailureDetector:
         self._returned: list[str] = []
         self.peers: dict[str, Peer] = {}
         self.changes = 0
+        self.changed_at = runtime.now  # when somebody last became reachable or stopped being so
 
     def watch(self, names: list[str]) -> None:
         """Judge these peers, and no others, from now on."""
@@ -101,6 +103,10 @@ class FailureDetector:
         """Whether it has been reachable for so long without a break that was noticed here."""
         peer = self.peers.get(name)
         return peer is not None and peer.state == UP and self._runtime.now - peer.since >= seconds
+
+    def lost_between(self, begin: float, end: float) -> bool:
+        """Whether it was noticed in this time that somebody could not be reached any more, be it back since or not."""
+        return self.changed_at >= begin and any(begin <= peer.lost <= end for peer in self.peers.values())
 
     def settling(self) -> bool:
         """Just started: too early to call anybody unreachable."""
@@ -187,8 +193,10 @@ class FailureDetector:
         was, peer.state, peer.since = peer.state, state, self._runtime.now
         if (was == UP) != (state == UP):
             self.changes += 1
+            self.changed_at = self._runtime.now
             if state == UP:
                 self._returned.append(name)
             else:
+                peer.lost = self._runtime.now
                 self._runtime.counters["suspicions"] += 1
         self._runtime.note(f"{name} is {state}", "INFO" if state == UP else "WARN")

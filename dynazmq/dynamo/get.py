@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynazmq.config import BUDGET_MS_MAX
+from dynazmq.dynamo.elsewhere import Elsewhere
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import StateTooLarge, fits
 from dynazmq.dynamo.lww import latest
@@ -80,6 +81,7 @@ class Gets:
         routes: Routes,
         replica: Replica,
         latency: Latency,
+        elsewhere: Elsewhere,
     ) -> None:
         self._runtime = runtime
         self._membership = membership
@@ -87,6 +89,7 @@ class Gets:
         self._routes = routes
         self._replica = replica
         self._latency = latency
+        self._elsewhere = elsewhere
         self._ops: Operations[GetOp] = Operations()
 
     def __len__(self) -> int:
@@ -278,7 +281,7 @@ class Gets:
                 written.append([node_of(actor), counter, wall_ms])
         if len(values) > 1:
             self._runtime.counters["siblings_read"] += 1
-        token = seal_context(merged.context, message.bucket, message.key, self._runtime.config.secret)
+        token = seal_context(self._elsewhere.shown(merged), message.bucket, message.key, self._runtime.config.secret)
         # A copy of the list: a hedged replica may answer before this leaves.
         reply = GetReply(message.request_id, values, written, token, list(op.quorum.answered))
         self._runtime.replying_bytes += sum(map(len, values))

@@ -23,6 +23,7 @@ from dynazmq.dynamo.admin import Admin, Declined
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.decisions import Decisions
+from dynazmq.dynamo.elsewhere import Elsewhere
 from dynazmq.dynamo.eviction import Eviction
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.forward import Forwards
@@ -136,9 +137,10 @@ class Node:
         )
         self.anti_entropy = AntiEntropy(runtime, self.membership, self.failure, self.trees, self.replica)
         self.answers = Answers(runtime, self.membership, self.trees, self.replica, self.anti_entropy)
-        self.gets = Gets(runtime, self.membership, self.failure, self.routes, self.replica, self.latency)
+        elsewhere = Elsewhere(runtime, self.identity, self.failure)
+        self.gets = Gets(runtime, self.membership, self.failure, self.routes, self.replica, self.latency, elsewhere)
         self.puts = Puts(
-            runtime, self.identity, self.membership, self.failure, self.routes, self.replica, self.hints, self.latency
+            runtime, self.identity, self.membership, self.failure, self.routes, self.replica, self.hints, self.latency, elsewhere
         )
         self.recalls = Recalls(runtime, self.replica, self.puts)
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX
+from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX, SUSPECTED_MAX
+from dynazmq.dynamo.elsewhere import NOTICED_S, Elsewhere
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.identity import Identity
@@ -51,21 +52,16 @@ from dynazmq.dynamo.stats import Latency
 from dynazmq.dynamo.versions import (
     BadContext,
     Dot,
-    Sibling,
     Siblings,
     context_fits,
     decode,
     encode,
-    node_of,
     open_context,
     put,
     seal_context,
 )
 
 WRITE_ID_BYTES = 16
-
-_RETRY_COMES_S = 1.1 * BUDGET_MS_MAX / 1000
-"""After its first try; with some room for clocks that differ."""
 
 _RETRY_EXPECTED_S = 0.25
 """A client that has waited for a little longer asks elsewhere."""
@@ -84,6 +80,7 @@ class Puts:
         replica: Replica,
         hints: Hints,
         latency: Latency,
+        elsewhere: Elsewhere,
     ) -> None:
         self._runtime = runtime
         self._identity = identity
@@ -93,6 +90,7 @@ class Puts:
         self._replica = replica
         self._hints = hints
         self._latency = latency
+        self._elsewhere = elsewhere
         self._hint_after = runtime.config.timing.hint_after_ms / 1000
         self._ops: Operations[PutOp] = Operations()
         self._joint = Joint(runtime, membership, failure, replica, hints, self._reply_if_done)
@@ -186,9 +184,11 @@ class Puts:
                 gone += discarded
                 self._runtime.counters["lww_discarded"] += len(discarded)
             op.context = op.context.add(new.actor, new.counter)
-            # Of this write, if whoever could not be asked may hold its first try; and of those that end here, see there.
+            # Of this write, if whoever could not be asked may hold its first try; and of those that end here.
             again = [message.write_id] if op.retried else []
-            again += [sibling.write_id for sibling in gone if self._is_orphan(sibling)]
+            if gone:
+                op.gone = [(sibling.write_id, sibling.wall_ms) for sibling in gone]
+                again += self._elsewhere.suspected(state, gone)
             if again:
                 state, op.context = state.with_retried(*again), op.context.with_retried(again)
             if (refusal := _too_much(known, state, encoded := encode(state))) is not None:
@@ -239,19 +239,6 @@ class Puts:
             identity.new_epoch(f"a client shows write {seen} of {actor}, which is not in this store")
             return (identity.stand_in_actor if stands_for else identity.actor), 0
         return actor, floor
-
-    def _is_orphan(self, overwritten: Sibling) -> bool:
-        """Whether the client of this write may have had no answer, and may have tried again where nobody knew of it.
-
-        Its coordinator is away, or has died since it was written, and that is not long ago: a retry comes within a minute.
-        """
-        age_s = (self._runtime.wall_ms - overwritten.wall_ms) / 1000
-        if age_s > _RETRY_COMES_S or not overwritten.write_id:
-            return False
-        coordinator = node_of(overwritten.actor)
-        if coordinator == self._runtime.name:
-            return not overwritten.actor.startswith(self._identity.actor)  # its stand-in's name continues its own
-        return not self._failure.steady(coordinator, min(age_s, self._runtime.now - self._runtime.started))
 
     # --- 2. replicate -----------------------------------------------------------------------------------------------------
 
@@ -356,7 +343,7 @@ class Puts:
                 op.done = True
             self._forget(op)
             return
-        if not op.done and now >= op.started + _RETRY_EXPECTED_S:
+        if now >= op.started + _RETRY_EXPECTED_S:
             self._expect_retry(op)
         if not op.done or now >= op.started + self._hint_after:
             for node in list(op.quorum.outstanding):
@@ -368,20 +355,26 @@ class Puts:
     def _expect_retry(self, op: PutOp) -> None:
         """The client may be asking elsewhere by now, where nobody knows of this try: somebody here is silent, and may be there.
 
-        So this try says already that its write may have another dot, before anybody overwrites it. Slow peers are no reason: the
-        retry finds the write with them (recall.py), and under load each put would be stored twice.
+        So this try says already that its write may have another dot, before anybody overwrites it; and so may those that it has
+        overwritten, if they were written when he who is silent was lost. Slow peers are no reason: the retry finds the write with
+        them (recall.py), and under load each put would be stored twice.
         """
         message = op.message
-        if message.write_id in op.context.retried or not any(
+        again = [] if op.done else [message.write_id]
+        again += [write_id for write_id, wall_ms in op.gone if self._elsewhere.age_s(wall_ms) < NOTICED_S]
+        if op.context.retried.issuperset(again) or not any(
             self._failure.silent(node, op.started) for node in op.quorum.outstanding
         ):
             return
-        state = encode(decode(op.state).with_retried(message.write_id))
+        known = decode(op.state)
+        if op.done and len(known.context.retried) >= SUSPECTED_MAX:
+            return
+        state = encode(known.with_retried(*again))
         try:
             self._replica.merge(op.stands_for[self._runtime.name], op.at, message.bucket, message.key, state)
         except (StoreFailed, StateTooLarge):
             return  # the next look comes soon
-        op.state, op.context = state, op.context.with_retried([message.write_id])
+        op.state, op.context = state, op.context.with_retried(again)
         for node in op.quorum.answered:
             if node != self._runtime.name:
                 write = Write(0, message.bucket, message.key, state, op.stands_for[node], BUDGET_MS_MAX)

@@ -14,8 +14,8 @@ class PutOp:
     """One put under way at its coordinator."""
 
     __slots__ = (
-        "asks", "at", "client", "context", "copies", "deadline", "done", "held", "joint", "maybe", "message", "others", "quorum",
-        "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in",
+        "asks", "at", "client", "context", "copies", "deadline", "done", "gone", "held", "joint", "maybe", "message", "others",
+        "quorum", "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in",
     )  # fmt: skip
 
     def __init__(
@@ -33,6 +33,7 @@ class PutOp:
         self.deadline = now + message.budget_ms / 1000
         self.state = b""
         self.held = 0  # bytes of it
+        self.gone: list[tuple[bytes, int]] = []  # write id and time of each that it has overwritten
         self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
         self.stood_in: set[str] = set()  # primaries for which a hint was placed after they failed to answer
         self.spares: list[str] = []  # next one last

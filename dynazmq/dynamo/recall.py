@@ -15,10 +15,8 @@ outcome stays unknown, and that is what the client is told.
 Who was not asked may hold the first try all the same, under a dot that nobody here has seen. So what a retry writes says in the
 key's state that it was retried (versions.py): when the two meet they are one write, be it live or overwritten by then.
 
-What stays weak: a first try that was acknowledged at once, the answer lost, on nodes that were then cut off from all others; and
-read and overwritten there. Nobody on that side knows of the retry on the other. They remember what they overwrote
-(overwritten.py), and so the two are told from each other when the network heals, unless all of them died meanwhile or have
-overwritten 32,768 other writes.
+Whoever overwrites the first try knows of the retry by that, or suspects it. When that is so, and what stays weak, is said in
+elsewhere.py.
 """
 
 from __future__ import annotations

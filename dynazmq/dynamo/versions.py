@@ -31,10 +31,8 @@ shown the write under that dot before anybody knew of another; so who has seen a
 which any of them is overwritten has overwritten it.
 
 Writes that are never retried pay nothing. What a retry costs, 18 bytes in a state and its other dot while it is live, goes when
-no copy of another try can be left anywhere (retirement.py). What is left is a first try that was read, or acknowledged and
-overwritten, *before* anybody could know that it was also retried, by a coordinator that has met no other. Who overwrites it so
-leaves the other as a sibling, and remembers it for as long as recall.py says. Replicas that meet are equal all the same. What
-nobody has overwritten always stays.
+no copy of another try can be left anywhere (retirement.py). When a retry is suspected, and what is left, is said in elsewhere.py.
+Replicas that meet are equal all the same. What nobody has overwritten always stays.
 
 Everything here is a value: nothing is changed in place.
 """

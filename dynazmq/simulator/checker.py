@@ -17,8 +17,9 @@ What is checked of a run whose faults are over and whose cluster has settled; wa
     I14 liveness      after the faults every read and write succeeds; in some runs first in a core of nodes, the rest being away
     I15 honesty       what failed is on no disk
 
-One thing is counted, not forbidden: a write that somebody has read while its put was still being tried, and overwrites by what
-was read then at a coordinator that has not met both tries, may show once more under the dot of a retry (`echoes`; versions.py).
+One thing is counted, not forbidden: a write that somebody has read while its put was still being tried, by an answer that did not
+suspect it of a retry, and overwrites by what was read then at a coordinator that has not met both tries, may show once more under
+the dot of a retry (`echoes`; elsewhere.py).
 """
 
 from __future__ import annotations

@@ -228,3 +228,15 @@ def test_a_member_that_is_no_longer_watched_is_forgotten() -> None:
     assert watch.detector.take_returned() == []
     assert not watch.detector.reachable("peer")
     assert watch.detector.state_of("other") == SUSPECT
+
+
+def test_when_somebody_was_lost_is_known_when_he_is_back_as_well() -> None:
+    watch = Watch()
+    watch.run(2.0)
+    cut = watch.runtime.now
+    assert not watch.detector.lost_between(0.0, cut)
+    watch.run(2.0, answer_after=None)
+    watch.run(2.0)
+    assert watch.state == UP
+    assert watch.detector.lost_between(cut, cut + 1.0)
+    assert not watch.detector.lost_between(cut + 1.0, watch.runtime.now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.client.context import Context
-from dynazmq.dynamo import overwritten, recall
+from dynazmq.dynamo import elsewhere, overwritten, recall
 from dynazmq.dynamo.messages import Write
 from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put
 from dynazmq.errors import Unavailable, WriteTimeout
@@ -441,3 +441,89 @@ def test_who_has_read_the_first_try_overwrites_both_where_they_have_met(key: str
     assert bob.get(key, r="all").values == []
     cluster.settle()
     assert [node.state(key).live[0].value for node in cluster.primaries(key)] == [None] * 3
+
+
+def tried_beyond_a_cut(seed: int) -> tuple[Cluster, list[NodeHandle]]:
+    """A put that two primaries have done, whose client is now with the third, beyond a cut, and tries again there.
+
+    Nobody there knows of the first try, and the coordinator of that is well. Returns those two as well.
+    """
+    cluster = settled(seed, anti_entropy_ms=200)
+    first, second, third = cluster.primaries("k")
+    spare, other = cluster.fallbacks("k")[:2]
+    for node in (first, second):
+        cluster.cut(node, third)
+    lose_answers(cluster, first)
+    call = cluster.client("alice").begin_put("k", "old")
+    cluster.run(0.02)
+    cluster.heal()
+    cluster.partition([first, second, spare, CLIENT + "bob"], [third, other, CLIENT + "alice"])
+    assert first.holds("k") == second.holds("k") == ["old"]
+    assert not third.holds("k")
+    call.then = lambda: None  # its retry is under way
+    return cluster, [first, second]
+
+
+def die_and_heal(cluster: Cluster) -> None:
+    """All processes end, and with them what they remember; then the cut is over."""
+    for node in cluster.nodes:
+        node.crash()
+    for node in cluster.nodes:
+        node.restart()
+    cluster.settle()
+    cluster.run(2.0)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 3.0], ids=["before the cut is noticed", "after that"])
+def test_what_was_tried_beyond_a_cut_does_not_come_back_when_it_was_deleted_on_this_side(after_s: float) -> None:
+    """Its coordinator is well. That somebody was lost when it was written says that it may have been tried again."""
+    cluster, (first, second) = tried_beyond_a_cut(38)
+    bob = cluster.client("bob")
+    cluster.run(after_s)
+    bob.put("k", None, bob.get("k", at=first.name).context, at=second.name)
+    cluster.run(5.0)
+    assert cluster.primaries("k")[2].holds("k") == ["old"]
+    die_and_heal(cluster)
+    assert bob.get("k", r="all").values == []
+    assert [node.holds("k") for node in cluster.primaries("k")] == [[]] * 3
+
+
+def test_who_was_shown_a_first_try_while_its_client_may_be_beyond_a_cut_overwrites_the_retry_beyond_it() -> None:
+    """Seed 120707: the answer came from nodes that had the one dot alone, the next write went to one that had the other."""
+    cluster, (first, _) = tried_beyond_a_cut(41)
+    cluster.run(3.0)
+    third = cluster.primaries("k")[2]
+    assert third.holds("k") == ["old"]
+    context = cluster.client("bob").get("k", at=first.name).context
+    cluster.client("carol").put("k", None, context, at=third.name)
+    assert third.holds("k") == []
+    die_and_heal(cluster)
+    assert cluster.client("bob").get("k", r="all").values == []
+
+
+def test_while_somebody_has_been_away_for_long_nothing_is_kept_of_writes_that_were_not_retried() -> None:
+    cluster = settled(39)
+    bob = cluster.client("bob")
+    away, *others = cluster.primaries("k")
+    away.crash()
+    cluster.run(5.0)
+    for i in range(20):
+        bob.put("k", f"v{i}", bob.get("k").context)
+    assert all(not node.state("k").context.retried for node in others)
+
+
+def test_of_a_key_that_is_overwritten_again_and_again_while_members_flicker_no_more_is_suspected_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(elsewhere, "SUSPECTED_MAX", 3)
+    cluster = settled(40)
+    bob = cluster.client("bob")
+    first, *others = cluster.primaries("k")
+    for i in range(8):
+        bob.put("k", f"v{i}", bob.get("k").context)
+        others[i % 2].crash()
+        cluster.run(2.0)
+        others[i % 2].restart()
+        cluster.run(1.0)
+    assert len(first.state("k").context.retried) == 3
+    assert bob.get("k").values == ["v7"]

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from dynazmq.dynamo import get, hints, put, recall, replica, versions
+from dynazmq.dynamo.elsewhere import Elsewhere
 from dynazmq.dynamo.forward import Forwards
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import Quorum
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.versions import Context, Sibling, Siblings
-from dynazmq.simulator.faults import CRASH_ALL, ISOLATE
+from dynazmq.simulator.faults import CRASH, CRASH_ALL, ISOLATE, SPLIT
 from dynazmq.simulator.history import History
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
@@ -72,8 +73,23 @@ def forget_that_a_write_was_retried(patch: Patches) -> None:
     """What is known of two tries of one put is in the memory of processes alone."""
     patch.set(PutOp, "retried", False)
     patch.set(Puts, "_expect_retry", lambda *_: None)
-    patch.set(Puts, "_is_orphan", lambda *_: False)
+    patch.set(Elsewhere, "suspected", lambda *_: [])
     patch.set(History, "seen_too_early", lambda *_: False)  # nothing is let off: of the real core it is much rarer
+
+
+_ELSEWHERE: dict[str, Any] = {
+    "nodes": 5, "n": 3, "r": 2, "w": 2, "faults": (CRASH, SPLIT), "every_s": 0.4, "lasting_s": 0.6, "stable_s": 0.3,
+    "conditions": Conditions(delay_s=0.002, jitter_s=0.002, loss=0.1, spikes=0.03, spike_s=1.0), "anti_entropy_ms": 150,
+    "load": Load(clients=4, keys=1, requests=80, think_s=0.02, mix=Mix(get=1.0, put_known=2.0, update=4.0)),
+}  # fmt: skip
+"""Many puts are tried at nodes that do not reach each other, and are read and overwritten meanwhile."""
+
+
+@mutant("I4", "I5", **_ELSEWHERE)
+def suspect_no_retry(patch: Patches) -> None:
+    """A put whose coordinator has died, or whose client may be beyond a cut, is overwritten as if it could not be retried."""
+    patch.set(Elsewhere, "suspected", lambda *_: [])
+    patch.set(History, "seen_too_early", lambda *_: False)
 
 
 @mutant("I1", "I3")
