@@ -254,6 +254,15 @@ def test_what_overwrote_the_first_try_alone_takes_with_it_a_write_whose_two_trie
     assert not sync(newer, both).tries
 
 
+def test_what_has_overwritten_a_first_try_unknowing_is_what_would_have_overwritten_another_write() -> None:
+    """Why an echo cannot be told without a byte for each write that is overwritten (elsewhere.py, "What is left")."""
+    first, retry, _ = met()
+    another = write(EMPTY, NOTHING, "b~1", b"another", b"never tried twice")
+    over_first, over_another = (write(state, state.context, "c~1", b"newer", b"other") for state in (first, another))
+    assert encode(over_first) == encode(over_another)
+    assert sync(over_another, retry).values == [b"v", b"newer"], "here nobody has seen v: it must stay"
+
+
 def test_who_knows_the_tries_of_a_write_and_who_has_forgotten_them_keep_it() -> None:
     """A retirement that reached one of two replicas (retirement.py)."""
     _, _, both = met()
