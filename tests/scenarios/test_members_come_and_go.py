@@ -73,6 +73,7 @@ def test_a_leaver_that_has_decided_something_when_it_did_not_know_that_it_had_le
     n2.restore(before)
     cluster.partition(["n2"], [name for name in cluster.names if name != "n2"])
     n2.process.start()
+    cluster.wait(lambda: n2.process.node.vouches.serves, "it can ask nobody, and serves by what it has")
     with pytest.raises(WriteTimeout):
         cluster.change([["n1", "in", 1.5, ""]], at="n2")
     assert n2.intents()["n1"].writer == "n2"
