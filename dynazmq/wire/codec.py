@@ -33,7 +33,7 @@ from dynazmq.wire.rows import OutOfBounds as OutOfBounds
 from dynazmq.wire.rows import arrays_in, from_row
 from dynazmq.wire.rows import to_row as to_row
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 FROM_NODE, FROM_CLIENT = 1, 2
 
 CONTAINERS_MAX = 2 * MESSAGES_PER_FRAME_MAX + 1024

@@ -87,7 +87,7 @@ def test_every_message_and_envelope_comes_back_as_it_was(envelope: Envelope, sen
 
 def test_a_frame_has_the_bytes_that_the_documented_protocol_says() -> None:
     (frame,) = encode(Envelope(FROM_CLIENT, 0x1122334455667788, 1, 2, 3), [Probe(9)])
-    head = b"DZ\x04\x02" + bytes.fromhex("1122334455667788") + struct.pack(">QQQ", 1, 2, 3)
+    head = b"DZ\x05\x02" + bytes.fromhex("1122334455667788") + struct.pack(">QQQ", 1, 2, 3)
     body = bytes([0x91, 0x92, 22, 9])
     assert frame == head + zlib.crc32(head + body).to_bytes(4, "big") + body
     assert len(head) + 4 == HEADER.size == 40
@@ -149,6 +149,8 @@ def test_codes_never_change() -> None:
         "DecidedReply",
         "AcknowledgeLosses",
         "AcknowledgeLossesReply",
+        "PutAsk",
+        "PutTell",
     ]
 
 
@@ -299,10 +301,10 @@ def test_c24_a_foreign_magic_version_or_kind_is_named(frame: bytes, reason: str)
 
 
 def test_c24_a_frame_of_another_version_says_which_whatever_else_is_in_it() -> None:
-    for frame in (header(version=5), b"DZ\x05" + bytes(37), b"DZ\x05" + b"\xff" * 100):
+    for frame in (header(version=6), b"DZ\x06" + bytes(37), b"DZ\x06" + b"\xff" * 100):
         with pytest.raises(OtherVersion) as caught:
             open_frame(frame)
-        assert caught.value.version == 5
+        assert caught.value.version == 6
 
 
 def test_c24_an_introduction_is_a_frame_without_messages() -> None:
