@@ -57,6 +57,7 @@ COUNTERS = {
     "messages_of_other_lives": "Messages meant for an earlier process of this node, dropped.",
     "handlers_failed": "Messages that met a mistake in this program, given up: please report the node's log.",
     "messages_refused": "Messages that made no sense here.",
+    "old_disks": "Times that this node found that its disk is an old copy which somebody has put back.",
     "overloads": "Requests refused since too many were under way.",
     "put_asks": "Retries of large puts that asked what became of the first try before they sent their value again.",
     "puts_caught_up": "Puts under way that were written to new owners, too, when the ring changed.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dynazmq.dynamo import answers, exchange, versions
@@ -93,7 +94,8 @@ def take_what_differs_for_equal(patch: Patches) -> None:
 
 
 @mutant(
-    "I4", faults=(ISOLATE, PAUSE), nodes=3, anti_entropy_ms=_EXCHANGING, grace_ms=4500, load=_DELETES, every_s=0.5, lasting_s=3.0
+    "I4", faults=(ISOLATE, PAUSE), nodes=3, anti_entropy_ms=_EXCHANGING, grace_ms=4500, load=replace(_DELETES, think_s=0.02),
+    every_s=0.5, lasting_s=3.0,
 )
 def reap_tombstones_early(patch: Patches) -> None:
     """A tombstone goes although somebody is away, who may hold what it covers."""
