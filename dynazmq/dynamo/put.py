@@ -232,10 +232,11 @@ class Puts:
         """
         identity = self._identity
         actor, floor = (identity.stand_in_actor, 0) if stands_for else (identity.actor, identity.floor)
-        if max(known.context.last(actor), op.context.last(actor), floor) >= COUNTER_MAX - 1:
+        given, seen = max(known.context.last(actor), floor), op.context.last(actor)
+        if max(given, seen) >= COUNTER_MAX - 1:
             identity.new_epoch(f"the counters of {actor} are at their end, as somebody has told them")
             return (identity.stand_in_actor if stands_for else identity.actor), 0
-        if op.context and (seen := op.context.last(actor)) > max(known.context.last(actor), floor):
+        if seen > given:
             identity.new_epoch(f"a client shows write {seen} of {actor}, which is not in this store")
             return (identity.stand_in_actor if stands_for else identity.actor), 0
         return actor, floor

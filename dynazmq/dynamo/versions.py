@@ -301,12 +301,12 @@ _LIMITS: dict[str, Any] = {"max_array_len": 1 << 16, "max_map_len": 0, "max_ext_
 
 def encode(state: Siblings) -> bytes:
     """The bytes that are stored and sent; b"" for a key that was never written."""
-    if not state.context:
-        return b""
-    vector, cloud, *more = _context_rows(state.context)
-    if state.tries:
-        more.append(sorted(state.tries))
-    raw: bytes = _pack((vector, cloud, state.live, *more))
+    context, raw = state.context, b""
+    if context.retried:
+        vector, cloud, retried = _context_rows(context)
+        raw = _pack((vector, cloud, state.live, retried, sorted(state.tries)) if state.tries else (vector, cloud, state.live, retried))
+    elif context.vector or context.cloud:
+        raw = _pack((*_context_rows(context), state.live))
     return raw
 
 
@@ -323,10 +323,11 @@ def decode(raw: bytes) -> Siblings:
         return EMPTY
     try:
         vector_rows, cloud_rows, live_rows, *more = msgpack.unpackb(raw, **_LIMITS)
-        context = _context_of(vector_rows, cloud_rows, *more[:1])
-        if live_rows.__class__ is not list or len(live_rows) > MESSAGES_PER_FRAME_MAX or not context_fits(context):
+        context = _context_of(vector_rows, cloud_rows, *more[:1]) if more else _context_of(vector_rows, cloud_rows)
+        few = not more and len(vector_rows) + len(cloud_rows) <= _SURELY_FIT
+        if live_rows.__class__ is not list or len(live_rows) > MESSAGES_PER_FRAME_MAX or not (few or context_fits(context)):
             raise MalformedVersion("more than a client could ever be told")
-        if not context or (len(live_rows) > 1 and not _ascending(live_rows)):
+        if not (vector_rows or cloud_rows or more) or (len(live_rows) > 1 and not _ascending(live_rows)):
             raise MalformedVersion("not in the one form that a state has")
         vector = context.vector
         for actor, counter, value, write_id, wall_ms in live_rows:
@@ -343,7 +344,7 @@ def decode(raw: bytes) -> Siblings:
                 or (counter > vector.get(actor, 0) and (actor, counter) not in context.cloud)
             ):
                 raise MalformedVersion("a sibling of the wrong form or outside its context")
-        state = Siblings(tuple(map(_sibling, live_rows)), context)
+        state = _siblings((tuple(map(_sibling, live_rows)), context, NO_TRIES))
         return _with_tries(state, *more[1:]) if len(more) > 1 else state
     except MalformedVersion:
         raise
@@ -352,6 +353,7 @@ def decode(raw: bytes) -> Siblings:
 
 
 _sibling = partial(tuple.__new__, Sibling)  # Sibling._make counts once more, in Python
+_siblings = partial(tuple.__new__, Siblings)
 
 
 def decode_stored(raw: bytes) -> Siblings:
@@ -361,7 +363,7 @@ def decode_stored(raw: bytes) -> Siblings:
     vector, cloud, live, *more = msgpack.unpackb(raw, use_list=False)
     siblings = tuple(map(_sibling, live))
     if not more:
-        return Siblings(siblings, Context(dict(vector), frozenset(cloud)))
+        return _siblings((siblings, Context(dict(vector), frozenset(cloud)), NO_TRIES))
     retried, *rows = more
     return Siblings(siblings, Context(dict(vector), frozenset(cloud), frozenset(retried)), frozenset(*rows))
 
@@ -386,7 +388,17 @@ def _ascending(rows: list[Any]) -> bool:
 
 
 def _is_long(actor: str) -> bool:
-    return len(actor) > ACTOR_BYTES_MAX or (not actor.isascii() and len(actor.encode()) > ACTOR_BYTES_MAX)
+    if len(actor) > ACTOR_BYTES_MAX or (not actor.isascii() and len(actor.encode()) > ACTOR_BYTES_MAX):
+        return True
+    if len(_seen) >= _SEEN_MAX:
+        _seen.clear()
+    _seen.add(actor)
+    return False
+
+
+_SEEN_MAX = 1_024
+_seen: set[str] = set()
+"""Actors that are not too long: there are few, and each state has some."""
 
 
 def context_fits(context: Context) -> bool:
@@ -405,9 +417,13 @@ def _context_of(vector_rows: Any, cloud_rows: Any, *retried_rows: Any) -> Contex
     vector: dict[str, int] = {}
     before = ""
     for actor, counter in vector_rows:
-        if actor.__class__ is not str or not before < actor or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
-            raise MalformedVersion("a vector entry of the wrong form, or out of order")
-        if _is_long(actor):
+        if (
+            actor.__class__ is not str
+            or not before < actor
+            or counter.__class__ is not int
+            or not 0 < counter < COUNTER_MAX
+            or (actor not in _seen and _is_long(actor))
+        ):
             raise MalformedVersion("a vector entry of the wrong form, or out of order")
         vector[actor] = counter
         before = actor
@@ -415,7 +431,7 @@ def _context_of(vector_rows: Any, cloud_rows: Any, *retried_rows: Any) -> Contex
     if not cloud_rows:
         return Context(vector, retried=retried)
     for actor, counter in cloud_rows:
-        if actor.__class__ is not str or _is_long(actor) or counter.__class__ is not int or not 0 < counter < COUNTER_MAX:
+        if actor.__class__ is not str or counter.__class__ is not int or not 0 < counter < COUNTER_MAX or _is_long(actor):
             raise MalformedVersion("a dot of the wrong form")
     cloud = frozenset([(actor, counter) for actor, counter in cloud_rows])
     if not _ascending(cloud_rows) or _compact(dict(vector), cloud)[1] != cloud:
