@@ -233,8 +233,9 @@ class Node:
 
         hurry: whether the time for that is over; what was asked to be called then waits for the next turn.
         """
-        self.wake(now, wall_ms)
         runtime = self.runtime
+        if now != runtime.now or wall_ms != runtime.wall_ms:
+            self.wake(now, wall_ms)
         self.failure.tick()
         self.gossip.tick()
         if self.membership.ring is not self._ring:

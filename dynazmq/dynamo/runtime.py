@@ -197,17 +197,17 @@ class Runtime:
 
     def run_timers(self, hurry: Callable[[], bool] = unhurried) -> None:
         """Call what is due, in the order of its time: a few at least, the rest in the next turn if there is no time for it."""
-        ticks, before = self._ticks, 0
-        while ticks and ticks[0] <= self.now * _TICKS_PER_S:
+        ticks, until = self._ticks, self.now * _TICKS_PER_S
+        while ticks and ticks[0] <= until:
             tick = heappop(ticks)
             due = self._due.pop(tick)
-            for done, (action, argument) in enumerate(due, 1):
-                action(argument)
-                if not (before + done) % _TIMERS_AT_ONCE and hurry():
-                    if done < len(due):
-                        self._put_back(tick, due[done:])
+            for begin in range(0, len(due), _TIMERS_AT_ONCE):
+                for action, argument in due[begin : begin + _TIMERS_AT_ONCE]:
+                    action(argument)
+                if hurry():
+                    if begin + _TIMERS_AT_ONCE < len(due):
+                        self._put_back(tick, due[begin + _TIMERS_AT_ONCE :])
                     return
-            before += len(due)
 
     def _put_back(self, tick: int, left: list[tuple[Callable[[Any], None], Any]]) -> None:
         """Before what was asked for at this tick meanwhile."""

@@ -304,7 +304,7 @@ def encode(state: Siblings) -> bytes:
     context, raw = state.context, b""
     if context.retried:
         vector, cloud, retried = _context_rows(context)
-        raw = _pack((vector, cloud, state.live, retried, sorted(state.tries)) if state.tries else (vector, cloud, state.live, retried))
+        raw = _pack((vector, cloud, state.live, retried, *([sorted(state.tries)] if state.tries else [])))
     elif context.vector or context.cloud:
         raw = _pack((*_context_rows(context), state.live))
     return raw

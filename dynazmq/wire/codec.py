@@ -30,7 +30,7 @@ from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRA
 from dynazmq.dynamo.messages import Message
 from dynazmq.wire.rows import BadFrame as BadFrame
 from dynazmq.wire.rows import OutOfBounds as OutOfBounds
-from dynazmq.wire.rows import arrays_in, from_row
+from dynazmq.wire.rows import arrays_in, from_row, from_rows
 from dynazmq.wire.rows import to_row as to_row
 
 PROTOCOL_VERSION = 5
@@ -178,7 +178,7 @@ def decode_body(body: bytes, out_of_bounds: list[OutOfBounds] | None = None) -> 
     if rows.__class__ is not list:
         raise BadFrame("not a list of messages")
     try:
-        return [from_row(row) for row in rows]
+        return from_rows(rows)
     except OutOfBounds:
         if out_of_bounds is None:
             raise

@@ -130,22 +130,26 @@ class Gate:
         stale = age_ms > self._state_life_ms
         receive = node.receive if self.watch is None else self.watch.receive
         these = messages if not begin and len(messages) <= most else messages[begin : begin + most]
-        for heard.next, message in enumerate(these, begin + 1):
-            if void and message.__class__ not in ABOUT_LIVES:
-                node.runtime.counters["messages_of_other_lives"] += 1
-                continue
-            if stale and message.__class__ in DATED:
-                node.runtime.counters["states_too_old"] += 1
-                continue
-            if age_ms and message.__class__ in WITH_BUDGET:
-                cast(Put, message).budget_ms -= age_ms
-                if age_ms >= _LATE_MS and message.__class__ in WITH_AGE:
-                    # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
-                    cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
+        done = begin
+        for message in these:
+            done += 1
+            if void or age_ms:
+                if void and message.__class__ not in ABOUT_LIVES:
+                    node.runtime.counters["messages_of_other_lives"] += 1
+                    continue
+                if stale and message.__class__ in DATED:
+                    node.runtime.counters["states_too_old"] += 1
+                    continue
+                if age_ms and message.__class__ in WITH_BUDGET:
+                    cast(Put, message).budget_ms -= age_ms
+                    if age_ms >= _LATE_MS and message.__class__ in WITH_AGE:
+                        # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
+                        cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
             receive(sender, message)
             if hurry():
                 self.late = True
                 break
+        heard.next = done
         if heard.next < len(messages):
             return False
         for each in heard.refused:

@@ -4,9 +4,9 @@ A row is a msgpack array [code, field, field, …]. Its decoder is one function,
 `dataclasses` makes a constructor:
 
     def decode(row):
-        if len(row) == 5:
-            _, request_id, bucket, key, … = row
-            if request_id.__class__ is int and request_id >= 0 and bucket.__class__ is str and 1 <= len(bucket) <= 64 and …:
+        if row.__class__ is list and len(row) == 5:
+            code, request_id, bucket, key, … = row
+            if code.__class__ is int and request_id.__class__ is int and request_id >= 0 and bucket.__class__ is str and …:
                 return Handoff(request_id, bucket, key, …)
         return explain(row)
 
@@ -164,9 +164,9 @@ def _decoder(declared: Declaration) -> Callable[[list[Any]], Message]:
     tests = " and ".join(_test(kind, name, known) for name, (_, kind) in zip(names, declared.fields, strict=True))
     lines = [
         "def decode(row):",
-        f"    if len(row) == {len(names) + 1}:",
-        f"        _, {', '.join(names)} = row",
-        f"        if {tests}:",
+        f"    if row.__class__ is list and len(row) == {len(names) + 1}:",
+        f"        code, {', '.join(names)} = row",
+        f"        if code.__class__ is int and {tests}:",
         f"            return make({', '.join(names)})",
         "    return explain(row)",
     ]
@@ -189,6 +189,8 @@ def _made(lines: list[str], known: _Names, name: str) -> Any:
 def _explain(declared: Declaration, row: list[Any]) -> Message:
     """The message all the same, if there is only more of it than this release knows. Raises BadFrame."""
     width = len(declared.fields) + 1
+    if row.__class__ is not list or row[0].__class__ is not int:
+        raise BadFrame("not a message")
     if len(row) > width:
         return _DECODERS[declared.code](row[:width])
     if len(row) < width:
@@ -203,10 +205,8 @@ def _explain(declared: Declaration, row: list[Any]) -> Message:
     raise OutOfBounds(declared.cls, row[1] if answerable else 0, f"{declared.name}.{name}: {fault.text}")
 
 
-_DECODERS = tuple(map(_decoder, DECLARATIONS))
+_DECODERS = dict(enumerate(map(_decoder, DECLARATIONS)))
 _ENCODERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {each.cls: _encoder(each) for each in DECLARATIONS}
-_KNOWN = len(_DECODERS)
-
 _NESTED = {
     each.cls: tuple(
         (name, isinstance(kind, Row) or isinstance(kind.of, Row | Many))
@@ -230,10 +230,17 @@ def from_row(row: Any) -> Message:
     """The message that an array stands for. Raises BadFrame, OutOfBounds."""
     if row.__class__ is not list or not row or row[0].__class__ is not int:
         raise BadFrame("not a message")
-    code = row[0]
-    if not 0 <= code < _KNOWN:
-        raise BadFrame("unknown message", f"code {code}")
-    return _DECODERS[code](row)
+    if row[0] not in _DECODERS:
+        raise BadFrame("unknown message", f"code {row[0]}")
+    return _DECODERS[row[0]](row)
+
+
+def from_rows(rows: list[Any]) -> list[Message]:
+    """The same of many. What is wrong with any of them is looked for when something is."""
+    try:
+        return [_DECODERS[row[0]](row) for row in rows]
+    except (LookupError, TypeError):  # no row, or of no message
+        return list(map(from_row, rows))
 
 
 def arrays_in(message: Message) -> int:

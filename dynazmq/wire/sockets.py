@@ -10,6 +10,7 @@ Whether somebody new may connect to the ROUTER is decided by door.py.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Collection
 from functools import lru_cache
 
@@ -49,6 +50,7 @@ _FAREWELL_MS = 200
 
 # As plain numbers: an enum's members cost half a microsecond where they are joined or handed to C.
 NOBLOCK, RCVMORE = int(zmq.NOBLOCK), int(zmq.RCVMORE)
+_EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
@@ -84,10 +86,10 @@ class Sockets:
         self._router.router_handover = 1  # a restarted client or peer takes its identity over from its dead connection
         self._router.router_mandatory = 1  # a reply that nobody takes is an error to count, not silence
         self.door = Door(self._router, endpoint)
-        self._poller = zmq.Poller()
-        self._poller.register(self._router, zmq.POLLIN)
-        for descriptor in self.door.descriptors:
-            self._poller.register(descriptor, zmq.POLLIN)
+        self._descriptor = int(self._router.getsockopt(zmq.FD))
+        self._poller = select.poll()
+        for descriptor in (self._descriptor, *self.door.descriptors):
+            self._poller.register(descriptor, select.POLLIN)
         # Part by part: half the time of recv_multipart and send_multipart (2.0 for 4.1 µs, 2.3 for 3.3 µs).
         self._receive = self._router.recv
         self._option = self._router.getsockopt
@@ -96,9 +98,15 @@ class Sockets:
         self._to_peers = Lending(_PEER_BYTES_MAX, _PEERS_BYTES_MAX)
 
     def poll(self, timeout_ms: int) -> None:
-        """Wait until there is something to receive. Who wants to connect meanwhile is let in."""
+        """Wait until there is something to receive. Who wants to connect meanwhile is let in.
+
+        The ROUTER's descriptor tells that something has happened there, once; whoever has used the socket since may have taken
+        that in. So it is asked before it is waited for. ZeroMQ's own poll does the same, in two calls of the system for one.
+        """
+        if timeout_ms and int(self._option(_EVENTS)) & _READABLE:
+            timeout_ms = 0
         ready = self._poller.poll(timeout_ms)
-        if self.door.busy or (ready and ready[-1][0] is not self._router):  # the door's descriptors were registered behind it
+        if self.door.busy or (ready and (len(ready) > 1 or ready[0][0] != self._descriptor)):
             self.door.look()
 
     def receive(self) -> tuple[bytes, bytes] | None:
