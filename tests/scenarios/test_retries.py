@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lost_answers import lose_answers, settled
 
 from dynazmq.client.context import Context
 from dynazmq.dynamo import elsewhere, overwritten, recall
@@ -12,20 +13,6 @@ from dynazmq.errors import Unavailable, WriteTimeout
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.process import CLIENT
-
-
-def settled(seed: int, **options: object) -> Cluster:
-    """A cluster that has run for a while: its nodes' memory of write ids reaches back beyond what follows."""
-    cluster = Cluster(seed, **options)  # type: ignore[arg-type]
-    cluster.client("alice").connected()
-    cluster.client("bob").connected()
-    cluster.run(1.0)
-    return cluster
-
-
-def lose_answers(cluster: Cluster, node: NodeHandle, client: str = "alice") -> None:
-    """This client hears nothing from that node any more; what it sends arrives."""
-    cluster.cut(node, CLIENT + client)
 
 
 def test_c5_a_put_whose_answer_was_lost_is_one_value_after_its_retry() -> None:

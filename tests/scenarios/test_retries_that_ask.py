@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from lost_answers import lose_answers, settled
 
 from dynazmq.errors import WriteTimeout
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.process import CLIENT
+from dynazmq.simulator.cluster import Cluster
 
 
-def settled(seed: int) -> Cluster:
-    """A cluster that has run for a while, and whose clients ask before they send any value again."""
-    cluster = Cluster(seed, asks=True)
-    cluster.client("alice").connected()
-    cluster.client("bob").connected()
-    cluster.run(1.0)
-    return cluster
-
-
-def lose_answers(cluster: Cluster, node: NodeHandle) -> None:
-    """Alice hears nothing from that node any more; what she sends arrives."""
-    cluster.cut(node, CLIENT + "alice")
+def asking(seed: int) -> Cluster:
+    """One whose clients ask before they send any value again."""
+    return settled(seed, asks=True)
 
 
 def counted(cluster: Cluster, name: str) -> int:
@@ -28,7 +19,7 @@ def counted(cluster: Cluster, name: str) -> int:
 
 
 def test_c5_a_put_whose_answer_was_lost_is_found_done_and_its_value_is_sent_once() -> None:
-    cluster = settled(1)
+    cluster = asking(1)
     alice = cluster.client("alice")
     lose_answers(cluster, cluster.primaries("k")[0])
     done = alice.put("k", "v")
@@ -41,7 +32,7 @@ def test_c5_a_put_whose_answer_was_lost_is_found_done_and_its_value_is_sent_once
 
 
 def test_the_hard_corner_a_first_try_that_was_overwritten_does_not_come_back() -> None:
-    cluster = settled(2)
+    cluster = asking(2)
     alice, bob = cluster.client("alice"), cluster.client("bob")
     lose_answers(cluster, cluster.primaries("k")[0])
     call = alice.begin_put("k", "old")
@@ -55,7 +46,7 @@ def test_the_hard_corner_a_first_try_that_was_overwritten_does_not_come_back() -
 
 
 def test_a_first_try_that_was_deleted_does_not_come_back() -> None:
-    cluster = settled(3)
+    cluster = asking(3)
     alice, bob = cluster.client("alice"), cluster.client("bob")
     lose_answers(cluster, cluster.primaries("k")[0])
     call = alice.begin_put("k", "old")
@@ -66,7 +57,7 @@ def test_a_first_try_that_was_deleted_does_not_come_back() -> None:
 
 
 def test_a_node_that_froze_before_it_began_leaves_the_put_to_the_next_one_who_needs_the_value() -> None:
-    cluster = settled(4)
+    cluster = asking(4)
     alice = cluster.client("alice")
     first = cluster.primaries("k")[0]
     first.pause()
@@ -78,7 +69,7 @@ def test_a_node_that_froze_before_it_began_leaves_the_put_to_the_next_one_who_ne
 
 
 def test_a_first_try_that_only_its_dead_coordinator_holds_folds_with_its_retry() -> None:
-    cluster = settled(5)
+    cluster = asking(5)
     alice = cluster.client("alice")
     first = cluster.primaries("k")[0]
     first.crash("after the commit")
@@ -91,7 +82,7 @@ def test_a_first_try_that_only_its_dead_coordinator_holds_folds_with_its_retry()
 
 def test_w_is_counted_from_durable_copies_alone() -> None:
     """The first try is on two disks, and no other can store it: who finds it there must not say that three hold it."""
-    cluster = settled(6)
+    cluster = asking(6)
     alice = cluster.client("alice")
     first, second, _ = cluster.primaries("k")
     lose_answers(cluster, first)
