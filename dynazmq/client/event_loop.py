@@ -77,21 +77,26 @@ class AsyncDriver:
 
     async def run(self, requests: Sequence[Request]) -> None:
         """Have these done, with an answer or an error each."""
+        if len(requests) != 1:
+            await self._run_many(requests)
+            return
+        # The usual case. Where thousands of these wait, what Python's collector finds to look at is most of what they cost.
+        (request,) = requests
+        core = self.links.core
+        request.notify, request.future = _wake, self._loop.create_future()
+        core.start(request, time.monotonic())
+        self._schedule()
+        try:
+            await request.future
+        except BaseException:  # cancelled: nobody waits for it any more
+            core.cancel(request)
+            raise
+
+    async def _run_many(self, requests: Sequence[Request]) -> None:
+        """A part of them at a time."""
         if not requests:
             return
-        core = self.links.core
-        future = self._loop.create_future()
-        if len(requests) == 1:
-            request = requests[0]
-            request.notify = lambda _request: None if future.done() else future.set_result(None)
-            core.start(request, time.monotonic())
-            self._schedule()
-            try:
-                await future
-            except BaseException:  # cancelled: nobody waits for it any more
-                core.cancel(request)
-                raise
-            return
+        core, future = self.links.core, self._loop.create_future()
         left = len(requests)
         following = iter(requests[BATCH_IN_FLIGHT:])
 
@@ -254,6 +259,12 @@ class AsyncDriver:
                 self._loop.remove_reader(descriptor)
         self._watched.clear()
         self._finalizer()
+
+
+def _wake(request: Request) -> None:
+    """Who waits for this request goes on; but for one that was cancelled in this very moment."""
+    if not request.future.done():
+        request.future.set_result(None)
 
 
 def _cancel(core: ClientCore, stream: Stream[Any]) -> None:

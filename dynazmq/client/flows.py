@@ -35,17 +35,16 @@ _ANY = CODECS["raw"]
 
 def get(view: View, options: Options, key: Key, best_effort: bool = False) -> Flow[Result]:
     """Read; siblings are resolved and the merged value is written back, if the bucket has a resolver."""
-    options = options.part_of("get")
     if best_effort:
         deadline = time.monotonic() + options.timeout
-        result = _raised((yield from read(view, options, [key]))[key])
+        result = _raised((yield from read(view, options.part_of("get"), [key]))[key])
     else:
         request = get_request(options, view, key)
         yield [request]
         deadline = request.deadline
         result = get_result(options, request)
     if options.resolver is not None and len(result.values) > 1:
-        request = _resolved(view, options, result, deadline)
+        request = _resolved(view, options.part_of("get"), result, deadline)
         yield [request]
         _written_back(result, request)
     return result

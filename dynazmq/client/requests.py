@@ -32,9 +32,9 @@ class Request:
     """One message that wants an answer. `reply` or `error` is set when `notify` is called."""
 
     __slots__ = (
-        "asked", "asking", "attempt", "backoffs", "deadline", "early", "error", "first", "key", "link", "maybe", "message",
-        "notify", "only", "operation", "overloads", "partition", "patience", "place", "refusal", "reply", "room", "rounds",
-        "sent", "size", "started", "timeout", "tried", "unavailable", "waiting",
+        "asked", "asking", "attempt", "backoffs", "deadline", "early", "error", "first", "future", "key", "link", "maybe",
+        "message", "notify", "only", "operation", "overloads", "partition", "patience", "place", "refusal", "reply", "room",
+        "rounds", "sent", "size", "started", "timeout", "tried", "unavailable", "waiting",
     )  # fmt: skip
 
     def __init__(self, message: Any, key: Key, at: int, timeout: float, operation: str) -> None:
@@ -45,6 +45,7 @@ class Request:
         self.partition = 0
         self.timeout = timeout
         self.notify: Callable[[Request], None] = _nobody  # called once, when there is a reply or an error
+        self.future: Any = None  # whom an event loop wakes then, if it is one request's
         self.only: Link | None = None  # a request that means one node and no other
         self.started = self.asked = self.deadline = 0.0  # since it was let in: waiting for a window is not its time
         self.asking = False  # whether this attempt has only asked so far: its value has not left (PutAsk)

@@ -125,36 +125,40 @@ class Gate:
 
         A message with a value that is not admitted is refused, and the others of its frame are heard.
         """
-        node, sender, messages, begin = self._node, heard.sender, heard.messages, heard.next
+        sender, messages, begin = heard.sender, heard.messages, heard.next
         void, age_ms = self._standing(sender, heard.envelope)
-        stale = age_ms > self._state_life_ms
-        receive = node.receive if self.watch is None else self.watch.receive
         these = messages if not begin and len(messages) <= most else messages[begin : begin + most]
-        done = begin
-        for message in these:
-            done += 1
-            if void or age_ms:
-                if void and message.__class__ not in ABOUT_LIVES:
-                    node.runtime.counters["messages_of_other_lives"] += 1
-                    continue
-                if stale and message.__class__ in DATED:
-                    node.runtime.counters["states_too_old"] += 1
-                    continue
-                if age_ms and message.__class__ in WITH_BUDGET:
-                    cast(Put, message).budget_ms -= age_ms
-                    if age_ms >= _LATE_MS and message.__class__ in WITH_AGE:
-                        # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
-                        cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
+        receive = self._node.receive if self.watch is None else self.watch.receive
+        heard.next = begin + len(these)
+        for at, message in enumerate(these, begin + 1):
+            if (void or age_ms) and not self._holds(message, void, age_ms):
+                continue
             receive(sender, message)
             if hurry():
                 self.late = True
+                heard.next = at
                 break
-        heard.next = done
         if heard.next < len(messages):
             return False
-        for each in heard.refused:
-            if not void:
-                node.refuse(sender, each.kind, each.request_id, each.text)
+        if heard.refused and not void:
+            for each in heard.refused:
+                self._node.refuse(sender, each.kind, each.request_id, each.text)
+        return True
+
+    def _holds(self, message: Message, void: bool, age_ms: int) -> bool:
+        """Whether a message still means something: not one of another life, nor a state of long ago. It is told its age."""
+        counters, kind = self._node.runtime.counters, message.__class__
+        if void and kind not in ABOUT_LIVES:
+            counters["messages_of_other_lives"] += 1
+            return False
+        if age_ms > self._state_life_ms and kind in DATED:
+            counters["states_too_old"] += 1
+            return False
+        if kind in WITH_BUDGET:
+            cast(Put, message).budget_ms -= age_ms
+            if age_ms >= _LATE_MS and kind in WITH_AGE:
+                # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
+                cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
         return True
 
     def _standing(self, sender: Address, envelope: Envelope) -> tuple[bool, int]:
@@ -207,6 +211,8 @@ class Gate:
         lag = now_ms - envelope.sent_ms
         incarnation, least, then = self._quickest.get(peer, (-_A_START, 0.0, 0.0))
         least += (now_ms - then) * _DRIFT
+        if lag >= least and envelope.incarnation <= incarnation:  # nothing new: the drift goes on from where it began
+            return int(lag - least)
         if lag < least or envelope.incarnation >= incarnation + _A_START:  # its host may have been booted anew
             least = lag
         self._quickest[peer] = max(incarnation, envelope.incarnation), least, now_ms
