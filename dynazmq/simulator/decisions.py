@@ -131,9 +131,11 @@ class Decisions:
         node = self._cluster.node(at) if at in self._cluster.names else None
         known = node.process.node.membership.intents if node is not None and node.process.alive else {}
         ranks: dict[str, tuple[Any, ...]] = {}
-        for name, kind, *_ in decision.intents:
-            # Another admin's later word may have come to the same node meanwhile: that one is acknowledged by itself (seed 766).
+        for name, kind, weight, _ in decision.intents:
+            # Another admin's later word may have come to the same node meanwhile: that one is acknowledged by itself (seeds 766
+            # and 202848: the same member with another weight).
             its_own = name in known and known[name].kind in (kind, _BECOMES.get(kind))
+            its_own = its_own and (kind != IN or known[name].weight == weight)
             ranks[name] = known[name].rank if its_own else (0, kind in BY_FORCE, False, False, 1)
         return ranks
 
