@@ -131,8 +131,10 @@ class FailureDetector:
         if peer is not None and peer.state == UP:
             self._become(name, peer, SUSPECT)
 
-    def on_probe(self, sender: Address, message: Probe) -> None:
-        self._runtime.send(sender, Stopping(message.sequence) if self._stopping else ProbeReply(message.sequence))
+    def on_probe(self, sender: Address, message: Probe, vouched: int, disk: int) -> None:
+        """The answer carries the word about its sender's disk and this node's (vouches.py): who is reachable has had it."""
+        answer = Stopping(message.sequence) if self._stopping else ProbeReply(message.sequence, vouched, disk)
+        self._runtime.send(sender, answer)
 
     def stop(self) -> None:
         """This node's own process is to end: the peers need not find that out by asking it in vain."""

@@ -210,8 +210,8 @@ class Node:
             PutReply: self.forwards.on_put_reply,
             Failure: self.forwards.on_failure,
             Refused: self._on_refused,
-            Probe: self.failure.on_probe,
-            ProbeReply: self.failure.on_probe_reply,
+            Probe: self._on_probe,
+            ProbeReply: self._on_probe_reply,
             Stopping: self.failure.on_stopping,
             GossipDigest: self.gossip.on_digest,
             GossipDelta: self.gossip.on_delta,
@@ -417,6 +417,15 @@ class Node:
     @property
     def in_flight(self) -> int:
         return len(self.gets) + len(self.puts) + len(self.recalls) + len(self.forwards) + len(self.decisions)
+
+    # --- probes: who is reachable, and what it knows of this node's disk ----------------------------------------------------
+
+    def _on_probe(self, sender: Address, message: Probe) -> None:
+        self.failure.on_probe(sender, message, *self.vouches.word_for(sender))
+
+    def _on_probe_reply(self, sender: Address, message: ProbeReply) -> None:
+        self.failure.on_probe_reply(sender, message)
+        self.vouches.hear_in_short(sender, message.vouched, message.disk)
 
     # --- exchanges of trees: two techniques have them -----------------------------------------------------------------------
 

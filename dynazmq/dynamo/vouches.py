@@ -8,7 +8,9 @@ how often it has *vouched* that nothing old is left on it, and the others rememb
     second asking    goes with all counts that were told; who is clear again has stored them
     retirement       so each member has in mind of each other a count that no disk from before the first asking has
 
-A node that starts on rows of an earlier life asks its peers what they remember of it, before any state goes from it or to it:
+A node that starts on rows of an earlier life asks its peers what they remember of it, before any state goes from it or to it.
+They say so in gossip, and in short in each answer to a probe. Nothing but such answers makes a peer reachable (failure.py). So
+nobody is taken for reachable, and waited for, who has not spoken, be gossip late or lost for as long as it likes (promise 2).
 
     nobody remembers more        it is *sure* of its disk, and takes part
     somebody remembers more      its disk is *old*: a copy from before a retirement, or from before several
@@ -40,7 +42,7 @@ from dynazmq.dynamo.failure import UP, FailureDetector
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.records import in_reach
-from dynazmq.dynamo.runtime import Runtime
+from dynazmq.dynamo.runtime import Address, Runtime
 
 UNSURE, SURE, OLD = range(3)
 """What a node says of its own disk, on the wire."""
@@ -170,6 +172,16 @@ class Vouches:
                 self._runtime.counters["old_disks"] += 1
                 self._runtime.note(self.trouble, "WARN")
         self.judge()
+
+    def word_for(self, peer: Address) -> tuple[int, int]:
+        """What a peer is told with each answer to its probes: the count that is remembered of it, and what this disk is."""
+        return self._known.get(peer, 0) if isinstance(peer, str) else 0, self.says
+
+    def hear_in_short(self, sender: Address, vouched: int, says: int) -> None:
+        """Such a word. Whose disk is old goes on by gossip alone: who answers its questions there has heard first what it knows
+        of all disks (`hear`), and who answers a probe may not have."""
+        if isinstance(sender, str) and not self.old:
+            self.hear(sender, [[self._runtime.name, vouched]], says)
 
     def _take_over(self) -> None:
         self.mine = self._remembered

@@ -5,7 +5,19 @@ from __future__ import annotations
 from lone_node import LoneNode, a_get, of
 from test_retirement import a_node, give, hash_of, next_round, proposal, tombstone
 
-from dynazmq.dynamo.messages import NOT_YET, Failure, GetReply, GossipDelta, Read, ReadReply, Refused, RetireAsk, RetireTell
+from dynazmq.dynamo.messages import (
+    NOT_YET,
+    Failure,
+    GetReply,
+    GossipDelta,
+    Probe,
+    ProbeReply,
+    Read,
+    ReadReply,
+    Refused,
+    RetireAsk,
+    RetireTell,
+)
 from dynazmq.dynamo.versions import encode
 from dynazmq.dynamo.vouches import OLD, SURE, UNSURE
 
@@ -13,6 +25,13 @@ from dynazmq.dynamo.vouches import OLD, SURE, UNSURE
 def tell(lone: LoneNode, peer: str, count: int, says: int = SURE) -> None:
     """What this peer remembers of the node, and says of its own disk."""
     lone.hear(peer, GossipDelta([], [], [], [], vouched=[["a", count]] if count else [], disk=says))
+
+
+def answer_to_a_probe(lone: LoneNode, peer: str) -> ProbeReply:
+    """Whole, as it goes to this peer."""
+    ((to, answer),) = of(ProbeReply, lone.hear(peer, Probe(1)))
+    assert to == peer
+    return answer
 
 
 def restarted(count: int = 0) -> LoneNode:
@@ -114,7 +133,8 @@ def test_where_all_have_just_started_a_majority_is_heard_first() -> None:
 
 
 def test_who_waits_to_be_told_has_nothing_to_do_meanwhile() -> None:
-    lone = restarted()
+    lone = restarted(count=3)
+    tell(lone, "b", 4)
     lone.pass_time(3.0)
     assert not lone.node.vouches.sure
     assert lone.node.next_deadline() > lone.now
@@ -128,6 +148,44 @@ def test_or_all_who_can_be_reached() -> None:
     assert not lone.node.vouches.sure
     lone.pass_time(2.5)
     assert lone.node.vouches.sure
+
+
+def test_each_answer_to_a_probe_says_what_is_remembered_of_the_asker_and_what_of_the_own_disk() -> None:
+    lone = a_node()
+    lone.hear("b", GossipDelta([], [], [], [], vouched=[["c", 4]]))
+    for peer, told in (("b", ProbeReply(1, 0, SURE)), ("c", ProbeReply(1, 4, SURE))):
+        assert answer_to_a_probe(lone, peer) == told
+    lone.node.vouches.sure = False
+    assert answer_to_a_probe(lone, "c") == ProbeReply(1, 4, UNSURE)
+
+
+def test_such_an_answer_is_a_peer_s_word() -> None:
+    lone = restarted(count=3)
+    lone.hear("b", ProbeReply(1, 3, SURE))
+    assert lone.node.vouches.sure
+    lone.hear("c", ProbeReply(1, 4, SURE))
+    assert lone.node.vouches.old, "and found out late is found out"
+
+
+def test_who_can_reach_anybody_has_been_told_though_no_gossip_comes() -> None:
+    lone = restarted()
+    lone.away = {"c", "d", "e"}
+    lone.pass_time(3.0)
+    assert lone.node.vouches.sure
+
+
+def test_an_old_disk_is_not_set_aside_by_answers_of_who_may_not_have_heard_of_it() -> None:
+    lone = restarted(count=3)
+    for peer in ("b", "c", "d", "e"):
+        lone.hear(peer, ProbeReply(1, 4, SURE))
+    lone.pass_time(0.5)
+    for peer in ("b", "c", "d", "e"):
+        lone.hear(peer, ProbeReply(2, 4, SURE))
+    assert not lone.node.vouches.sure
+    assert not lone.node.vouches.rebuild
+    for peer in ("b", "c", "d"):
+        tell(lone, peer, 4)
+    assert lone.node.vouches.rebuild
 
 
 def test_an_old_disk_is_rebuilt_when_a_majority_is_sure_of_theirs() -> None:

@@ -42,6 +42,7 @@ from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.records import Kept, Member
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import unhurried
+from dynazmq.dynamo.vouches import SURE
 from dynazmq.simulator.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
 from dynazmq.wire.gate import Gate
@@ -218,7 +219,7 @@ def test_a_peer_is_refused_what_is_out_of_bounds_and_its_other_messages_are_hear
     bad, good = Read(7, "b" * (BUCKET_BYTES_MAX + 1), b"k", 1000), Probe(8)
     _, said = heard(FROM_NODE, [list(to_row(each)) for each in (bad, good)], b"b")
     assert Refused(7, "Read.bucket: 1 to 64 bytes of UTF-8, not 65") in said
-    assert ProbeReply(8) in said
+    assert ProbeReply(8, 0, SURE) in said
 
 
 def test_a_message_whose_very_number_is_out_of_bounds_is_counted_and_not_answered() -> None:

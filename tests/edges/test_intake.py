@@ -25,6 +25,7 @@ from dynazmq.dynamo.messages import (
     TopologyRequest,
 )
 from dynazmq.dynamo.node import Node
+from dynazmq.dynamo.vouches import SURE
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.wire import intake
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, encode
@@ -132,7 +133,7 @@ def test_probes_wait_for_nothing_behind_a_peers_own_work() -> None:
     door.turn(time_for=1)
     door.send(b"b", *reads(1, 2, 3))
     door.send(b"b", *reads(4), Probe(7), *reads(5))
-    assert door.answers("b")[-1] == ProbeReply(7)
+    assert door.answers("b")[-1] == ProbeReply(7, 0, SURE)
     while door.intake.waiting:
         door.turn(time_for=10)
         door.intake.go_on()
@@ -165,7 +166,7 @@ def test_a_peer_that_sends_more_than_may_wait_is_refused_what_it_asks(monkeypatc
     door.send(b"b", *reads(1, 2))
     door.send(b"b", *reads(3), Probe(4))
     assert [each for each in door.answers("b") if isinstance(each, Refused)] == [Refused(3, "a has too much to do")]
-    assert ProbeReply(4) in door.answers("b")
+    assert ProbeReply(4, 0, SURE) in door.answers("b")
 
 
 def test_all_clients_together_have_no_more_waiting_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

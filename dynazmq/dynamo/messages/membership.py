@@ -135,6 +135,8 @@ Policies = Annotated[list[Any], many(PolicyRow, BUCKETS_MAX)]
 Intents = Annotated[list[Any], many(IntentRow, NAMES_MAX)]
 MaybeLosses = Annotated[list[Any], row(LossesRow, empty=True)]
 Vouched = Annotated[list[Any], many(VouchRow, 2 * MEMBERS_MAX)]
+OwnDisk = Annotated[int, Whole(0, 2)]
+"""What a node says of its own disk: 0 I have not been told yet, 1 nobody knows of a newer one, 2 somebody does."""
 
 
 @message(22, by=PEER, about_lives=True)
@@ -146,7 +148,11 @@ class Probe(Message):
 @message(23, answers=(Probe,), about_lives=True)
 @dataclass(slots=True)
 class ProbeReply(Message):
+    """I live. vouched: how often I remember that you have vouched. disk: what I say of my own."""
+
     sequence: Sequence
+    vouched: Version = 0
+    disk: OwnDisk = 0
 
 
 @message(24, by=PEER, vouches=True, about_lives=True)  # who says that it knows a ring must not forget it
@@ -169,8 +175,7 @@ class GossipDigest(Message):
 class GossipDelta(Message):
     """What I know better than your digest, and the names of which you know better (wanted).
 
-    vouched: what I remember of others, you among them. disk: what I say of my own: 0 I have not been told yet, 1 nobody knows of
-    a newer one, 2 somebody does.
+    vouched: what I remember of others, you among them. disk: what I say of my own.
     """
 
     members: Members
@@ -180,7 +185,7 @@ class GossipDelta(Message):
     intents: Intents = field(default_factory=list)
     losses: MaybeLosses = field(default_factory=list)
     vouched: Vouched = field(default_factory=list)
-    disk: Annotated[int, Whole(0, 2)] = 0
+    disk: OwnDisk = 0
 
 
 @message(50, by=PEER, vouches=True)
