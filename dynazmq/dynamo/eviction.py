@@ -10,6 +10,10 @@ must not cost one either: a hint is a copy that a write was acknowledged for. Pa
 
 The target is brought the key by anti-entropy when it is back. A hint whose key has too few other primaries, or one that is away,
 stays: over the limit, and `status` shows by how much.
+
+Until then N − 1 disks have what was let go. That is enough for whatever W a write had, but N: one that waited for all in a bucket
+of a smaller W, and counted the hint for the primary that was away, has a copy less than it was acknowledged for. Nothing tells
+such a hint from others. Who wants a write on N disks whatever comes asks for N primaries (pw).
 """
 
 from __future__ import annotations
