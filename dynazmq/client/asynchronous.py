@@ -190,7 +190,10 @@ class AsyncBucket:
         return self._driver.stream(keys, flows.begin_delete(lambda: self._driver.view, options), ordered)
 
     async def keys(self, *, replicas: int = 0, timeout: float | None = None) -> AsyncIterator[str | bytes]:
-        """All live keys, as `dynazmq.Bucket.keys` gives them."""
+        """All live keys, as `dynazmq.Bucket.keys` gives them.
+
+        N - W + 1 primaries of every partition must answer, and R at least; `replicas` asks fewer (or more).
+        """
         options = self._with(timeout=timeout)
         scanner = Scanner(options.bucket, options.timeout, lambda: self._driver.view, self._driver.standing, replicas)
         while not scanner.done:

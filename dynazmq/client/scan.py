@@ -1,8 +1,9 @@
 """The keys of a bucket: one merged walk around the ring over the pages of several nodes.
 
-No node has all keys. For each partition, enough primaries are asked that every acknowledged write is with one of them (`_enough`;
-fewer may miss what only the others hold), and their pages, all in the order of places, are merged into one sequence without
-repeats. A key is live if somebody holds a value and nobody a tombstone; where they differ, a get decides.
+No node has all keys. For each partition, enough primaries are asked that each write that W of them have is with one of these:
+N − W + 1, and R at least (`_enough`); fewer may miss what only the others hold. Their pages, all in the order of places, are
+merged into one sequence without repeats. A key is live if somebody holds a value and nobody a tombstone; where they differ, a
+get decides.
 
 Members may come and go meanwhile. Each page is asked for by the ring that the client knows. A node that goes by a later one, or
 has let go of what it is asked for, refuses and tells its ring (dynamo/scans.py). Then others are asked, from the position on that
@@ -58,7 +59,7 @@ class Scanner:
     ) -> None:
         """view: what the client knows by now. good: whether a node is believed to answer.
 
-        replicas: how many primaries of each partition to ask, 0 for enough. page_keys: how many keys to ask a node for at a time.
+        replicas: how many primaries of each partition to ask, 0 for `_enough`. page_keys: how many keys to ask for at a time.
         """
         policy = view().policy(bucket)
         if isinstance(replicas, bool) or not isinstance(replicas, int) or not 0 <= replicas <= policy.n:
@@ -165,7 +166,7 @@ class Scanner:
 
 
 def _enough(view: View, bucket: str) -> int:
-    """How many primaries of a partition have every acknowledged write between them: N − W + 1, and R at least.
+    """How many primaries of a partition have between them every write that W of them have: N − W + 1, and R at least.
 
     While a bucket is to have another W, some acknowledge by the one and some by the other, so the smaller of both counts; what
     is in force for writes is the larger (dynamo/in_force.py). And when W is larger than it was, what was acknowledged before is

@@ -286,8 +286,9 @@ class Bucket:
     def keys(self, *, replicas: int = 0, timeout: float | None = None) -> Iterator[str | bytes]:
         """All live keys, in the order of their places on the ring: str where they are UTF-8, else bytes.
 
-        No snapshot: what is written meanwhile may show or not. Needs N - W + 1 primaries of every partition, so that no
-        acknowledged write is missed; `replicas` asks fewer (or more). `timeout` is each page's.
+        No snapshot: what is written meanwhile may show or not. N - W + 1 primaries of every partition must answer, and R at
+        least, so that no acknowledged write is missed that is with W of them (what only a hint holds shows once it is handed
+        off); `replicas` asks fewer (or more). `timeout` is each page's. Raises `Unavailable` where too few can be reached.
         """
         options = self._with(timeout=timeout)
         scanner = Scanner(options.bucket, options.timeout, lambda: self._driver.view, self._driver.standing, replicas)

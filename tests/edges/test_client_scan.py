@@ -200,6 +200,15 @@ def asked_of_each(known: View) -> float:
 
 
 @pytest.mark.parametrize(
+    ("r", "w", "replicas"), [(1, 1, 3), (1, 2, 2), (1, 3, 1), (2, 1, 3), (2, 2, 2), (2, 3, 2), (3, 1, 3), (3, 2, 3), (3, 3, 3)]
+)
+def test_so_many_primaries_are_asked_that_w_of_three_have_one_among_them_and_no_fewer_than_a_get_asks(
+    r: int, w: int, replicas: int
+) -> None:
+    assert asked_of_each(view(w=w, r=r)) == replicas
+
+
+@pytest.mark.parametrize(
     ("held", "in_force", "wanted", "replicas"),
     [
         ((2, 2), (2, 3), (2, 3), 2),  # some acknowledge by 2 still
