@@ -58,6 +58,7 @@ class Decisions:
         self, admin: Address, reply: Reply, *, names: list[str] | None = None, buckets: list[str] | None = None
     ) -> None:
         """Answer the admin when a second member has stored what is known here of these members and buckets, and of losses."""
+        self._membership.store_again()  # it may have been decided before, in a turn that could not be stored
         if not self._others():
             self._runtime.send(admin, reply)
             return

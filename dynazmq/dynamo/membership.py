@@ -174,8 +174,7 @@ class Membership:
 
         keys: rows that it holds.
         """
-        if self._unsaved:
-            self._save()
+        self.store_again()
         me = self.members[self._runtime.name]
         me = me._replace(incarnation=self._identity.incarnation, heartbeat=me.heartbeat + 1, knows=self.knowledge())
         me = me._replace(keys=keys)
@@ -260,8 +259,7 @@ class Membership:
         for row in policies:
             self.learn_policy(row)
         self._decided(told)
-        if self._unsaved:
-            self._save()  # it may have come before, in a turn that could not be stored
+        self.store_again()
         known = self.intents
         heard = len(told) == len(intents) and all(each.name in known and known[each.name].rank >= each.rank for each in told)
         return heard and all(
@@ -464,6 +462,14 @@ class Membership:
     def committed(self) -> None:
         """What was saved is stored: this node knows it for good."""
         self._stored = not self._unsaved
+
+    def store_again(self) -> None:
+        """What is known is on the disk after this turn, though a turn in which some of it was learned could not be stored.
+
+        For whoever is about to say that it is: what was known before is learned no second time, and so not stored by that.
+        """
+        if self._unsaved:
+            self._save()
 
     def _save(self) -> None:
         self._unsaved = self._stored = False

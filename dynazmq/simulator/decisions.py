@@ -45,6 +45,17 @@ class Taken(NamedTuple):
     ranks: dict[str, tuple[Any, ...]]
 
 
+def _rank(known: Intent | None, name: str, kind: str, weight: float) -> tuple[Any, ...]:
+    """Of an intent when it was decided: known is what the node has of that member by now.
+
+    It is another admin's if it is of another kind, or another weight, and that one is acknowledged by itself (seeds 766, 202848).
+    And it may have come true meanwhile, in a turn that is not stored yet (204568).
+    """
+    if known is not None and known.kind in (kind, _BECOMES.get(kind)) and (kind != IN or known.weight == weight):
+        return known._replace(kind=kind, agreed=known.agreed and known.kind == kind).rank
+    return Intent(name, kind, weight, "", 1, "").rank
+
+
 class Decisions:
     """Those that no node has taken yet, and what is wanted in all."""
 
@@ -127,17 +138,10 @@ class Decisions:
             call.then = done
 
     def _ranks(self, decision: Decision, at: str) -> dict[str, tuple[Any, ...]]:
-        """It may have died since it said so."""
+        """As it was decided. The node may have died since it said so, or have heard another admin's later word."""
         node = self._cluster.node(at) if at in self._cluster.names else None
         known = node.process.node.membership.intents if node is not None and node.process.alive else {}
-        ranks: dict[str, tuple[Any, ...]] = {}
-        for name, kind, weight, _ in decision.intents:
-            # Another admin's later word may have come to the same node meanwhile: that one is acknowledged by itself (seeds 766
-            # and 202848: the same member with another weight).
-            its_own = name in known and known[name].kind in (kind, _BECOMES.get(kind))
-            its_own = its_own and (kind != IN or known[name].weight == weight)
-            ranks[name] = known[name].rank if its_own else (0, kind in BY_FORCE, False, False, 1)
-        return ranks
+        return {name: _rank(known.get(name), name, kind, weight) for name, kind, weight, _ in decision.intents}
 
     def _is_final(self, intent: Intent | None) -> bool:
         """No name is used twice; who is gone may be pardoned as long as the ring has it."""

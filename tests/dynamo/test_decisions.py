@@ -104,6 +104,23 @@ def test_what_could_not_be_stored_is_told_to_nobody_and_not_acknowledged(decisio
     assert of(Decided, said) == []
 
 
+@pytest.mark.parametrize("decision", [LEAVE, POLICY])
+@pytest.mark.parametrize("alone", [False, True], ids=["with others", "alone"])
+def test_what_could_not_be_stored_is_stored_when_it_is_asked_for_again(decision: Message, alone: bool) -> None:
+    """It is known here already, so nothing is decided anew: it must get to this disk all the same (seed 204227)."""
+    lone = a_node(members=("a", "e")[: 1 if decision is POLICY else 2], n=1, r=1, w=1) if alone else a_node()
+    decision = SetBucket(7, "carts", 1, 1, 1, "lww") if alone and decision is POLICY else decision
+    lone.node.receive(CLIENT, decision)
+    lone.disk.rollback()
+    lone.node.turn_failed()
+    lone.node.drain()
+    lone.node.receive(CLIENT, decision)
+    assert lone.disk.notes == ["membership"], "it is stored in the turn in which it is answered or told"
+    lone.flush()
+    known = lone.start().membership
+    assert "e" in known.intents if decision is LEAVE else known.policies["carts"].conflict == "lww"
+
+
 # --- the other member's side ------------------------------------------------------------------------------------------------
 
 ROWS = Decided(3, [["e", "out", 1.0, "", 1, "b", 0, False]], [["carts", 3, 1, 1, 1, "b", "lww"]])
