@@ -14,8 +14,8 @@ from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.ring import Quorums, Ring
 from dynazmq.dynamo.runtime import Address
-from dynazmq.simulator.admins import EACH_OTHER, JOIN, LEAVE, SWAP
-from dynazmq.simulator.faults import FLICKERING_DISK, ISOLATE, PAUSE, SPLIT
+from dynazmq.simulator.admins import EACH_OTHER, JOIN, LEAVE, REWEIGH, SWAP
+from dynazmq.simulator.faults import FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.workload import Load, Mix
 
@@ -127,5 +127,18 @@ def acknowledge_a_decision_on_one_disk(patch: Patches) -> None:
 
     def acknowledge(self: Decisions, admin: Address, reply: Reply, **_: object) -> None:
         self._runtime.send(admin, reply)
+
+    patch.set(Decisions, "acknowledge", acknowledge)
+
+
+@mutant("I15", **{**_QUICK, "acts": (REWEIGH,), "acts_every_s": 0.3, "faults": (FULL_DISK,), "every_s": 0.3, "lasting_s": 3.0})
+def acknowledge_what_could_not_be_stored_before(patch: Patches) -> None:
+    """What was decided in a turn that could not be stored is known, and so it is acknowledged when it is asked for again."""
+    original = Decisions.acknowledge
+
+    def acknowledge(self: Decisions, *given: Any, **names: Any) -> None:
+        with_it = vars(self._membership).setdefault("store_again", lambda: None)
+        original(self, *given, **names)
+        assert vars(self._membership).pop("store_again") is with_it
 
     patch.set(Decisions, "acknowledge", acknowledge)
