@@ -15,8 +15,8 @@ def set_policy(access: Access, n: int | None, r: int | None, w: int | None, conf
     else:
         said = {"siblings": "keeps siblings", "lww": "keeps the last of concurrent writes"}[conflict]
         say(f"{paint('ok', GREEN)}   {access.bucket} {said}; all nodes know it in some seconds")
-        if n is not None:
-            say("     another n is in force when all its replicas have everything; how far it is: dynazmq bucket list")
+        if (n, r, w) != (None, None, None):
+            say("     another N, R or W is in force when all know it, and all replicas have what they need: dynazmq bucket list")
     return OK
 
 

@@ -168,8 +168,8 @@ class Scanner:
 def _enough(view: View, bucket: str) -> int:
     """How many primaries of a partition have between them every write that W of them have: N − W + 1, and R at least.
 
-    While a bucket is to have another W, some acknowledge by the one and some by the other, so the smaller of both counts; what
-    is in force for writes is the larger (dynamo/in_force.py). And when W is larger than it was, what was acknowledged before is
+    While a bucket is to have another W, some acknowledge by the one and some by the other, so the smaller of both counts (a node
+    of an earlier release tells the larger as what is in force). And when W is larger than it was, what was acknowledged before is
     still with as few: R is enough for that, since an R for which it is not comes into force when all have it (ring.fills).
     """
     policy = view.policy(bucket)

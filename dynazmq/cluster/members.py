@@ -66,7 +66,8 @@ def ask(observer: Observer, snapshot: Snapshot, *, sizes: bool = False) -> Known
         learn(intents, [Intent.from_wire(row) for row in topology.intents])
     newest = max(range(len(rings)), key=lambda i: (rings[i].version, rings[i].digest()))
     first = topologies[newest]
-    quorum, bucket = max((max(r, w), str(name)) for name, _, r, w, *_ in [["", 0, first.r, first.w], *first.buckets])
+    needs = [(max(r, w, *wanted[1:3]), str(name)) for name, _, r, w, _, *wanted in first.buckets]  # what is wanted is waited for
+    quorum, bucket = max([(max(first.r, first.w), ""), *needs])
     return Known(
         ring=rings[newest],
         intents=intents,

@@ -211,12 +211,13 @@ class Quorum(NamedTuple):
 
 
 def _largest_quorum(directory: Path) -> Quorum:
-    """Of all buckets."""
+    """Of all buckets, by what is in force and by what will be."""
     import dynazmq
 
     with dynazmq.connect(dir=directory) as client:
-        policies = {"": client.view.default, **client.view.policies}
-    return max((Quorum(bucket, policy.r, policy.w) for bucket, policy in policies.items()), key=lambda each: max(each.r, each.w))
+        view = client.view
+    policies = [("", view.default), *view.policies.items(), *view.wanted.items()]
+    return max((Quorum(bucket, policy.r, policy.w) for bucket, policy in policies), key=lambda each: max(each.r, each.w))
 
 
 def _too_few(observer: Observer, quorum: Quorum) -> Stuck | None:

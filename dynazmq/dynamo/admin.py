@@ -186,6 +186,7 @@ class Admin:
     def topology(self, request_id: int) -> Topology:
         """Where everything is, as this node knows it. request_id: 0 where nobody has asked."""
         config, membership, failure = self._runtime.config, self._membership, self._failure
+        in_force = membership.in_force
         return Topology(
             request_id,
             config.cluster,
@@ -193,7 +194,7 @@ class Admin:
             config.name,
             membership.ring.to_wire(),
             [[m.name, m.endpoint, m.incarnation, failure.state_of(m.name)] for m in membership.members.values()],
-            [[bucket, *membership.policy(bucket)[:3], p.conflict, p.n, p.r, p.w] for bucket, p in membership.policies.items()],
+            [[bucket, *in_force.held(bucket), p.conflict, p.n, p.r, p.w] for bucket, p in membership.policies.items()],
             config.n,
             config.r,
             config.w,

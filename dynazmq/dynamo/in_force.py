@@ -3,6 +3,9 @@
 What a policy says is a wish. How many replicas a bucket's keys have, and so who holds them, is the ring's to say: it follows as
 it follows what is wanted of members. R and W by which reads and writes do not miss each other go with N. Where N is as wanted,
 they are whichever asks for more, the ring's or the wish, until the ring has what is wanted.
+
+So a node that has heard of a larger W waits for more than what is in force. It must not say that the larger W is: others have not
+heard of it, and acknowledge by the ring's.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ class InForce:
         """default: the policy of all other buckets."""
         self._ring, self._wanted, self._default = ring, policies, default
         self.wanted = wanted_quorums(policies)
-        quorums = Quorums(default.n, default.r, default.w)
+        self._quorums = quorums = Quorums(default.n, default.r, default.w)
         self._policies: dict[str, Policy] = {}
         for bucket in sorted({*policies, *(each[0] for each in ring.quorums)}):
-            wanted, held = policies.get(bucket, default), ring.quorums_of(bucket, quorums)
+            wanted, held = policies.get(bucket, default), self.held(bucket)
             if wanted.n == held.n:
                 held = Quorums(held.n, max(held.r, wanted.r), max(held.w, wanted.w))
             self._policies[bucket] = wanted._replace(n=held.n, r=held.r, w=held.w)
@@ -35,7 +38,12 @@ class InForce:
         self.levels = levels_of(ring, quorums)
 
     def policy(self, bucket: str) -> Policy:
+        """By which this node reads and writes: nowhere less than what is in force."""
         return self._policies.get(bucket, self._default)
+
+    def held(self, bucket: str) -> Quorums:
+        """What is in force: by which, or by more, every node reads and writes."""
+        return self._ring.quorums_of(bucket, self._quorums)
 
     def level(self, bucket: str) -> int:
         """Which keys are placed as this bucket's."""
@@ -49,5 +57,5 @@ class InForce:
 
     def to_come(self) -> list[list[Any]]:
         """[bucket, n, r, w that are in force, n, r, w that are wanted] of those with a policy that is not in force yet."""
-        changing = [(bucket, self.policy(bucket), wanted) for bucket, wanted in sorted(self._wanted.items())]
-        return [[bucket, *held[:3], *wanted[:3]] for bucket, held, wanted in changing if held[:3] != wanted[:3]]
+        changing = [(bucket, self.held(bucket), wanted) for bucket, wanted in sorted(self._wanted.items())]
+        return [[bucket, *held, *wanted[:3]] for bucket, held, wanted in changing if held != wanted[:3]]

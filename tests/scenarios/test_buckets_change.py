@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.client.requests import Request
+from dynazmq.client.view import View
 from dynazmq.dynamo.messages import SetBucket
+from dynazmq.errors import Unavailable
 from dynazmq.simulator.client import SCHEME, Client
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster import Cluster, NodeHandle
 
 BUCKET = "b"
 
@@ -97,6 +99,40 @@ def test_a_member_that_is_away_holds_up_another_n_and_nothing_else() -> None:
     cluster.wait(lambda: membership.policy(BUCKET)[:3] == (5, 3, 3), "n5 is back")
     cluster.wait(cluster.changed, "it is over")
     assert copies(cluster, "k") == 5
+
+
+def told(node: NodeHandle) -> View:
+    """What a client learns from it."""
+    return View.of(node.process.node.admin.topology(0))
+
+
+@pytest.mark.parametrize("after", [(3, 3, 2), (3, 2, 3)], ids=["in one step", "filled before"])
+def test_a_larger_w_is_said_to_be_in_force_only_when_nobody_acknowledges_by_the_smaller_one(after: tuple[int, int, int]) -> None:
+    """Found by seed 150483: who had heard of W=2 said that it was in force, and who had not took that client's put by W=1."""
+    cluster = Cluster(7, 3, w=1, r=3, anti_entropy_ms=1000)
+    here, there = cluster.client("here", beside="n1"), cluster.client("there", beside="n3")
+    for client in (here, there):
+        client.options = client.options.with_(bucket=BUCKET)
+        client.connected()
+    cluster.partition(["n1", "n2"], ["n3"])
+    cluster.run(2.0)
+    here.configure(BUCKET, *after)
+    cluster.run(1.0)
+    for node in (cluster.node("n1"), cluster.node("n2")):
+        view = told(node)
+        assert (view.policy(BUCKET)[:3], view.wanted[BUCKET][:3]) == ((3, 3, 1), after)
+        assert node.process.node.admin.status()["change"]["buckets"] == [[BUCKET, 3, 3, 1, *after]]
+    assert there.put("k", "acknowledged by one", at="n3").acked == ("n3",)
+    with pytest.raises(Unavailable):
+        there.put("k", "by two, since it asks for them", at="n3", w=2)
+
+    cluster.heal()
+    cluster.wait(lambda: all(told(node).policy(BUCKET)[:3] == after for node in cluster.nodes), "it is in force")
+    for node in cluster.nodes:
+        assert len(here.put("k", f"at {node.name}", at=node.name).acked) == after[2]
+    cluster.wait(cluster.changed, "it is over")
+    assert all(told(node).wanted == {} for node in cluster.nodes)
+    assert cluster.history.broken == []
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -132,9 +132,8 @@ def test_who_has_not_heard_of_the_newest_ring_tells_what_it_has_and_is_not_blame
     assert story.lister.begin_get(story.key, at=story.first).result().values == ["v"]
 
 
-@pytest.mark.parametrize("r", [1, 2])
-def test_what_fewer_have_acknowledged_is_listed_when_more_are_to(r: int) -> None:
-    """By N − W + 1 alone one would be asked as soon as W is 3, and the key was left out."""
+def acknowledged_by_two_of_three() -> Cluster:
+    """The third has not heard of the key, and nobody who keeps it for it can reach it."""
     cluster = Cluster(2, 5, anti_entropy_ms=60_000)
     client = cluster.client()
     first, *_ = (node.name for node in cluster.primaries("k"))
@@ -148,9 +147,27 @@ def test_what_fewer_have_acknowledged_is_listed_when_more_are_to(r: int) -> None
     first_node.restart()
     cluster.run(1.0)
     assert first_node.holds("k") == []
+    return cluster
 
-    client.configure(DEFAULT_BUCKET, 3, r, 3)
-    cluster.wait(lambda: all(node.process.node.membership.policy(DEFAULT_BUCKET).w == 3 for node in cluster.nodes), "W is 3")
+
+@pytest.mark.parametrize("r", [1, 2])
+def test_what_fewer_have_acknowledged_is_listed_when_more_are_to(r: int) -> None:
+    cluster = acknowledged_by_two_of_three()
+    cluster.client().configure(DEFAULT_BUCKET, 3, r, 3)
+    memberships = [node.process.node.membership for node in cluster.nodes]
+    cluster.wait(lambda: all(each.policy(DEFAULT_BUCKET).w == 3 for each in memberships), "all have heard of it")
+    lister = cluster.client("lister")
+    view = lister.connected()
+    assert (view.policy(DEFAULT_BUCKET)[:3], view.wanted[DEFAULT_BUCKET][:3]) == ((3, 2, 2), (3, r, 3))
+    assert lister.keys() == ["k"]
+
+
+def test_what_fewer_have_acknowledged_is_listed_after_more_have_to() -> None:
+    """By N − W + 1 alone one would be asked as soon as W is 3, and the key was left out."""
+    cluster = acknowledged_by_two_of_three()
+    cluster.client().configure(DEFAULT_BUCKET, 3, 2, 3)
+    memberships = [node.process.node.membership for node in cluster.nodes]
+    cluster.wait(lambda: all(each.in_force.held(DEFAULT_BUCKET).w == 3 for each in memberships), "W=3 is in force")
     lister = cluster.client("lister")
     assert lister.connected().policy(DEFAULT_BUCKET).w == 3
     assert lister.keys() == ["k"]
