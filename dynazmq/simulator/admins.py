@@ -219,7 +219,6 @@ class Admins:
         n = random.randint(1, self._members_min)  # which are never fewer than a quorum of it
         r = random.randint(1, n)
         w = random.randint(n - r + 1, n)
-        self._cluster.history.least_w = min(self._cluster.history.least_w, w)
         client = self._cluster.client("admin-1")
         client.begin(Request(SetBucket(0, DEFAULT_BUCKET, n, r, w), DEFAULT_BUCKET, 0, 2.0, "configure"))
         return True

@@ -174,9 +174,7 @@ class Client:
         if kind == "get":
             self._watch.presence.get_began(op)
         else:
-            policy = self.connected().policy(op.bucket)
-            n, w = request.message.n or policy.n, request.message.w
-            op.needed = max(n if w == -1 else w or min(policy.w, n), request.message.pw)
+            op.level = request.message.n, request.message.w, request.message.pw
         return op
 
     def _start(self, call: Call) -> Call:

@@ -44,7 +44,8 @@ class Op:
     value: bytes | None = None
     write_id: bytes = b""
     number: int = -1  # of a write, among those of its key
-    needed: int = 0  # copies, until it may be acknowledged
+    needed: int = 0  # copies, until it may be acknowledged; for who judges by what clients know (chaos/judge.py)
+    level: tuple[int, int, int] = (0, 0, 0)  # n, w, pw of a write, as it names them (messages.Put)
     covers: int = 0  # bits of the writes that its context's holder was shown, and of what those replaced
     given: bytes = b""  # the context's token
     acked: tuple[str, ...] = ()  # who acknowledged it; stand-ins beside whom they stand in for
@@ -96,7 +97,6 @@ class History:
     shown_with: dict[bytes, int] = field(default_factory=dict)  # token → what anybody was shown with it
     seen: set[bytes] = field(default_factory=set)  # write ids that some get has found
     broken: list[str] = field(default_factory=list)  # promises seen broken on the way
-    least_w: int = 1 << 30  # of all policies that the bucket may have had beside the cluster's
     disks_lost: int = 0
     robbed: set[str] = field(default_factory=set)  # whose
     rotted: Counter[bytes] = field(default_factory=Counter)  # key → how often a copy of it was damaged

@@ -10,7 +10,7 @@
                           primaries have it, or whoever a hint was for, or all others, W of them at least
     I12 dots              no dot names two writes
     I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
-    I15 honesty           an acknowledged write is on as many disks as the acknowledgement says
+    I15 honesty           an acknowledged write is on as many disks as the acknowledgement says, and as many as it needed
     I16 honest absence    what all owners hold is not said to be absent (presence.py)
 
 What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
@@ -29,7 +29,7 @@ from typing import Any
 from dynazmq.config import SIBLINGS_MAX
 from dynazmq.dynamo.change import concerned
 from dynazmq.dynamo.membership import Membership, rank
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.ring import Quorums, Ring, place
 from dynazmq.dynamo.versions import Sibling, Siblings, node_of
 from dynazmq.dynamo.versions import decode as decode_state
 from dynazmq.simulator import judge
@@ -77,6 +77,9 @@ class Watch:
         self._turns = 0
         self._gossip: dict[str, tuple[int, dict[str, tuple[Any, ...]]]] = {}  # observer → (its life, subject → rank)
         self._rings: dict[str, Ring] = {}  # the newest that each node has stored
+        self._in_force: dict[str, Ring] = {}  # by which each node goes
+        self._was_in_force: list[tuple[float, Ring]] = []  # by which one went until then
+        self._quorums = Quorums(1, 1, 1)  # the cluster's, as soon as a node goes by a ring
         self._made: set[bytes] = set()  # digests of rings that somebody has
         self._resumed: set[tuple[str, int]] = set()  # lives of processes that went on with a transfer
 
@@ -89,7 +92,9 @@ class Watch:
 
     def depart(self, name: str) -> None:
         """This node's process has ended for good."""
-        self.departed[name] = self.processes.pop(name)
+        self.departed[name] = process = self.processes.pop(name)
+        if (ring := self._in_force.pop(name, None)) is not None:
+            self._was_in_force.append((process.world.now, ring))
 
     def come_back(self, name: str) -> None:
         """It has not, after all."""
@@ -104,6 +109,8 @@ class Watch:
 
     def committing(self, process: Process) -> None:
         disk = process.disk
+        if process.node.membership.ring is not self._in_force.get(process.name):
+            self._turned_to(process)
         if disk.fail_commits:
             return
         known = self._rings.get(process.name)
@@ -172,6 +179,14 @@ class Watch:
             self.figures[what] = size
 
     # --- members come and go ----------------------------------------------------------------------------------------------
+
+    def _turned_to(self, process: Process) -> None:
+        """This node goes by another ring, whether it can store it or not; but for one that does not rely on any yet."""
+        membership = process.node.membership
+        if membership.settled:
+            if (before := self._in_force.get(process.name)) is not None:
+                self._was_in_force.append((process.world.now, before))
+            self._in_force[process.name], self._quorums = membership.ring, membership.default_quorums
 
     def _stepped(self, process: Process) -> None:
         """This node is about to store another ring. If nobody had it before, it is this node that makes the step."""
@@ -278,9 +293,23 @@ class Watch:
         at = (place(op.bucket, op.key), op.bucket, op.key)
         dots = self.history.dots_of.get(op.write_id, set())
         copies = sum(process.disk.holds(at, op.write_id, dots) for process in self.processes.values())
-        needed = min(op.needed, self.history.least_w)
+        needed = self._needed(op)
         if copies + self.history.lost(op.key) + self.history.evicted[op.key] < len(op.acked) or len(set(op.acked)) < needed:
-            self._broken(f"I15: {list(op.acked)} are said to hold {op}, {copies} disks do, {op.needed} were asked for")
+            self._broken(f"I15: {list(op.acked)} are said to hold {op}, {copies} disks do, {needed} were asked for")
+
+    def _needed(self, op: Op) -> int:
+        """How many copies this write's coordinator had to wait for: by the least that was in force while it was under way.
+
+        Rings say what is in force (in_force.py), and nodes are a step apart. What is merely wanted, or known to the client, says
+        nothing: the coordinator need not have heard of it, and if it is less it does not count yet.
+        """
+        rings = [*self._in_force.values(), *(ring for until, ring in self._was_in_force if until >= op.began)]
+        n, w, pw = op.level
+        needed = []
+        for quorums in (ring.quorums_of(op.bucket, self._quorums) for ring in rings):
+            copies = n or quorums.n
+            needed.append(copies if w == -1 else w or min(quorums.w, copies))
+        return max(min(needed), pw)
 
     # --- turns ------------------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ and while members came and went:
     a node that had lost its disk gave the version of a decision for a second time, and nobody knew which of the two to keep
     two admins together left fewer members than a quorum needs
     a member that had left was told to leave once more, by an admin who had had no answer, and was waited for in vain
+    a larger W was told to clients as in force by who had heard of it, and who had not acknowledged by the smaller one (150483)
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.config import LWW
+from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import Put, Write
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.versions import Context, Sibling, Siblings, encode
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle, row_of
+from dynazmq.simulator.mutants import MUTANTS
 from dynazmq.simulator.simulation import run_seed
 from dynazmq.simulator.watch import COLLECTED, Limits
 
@@ -93,6 +95,51 @@ def test_i13_what_grows_past_its_limit_is_seen(limits: Limits, what: str) -> Non
     while not call.done:
         cluster.run(0.001)
     assert any(line.startswith("I13") and what in line for line in cluster.history.broken), cluster.history.broken
+
+
+def test_i15_a_write_that_fewer_have_than_the_bucket_asks_for_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(9)
+    client = cluster.client()
+    client.configure("b", 3, 2, 3)
+    cluster.wait(lambda: all(node.process.node.membership.in_force.held("b").w == 3 for node in cluster.nodes), "it is in force")
+    client.options = client.options.with_(bucket="b")
+    client.put("k", "v")
+    assert cluster.history.broken == []
+    monkeypatch.setattr(Membership, "policy", lambda self, _bucket: self.default_policy)
+    client.put("k", "v")
+    client.put("k", "v", w=1)
+    (broken,) = cluster.history.broken
+    assert broken.startswith("I15")
+    assert broken.endswith("3 were asked for")
+
+
+def test_i15_who_acknowledges_by_a_smaller_w_before_that_is_in_force_is_seen() -> None:
+    cluster = Cluster(10)
+    client = cluster.client()
+    cluster.node("n5").crash()
+    client.configure("b", 3, 3, 1)
+    client.options = client.options.with_(bucket="b")
+    cluster.run(2.0)
+    client.put("k", "v", at="n1")
+    assert cluster.history.broken == []
+    with MUTANTS["acknowledge_by_a_smaller_w_before_all_know_of_it"].built_in():
+        client.put("k", "v", at="n1")
+    (broken,) = cluster.history.broken
+    assert broken.startswith("I15")
+
+
+def test_i15_one_who_has_not_heard_that_another_w_is_in_force_may_go_by_the_one_before() -> None:
+    """Neighbouring rings are both gone by: it is told by its own."""
+    cluster = Cluster(11)
+    client = cluster.client(beside="n1")
+    client.options = client.options.with_(bucket="b")
+    client.configure("b", 3, 3, 1)
+    cluster.wait(lambda: any(node.process.node.membership.in_force.held("b").w == 1 for node in cluster.nodes), "one step")
+    behind = [node for node in cluster.nodes if node.process.node.membership.in_force.held("b").w == 2]
+    acked = [len(client.put("k", f"at {node.name}", at=node.name).acked) for node in cluster.nodes]
+    assert behind
+    assert 1 in acked
+    assert cluster.history.broken == []
 
 
 def test_i13_frames_that_wait_past_the_limit_are_seen() -> None:

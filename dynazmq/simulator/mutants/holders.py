@@ -9,6 +9,7 @@ from dynazmq.dynamo.get import Gets
 from dynazmq.dynamo.gossip import Gossip
 from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.records import Policy
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.scans import Scans
 from dynazmq.simulator.admins import FREEZE, JOIN, LEAVE, POLICY, SWAP
@@ -72,6 +73,17 @@ def read_a_larger_n_before_it_is_filled(patch: Patches) -> None:
 def go_by_a_policy_as_soon_as_it_is_heard_of(patch: Patches) -> None:
     """What a policy says is in force at each node when it hears of it."""
     patch.set(Membership, "policy", lambda self, bucket: self.policies.get(bucket, self.default_policy))
+
+
+@mutant("I15", **_REPLICAS | {"acts_every_s": 0.2, "acts_max": 40, "r": 2, "w": 2})
+def acknowledge_by_a_smaller_w_before_all_know_of_it(patch: Patches) -> None:
+    """A write is acknowledged by as few as a policy says that this node has heard of, and that is not in force yet."""
+
+    def fewer(self: Membership, bucket: str) -> Policy:
+        held, wanted = self.in_force.policy(bucket), self.policies.get(bucket, self.default_policy)
+        return held._replace(w=min(held.w, wanted.w)) if wanted.n == held.n else held
+
+    patch.set(Membership, "policy", fewer)
 
 
 @mutant("I7", "I16", "I11", "I1", **_REPLICAS | {
