@@ -5,7 +5,8 @@ it follows what is wanted of members. R and W by which reads and writes do not m
 they are whichever asks for more, the ring's or the wish, until the ring has what is wanted.
 
 So a node that has heard of a larger W waits for more than what is in force. It must not say that the larger W is: others have not
-heard of it, and acknowledge by the ring's.
+heard of it, and acknowledge by the ring's. And who judges what was acknowledged some time ago goes by the least that may have
+counted then (`least`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dynazmq.dynamo.ring import Quorums, Ring
 
 
 class InForce:
-    """Of one ring and these policies: a value.
+    """Of one ring and these policies, and what was before them: a value.
 
     levels: each level (Ring.level) that some bucket has, ascending. wanted: what the policies say, as a ring would have it.
     """
@@ -36,6 +37,18 @@ class InForce:
             self._policies[bucket] = wanted._replace(n=held.n, r=held.r, w=held.w)
         self._levels = ring.levels(quorums)
         self.levels = levels_of(ring, quorums)
+        self._before: dict[str, tuple[int, int, float]] = {}  # bucket → the least N and W of all that were less, until when
+
+    def followed_by(self, ring: Ring, policies: Policies, now: float) -> InForce:
+        """What holds from now on."""
+        after = InForce(ring, policies, self._default)
+        after._before = {**self._before}
+        for bucket in sorted({*self._policies, *after._policies}):
+            (n, w), (next_n, next_w) = self._least(bucket), after._least(bucket)
+            if n < next_n or w < next_w:
+                was_n, was_w, _ = self._before.get(bucket, (n, w, now))
+                after._before[bucket] = min(n, was_n), min(w, was_w), now
+        return after
 
     def policy(self, bucket: str) -> Policy:
         """By which this node reads and writes: nowhere less than what is in force."""
@@ -44,6 +57,21 @@ class InForce:
     def held(self, bucket: str) -> Quorums:
         """What is in force: by which, or by more, every node reads and writes."""
         return self._ring.quorums_of(bucket, self._quorums)
+
+    def least(self, bucket: str, since: float) -> tuple[int, int]:
+        """N and W: the least by which any node may have acknowledged a write since this time.
+
+        What was before this node's present life it does not know.
+        """
+        n, w = self._least(bucket)
+        was_n, was_w, until = self._before.get(bucket, (n, w, since))
+        return (min(n, was_n), min(w, was_w)) if since <= until else (n, w)
+
+    def _least(self, bucket: str) -> tuple[int, int]:
+        """By which any node may go now: nodes are a step apart, and not all have heard of what is wanted."""
+        wanted = self._wanted.get(bucket, self._default)
+        held, other = self._ring.both_quorums_of(bucket, self._quorums)
+        return min(held.n, other.n), min(held.w, other.w, wanted.w if wanted.n == held.n else held.w)
 
     def level(self, bucket: str) -> int:
         """Which keys are placed as this bucket's."""

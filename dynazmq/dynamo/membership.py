@@ -303,7 +303,7 @@ class Membership:
 
     def _want(self, bucket: str, policy: Policy) -> None:
         self.policies = {**self.policies, bucket: policy}
-        self.in_force = InForce(self.ring, self.policies, self.default_policy)
+        self.in_force = self.in_force.followed_by(self.ring, self.policies, self._runtime.now)
         self._save()
         self.news = True
 
@@ -411,7 +411,7 @@ class Membership:
 
     def _turn_to(self, ring: Ring) -> None:
         before, self.ring = self.ring, ring
-        self.in_force = InForce(self.ring, self.policies, self.default_policy)
+        self.in_force = self.in_force.followed_by(self.ring, self.policies, self._runtime.now)
         self.settled = True
         what = "at rest" if ring.at_rest else "filling" if ring.filling else "flipped"
         self._runtime.note(f"ring {before.version} is now ring {ring.version}, {what}: {len(ring.members)} members")

@@ -8,9 +8,9 @@ and overwritten before the retry comes: a second dot would bring the overwritten
                 ◀─RecallReply── the write's dot, or "never here", or "my memory does not reach back that far"
 
 One that knows it settles it: the put is done already, and only its copies are completed to W. Otherwise all are heard, and
-at least N − W + 1 of them (so many that no W of N acknowledged it), or all that can be reached, must be certain that it was never
-there: then it is written anew. Whoever does not answer is waited for only a little. When neither comes before the deadline the
-outcome stays unknown, and that is what the client is told.
+at least N − W + 1 of them (so many that no W of N acknowledged it; if the bucket's W was smaller then, by that one), or all that
+can be reached, must be certain that it was never there: then it is written anew. Whoever does not answer is waited for only a
+little. When neither comes before the deadline the outcome stays unknown, and that is what the client is told.
 
 Who was not asked may hold the first try all the same, under a dot that nobody here has seen. So what a retry writes says in the
 key's state that it was retried (versions.py): when the two meet they are one write, be it live or overwritten by then.
@@ -25,10 +25,11 @@ from collections.abc import Iterator
 
 from dynazmq.config import RETRIED_MAX
 from dynazmq.dynamo.hints import StateTooLarge
+from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
-from dynazmq.dynamo.replica import Replica
+from dynazmq.dynamo.replica import UNDER_WAY_S, Replica
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Dot, Siblings, decode, sync
 
@@ -53,8 +54,9 @@ class RecallOp:
 class Recalls:
     """Settles at this node, as a coordinator, what became of the first tries of retried puts."""
 
-    def __init__(self, runtime: Runtime, replica: Replica, puts: Puts) -> None:
+    def __init__(self, runtime: Runtime, membership: Membership, replica: Replica, puts: Puts) -> None:
         self._runtime = runtime
+        self._membership = membership
         self._replica = replica
         self._puts = puts
         self._ops: dict[int, RecallOp] = {}
@@ -143,10 +145,23 @@ class Recalls:
             del self._ops[recall.request_id]
             self._puts.ask_for_value(op)
             return
-        needed = len(op.copies.primaries) - op.quorum.needed + 1
+        needed = len(op.copies.primaries) - self._acknowledged_by(op) + 1
         if recall.never >= min(needed, len(op.copies.targets)):
             del self._ops[recall.request_id]
             self._puts.write(op)
+
+    def _acknowledged_by(self, op: PutOp) -> int:
+        """How many replicas have stored its first try at least, if that was acknowledged.
+
+        A W that the put names is that of all its tries. The bucket's may have been smaller then, or is so elsewhere still.
+        """
+        message = op.message
+        if message.w > 0:
+            return op.quorum.needed
+        first_try = op.started - message.age_ms / 1000 - UNDER_WAY_S
+        n, w = self._membership.in_force.least(message.bucket, first_try)
+        n = message.n or n
+        return max(n if message.w else min(w, n), message.pw)
 
     def _overdue(self, recall: RecallOp) -> None:
         """Too few are certain: at the deadline the outcome stays unknown."""

@@ -35,7 +35,9 @@ from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import Dot, Siblings, decode, decode_stored, encode, sync
 
-_UNDER_WAY_S = 0.2  # the age in a Recall is that of its sending
+UNDER_WAY_S = 0.2
+"""The age in a Put or a Recall is that of its sending."""
+
 _ACKNOWLEDGED_MAX = 256  # with one WriteReply
 _NOT_STORED = "what was read could not be stored"
 
@@ -225,7 +227,7 @@ class Replica:
         """
         state = self.read(at, bucket, key)
         dot = self.find(decode(state), write_id)
-        first_try = self._runtime.now - age_ms / 1000 - _UNDER_WAY_S
+        first_try = self._runtime.now - age_ms / 1000 - UNDER_WAY_S
         return dot is not None or first_try > self.overwritten.since, dot, state
 
     # --- messages ---------------------------------------------------------------------------------------------------------

@@ -168,15 +168,19 @@ class Ring:
         """What is in force for a bucket. default: for those that have none of their own."""
         return self._quorums.get(bucket, default)
 
+    def both_quorums_of(self, bucket: str, default: Quorums) -> tuple[Quorums, Quorums]:
+        """The same, and those of the other side of a change."""
+        now = self._quorums.get(bucket, default)
+        return now, self._also_quorums.get(bucket, default) if self.also else now
+
     def level(self, bucket: str, default: Quorums) -> int:
         """Which keys are placed alike: a number, by which the next three go. It is N, or two Ns while a bucket has two.
 
         Small enough to travel in the place of an N: what it was, and 256 times what it will be.
         """
-        now = self._quorums.get(bucket, default)
+        now, other = self.both_quorums_of(bucket, default)
         if not self.also:
             return now.n
-        other = self._also_quorums.get(bucket, default)
         before, after = (now, other) if self.filling else (other, now)
         return before.n + _OTHER * after.n if fills(before, after) else now.n
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from lone_node import CLIENT, LoneNode, a_put, of
 
 from dynazmq.dynamo.messages import (
@@ -102,6 +105,69 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
     lone.hear(second, never(recalls[second]))
     lone.hear(second, never(recalls[second]))
     assert of(Write, lone.pass_time(0.5)) == [], "w=1: all three must be certain"
+
+
+def of_which_w_was(smaller: int, wanted: int = 0, in_force: int = 0) -> LoneNode:
+    """A node that has just heard that the bucket's W shall be, or is, another than its cluster's."""
+    lone = LoneNode(w=smaller, r=3)
+    membership = lone.node.membership
+    if wanted:
+        membership.learn_policy(["default", 3, 3, wanted, 1, "b"])
+    if in_force:
+        ring = membership.ring
+        membership.learn_ring(replace(ring, version=ring.version + 1, quorums=(("default", 3, 3, in_force),)))
+    assert membership.policy("default").w == max(wanted, in_force)
+    return lone
+
+
+def written_when_two_are_certain(lone: LoneNode, **fields: int) -> bool:
+    """A retry comes, and the third replica has forgotten what it knew."""
+    key = lone.key(0)
+    second, third, *_ = lone.peers(key)
+    recalls = asked(lone.hear(CLIENT, a_put(key, **fields)))
+    lone.hear(second, never(recalls[second]))
+    return bool(of(Write, lone.hear(third, never(recalls[third], sure=False))))
+
+
+@pytest.mark.parametrize("change", [{"wanted": 2}, {"wanted": 2, "in_force": 2}], ids=["wanted", "in force"])
+def test_after_w_was_raised_the_smaller_w_says_how_many_must_be_certain(change: dict[str, int]) -> None:
+    """The one that has forgotten may be all that had acknowledged the first try: by W=1, which was in force then."""
+    assert not written_when_two_are_certain(of_which_w_was(1, **change), age_ms=400)
+
+
+def test_where_w_was_raised_before_the_first_try_the_larger_one_says_it() -> None:
+    lone = of_which_w_was(1, wanted=2, in_force=2)
+    lone.pass_time(1.0)
+    assert written_when_two_are_certain(lone, age_ms=400)
+
+
+def test_a_w_that_the_put_names_is_that_of_its_first_try() -> None:
+    assert written_when_two_are_certain(of_which_w_was(1, wanted=2, in_force=2), age_ms=400, w=2)
+
+
+def test_of_two_raises_the_smaller_w_counts_for_as_long_as_any_did() -> None:
+    lone = of_which_w_was(1, wanted=2, in_force=2)
+    lone.pass_time(1.0)
+    membership = lone.node.membership
+    membership.learn_policy(["default", 3, 3, 3, 2, "b"])
+    assert membership.in_force.least("default", lone.now - 0.1) == (3, 2)
+    ring = membership.ring
+    membership.learn_ring(replace(ring, version=ring.version + 1, quorums=(("default", 3, 3, 3),)))
+    lone.pass_time(0.1)
+    assert membership.in_force.least("default", lone.now) == (3, 3)
+    assert membership.in_force.least("default", lone.now - 0.5) == (3, 1)
+
+
+def test_of_a_put_to_all_replicas_the_smaller_n_counts() -> None:
+    """All were one when it was tried first."""
+    lone = LoneNode()
+    membership, ring = lone.node.membership, lone.node.membership.ring
+    for version, n in ((1, 1), (2, 3)):
+        membership.learn_policy(["default", n, n, 1, version, "b"])
+        membership.learn_ring(replace(ring, version=ring.version + version, quorums=(("default", n, n, 1),)))
+    assert not written_when_two_are_certain(lone, age_ms=400, w=-1)
+    lone.pass_time(1.0)
+    assert written_when_two_are_certain(lone, age_ms=400, w=-1)
 
 
 def test_a_retry_that_comes_twice_is_written_once() -> None:
