@@ -49,9 +49,11 @@ def _rank(known: Intent | None, name: str, kind: str, weight: float) -> tuple[An
     """Of an intent when it was decided: known is what the node has of that member by now.
 
     It is another admin's if it is of another kind, or another weight, and that one is acknowledged by itself (seeds 766, 202848).
-    And it may have come true meanwhile, in a turn that is not stored yet (204568).
+    And it may have come true meanwhile, in a turn that is not stored yet (204568), or on the leaver's word, which is the next.
     """
     if known is not None and known.kind in (kind, _BECOMES.get(kind)) and (kind != IN or known.weight == weight):
+        if known.kind == LEFT:
+            return known._replace(version=known.version - 1, writer="").rank
         return known._replace(kind=kind, agreed=known.agreed and known.kind == kind).rank
     return Intent(name, kind, weight, "", 1, "").rank
 
