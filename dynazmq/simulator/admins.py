@@ -31,7 +31,7 @@ from functools import partial
 
 from dynazmq.client.requests import Request
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.dynamo.change import EXPEL, IN, OUT
+from dynazmq.dynamo.change import BY_FORCE, EXPEL, IN, OUT
 from dynazmq.dynamo.messages import SetBucket
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decision, Decisions, Intents
@@ -343,13 +343,18 @@ class Admins:
     # --- losses -----------------------------------------------------------------------------------------------------------
 
     def _may_lose(self) -> bool:
-        """Whether a disk may be lost: not if the copies of the one before are not made anew."""
+        """Whether a disk may be lost: not while the node of the one before is a member, nor before its copies are made anew."""
         cluster = self._cluster
-        if self._lost and not self._dead and not self.decisions.pending and cluster.changed():
+        if self._lost and not self._removing() and not self.decisions.pending and cluster.changed():
             keys = sorted({op.key.decode() for op in cluster.history.ops})
             hints = any(node.hints() for node in cluster.nodes)
             self._lost = hints or not all(cluster.equal(key) for key in keys)
         return self._losses_left > 0 and not self._lost
+
+    def _removing(self) -> bool:
+        """Whether a member is to be removed by force: nothing moves before a majority agrees, which another loss may undo."""
+        by_force = {name for name, intent in self.decisions.intents().items() if intent.kind in BY_FORCE}
+        return not (self._doomed | by_force).isdisjoint(self._cluster.ring.members)
 
     def _lose(self, name: str) -> None:
         self._lost = True

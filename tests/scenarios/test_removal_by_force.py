@@ -253,3 +253,30 @@ def test_an_expelled_node_that_knows_nothing_of_it_is_not_heard() -> None:
     assert not first.process.node.heard("n3", cluster.node("n3").process.node.identity.incarnation)
     cluster.heal()
     cluster.wait(lambda: ended(cluster, "n3"), "it ends")
+
+
+def test_an_expulsion_whose_majority_dies_is_shown_and_ends_when_one_is_back_or_an_admin_decides() -> None:
+    """It was agreed to be possible while somebody was dead of whom nobody had noticed it yet (seed 150355)."""
+    ends = {
+        "who is away comes back": lambda: cluster.node("n2").restart(),
+        "the expelled one stays, and who is away goes": lambda: (
+            cluster.change([["n3", IN, 1.0, ""]], "n1"),
+            cluster.remove("n2", force=True, at="n1"),
+        ),
+        "both go, without a majority": lambda: cluster.remove("n2", "n3", without_quorum=True, at="n1"),
+    }
+    left = []
+    for end in ends.values():
+        cluster = a_cluster(15, nodes=4)
+        cluster.node("n2").crash()
+        cluster.remove("n3", force=True, at="n1")
+        cluster.run(10.0)
+        change = cluster.node("n1").process.node.admin.status()["change"]
+        assert change["expelling"] == {"members": ["n3"], "needed": 3, "agree": ["n1", "n4"], "possible": True}
+        assert change["waiting_for"] == ["n2"]
+        with pytest.raises(InvalidRequest, match=r"expelling n2 n3 would leave 2 of 4 members, and more than half"):
+            cluster.remove("n2", force=True, at="n1")
+        end()
+        cluster.run(20.0)
+        left += rings(cluster)
+    assert left == [("n1", "n2", "n4"), ("n1", "n3", "n4"), ("n1", "n4")]

@@ -104,6 +104,18 @@ def test_another_disk_may_be_lost_only_when_the_copies_of_the_first_were_made_an
     assert cluster.client().get("k").values == ["v"]
 
 
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_no_other_disk_is_lost_while_the_node_of_the_first_is_a_member_be_it_dead_or_alive(seed: int) -> None:
+    """Of four nodes one was to be expelled, another died, and of the two left there was no majority for either (seed 150355)."""
+    cluster = Cluster(seed, 4, anti_entropy_ms=150, partitions=24)
+    admins = Admins(cluster, (EXPULSION,), 2, 0.05, losses_max=2)
+    cluster.world.run_until(lambda: admins.injected[EXPULSION] == 2, 60.0)
+    assert admins.injected[EXPULSION] == 2
+    assert len(cluster.ring.members) == 3
+    admins.see_through()
+    assert sorted(cluster.names) == list(cluster.ring.members)
+
+
 def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
     cluster = Cluster(6, anti_entropy_ms=150, partitions=24)
     node: NodeHandle = cluster.node("n5")
