@@ -22,6 +22,10 @@ the one whose expulsions were not agreed to by a majority, and of two such the s
 **Taking back.** Until the ring is without it, nothing is final: an admin says that the member is in, and that outranks what was
 said before (Intent.pardons). Afterwards it is forgotten, tombstones are collected that it may not have seen, and it must not
 come back with its old disk.
+
+**A pardon may come too late**: one of whom it speaks, or another of the expelled, has it on disk, and nobody else. None of them
+is heard, and to him who is pardoned his pardon outranks what all others say: he would wait for ever to be let in. So members for
+whom the removal is final say it again as of that pardon, which outranks it, and he ends (`upheld`).
 """
 
 from __future__ import annotations
@@ -99,6 +103,19 @@ def pardon(intent: Intent) -> Intent:
     return intent._replace(kind=IN, version=intent.version + 1, pardons=intent.pardons + 1, agreed=False)
 
 
+def upheld(ring: Ring, intents: Intents, theirs: Intents, awaited: Collection[str]) -> list[Intent]:
+    """The expulsions that are said again, since one that is gone knows of a pardon that came too late; everybody makes the same.
+
+    awaited: members that are not known to know this very ring and these very intents. When there are none, nobody who is heard
+    has that pardon, and none is taken any more.
+    """
+    if awaited or not ring.at_rest:
+        return []
+    late = {name: told.pardons for name, told in theirs.items() if name in intents and told.pardons > intents[name].pardons}
+    final = [name for name in late if intents[name].kind == GONE and name not in ring.members]
+    return [intents[name]._replace(pardons=late[name]) for name in final]
+
+
 def outweighs(theirs: Intents, ours: Intents, them: str, us: str) -> bool:
     """Two sides have expelled each other, and `them` and `us` are one of each: whether it is ours that ends.
 
@@ -113,7 +130,9 @@ def outweighs(theirs: Intents, ours: Intents, them: str, us: str) -> bool:
 
 
 def _weight(intents: Intents) -> tuple[int, bytes]:
-    """Of the side that has decided this: fewer were expelled from the larger one. The digest breaks the tie."""
-    given_up = {name: intent for name, intent in intents.items() if intent.kind == GONE and not intent.agreed}
-    return -len(given_up), intents_digest(given_up)
+    """Of the side that has decided this: fewer were expelled from the larger one. The digest breaks the tie.
 
+    Pardons that came too late change nothing, or both sides might be outweighed, one before it has heard of them and one after.
+    """
+    given_up = {name: intent._replace(pardons=0) for name, intent in intents.items() if intent.kind == GONE and not intent.agreed}
+    return -len(given_up), intents_digest(given_up)

@@ -36,7 +36,7 @@ from dynazmq.dynamo.change import (
     intents_digest,
     next_ring,
 )
-from dynazmq.dynamo.expulsion import outweighs, taking_effect, withdrawn
+from dynazmq.dynamo.expulsion import outweighs, taking_effect, upheld, withdrawn
 from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.founders import Founders
 from dynazmq.dynamo.identity import Identity
@@ -268,11 +268,12 @@ class Membership:
         )
 
     def hear_expelled(self, sender: str, rows: list[Any]) -> None:
-        """What one that is gone says was decided is not learned; but its side may have expelled this node. Raises ValueError."""
+        """Who is gone is not believed; but its side may have expelled us, or pardoned it too late. Raises ValueError."""
         theirs = {intent.name: intent for intent in map(Intent.from_wire, rows)}
         if not self._overruled and outweighs(theirs, self.intents, sender, self._runtime.name):
             self._overruled = True
             self._runtime.note(f"{sender} was expelled here, and this node there, by who outweighs us: it ends", "WARN")
+        self._decided(filter(self._in_reach, upheld(self.ring, self.intents, theirs, self.awaited())))
 
     def estranged(self) -> list[str]:
         """Who was expelled without a majority, and may not know it: the two sides have to meet. Sorted."""
@@ -296,8 +297,7 @@ class Membership:
         known = self.policies.get(bucket)
         if known is not None and (*known[:3], known.conflict) == (n, r, w, conflict):
             return known
-        version = known.version + 1 if known is not None else 1
-        policy = Policy(n, r, w, version, self._runtime.name, conflict)
+        policy = Policy(n, r, w, known.version + 1 if known is not None else 1, self._runtime.name, conflict)
         self._want(bucket, policy)
         return policy
 

@@ -9,7 +9,7 @@ from lone_node import CLIENT, LoneNode, of
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.change import EXPEL, GONE, IN, OUT, Intent
-from dynazmq.dynamo.expulsion import objection, outweighs, pardon, taking_effect, vote, withdrawn
+from dynazmq.dynamo.expulsion import objection, outweighs, pardon, taking_effect, upheld, vote, withdrawn
 from dynazmq.dynamo.messages import ChangeMembers, ChangeMembersReply, Failure, GossipDelta, Put
 from dynazmq.dynamo.ring import Ring
 
@@ -215,3 +215,59 @@ def test_two_sides_that_expelled_each_other_meet_and_the_lighter_one_ends() -> N
     assert not membership.expelled
     lone.hear("c", GossipDelta([], [], [], [], [[name, "gone", 1.0, "", 1, "c", 0, False] for name in ("a", "b")]))
     assert membership.expelled
+
+
+GONE_E = ["e", "gone", 1.0, "", 1, "b", 0, True]
+PARDON_OF_E = ["e", "in", 1.0, "", 2, "e", 1, False]
+
+
+def without_e(lone: LoneNode) -> None:
+    """It was expelled, and the ring does without it."""
+    lone.hear("b", GossipDelta([], [], Ring(4, ("a", "b", "c", "d") * 4).to_wire(), [], [GONE_E]))
+
+
+def test_who_was_pardoned_too_late_is_told_once_more_that_it_is_gone() -> None:
+    lone = a_node()
+    without_e(lone)
+    for name in ("b", "c", "d"):
+        say(lone, name)
+    lone.hear("e", GossipDelta([], [], [], [], [PARDON_OF_E]))
+    again = lone.node.membership.intents["e"]
+    assert list(again) == ["e", "gone", 1.0, "", 1, "b", 1, True]
+    assert again.rank > Intent.from_wire(PARDON_OF_E).rank, "and it will believe it"
+
+
+def test_as_long_as_a_member_may_have_heard_of_a_pardon_nobody_says_that_it_came_too_late() -> None:
+    lone = a_node()
+    without_e(lone)
+    for name in ("b", "c"):
+        say(lone, name)
+    lone.hear("e", GossipDelta([], [], [], [], [PARDON_OF_E]))
+    assert list(lone.node.membership.intents["e"]) == GONE_E
+    lone.hear("d", GossipDelta([], [], [], [], [PARDON_OF_E]))
+    assert lone.node.membership.intents["e"].kind == IN, "d has"
+
+
+def test_a_pardon_that_no_admin_can_have_made_is_not_answered() -> None:
+    lone = a_node()
+    without_e(lone)
+    for name in ("b", "c", "d"):
+        say(lone, name)
+    lone.hear("e", GossipDelta([], [], [], [], [["e", "in", 1.0, "", 2, "e", 1 << 60, False]]))
+    assert list(lone.node.membership.intents["e"]) == GONE_E
+
+
+def test_no_removal_is_final_before_the_ring_is_at_rest_without_the_member() -> None:
+    mine, theirs = expelled("c", kind=GONE, agreed=True), {"c": Intent("c", IN, 1.0, "", 2, "c", pardons=1)}
+    with_it, without = ("a", "b", "c") * 4, ("a", "b") * 6
+    assert [upheld(ring, mine, theirs, []) for ring in (Ring(1, with_it), Ring(2, with_it, without, True))] == [[], []]
+    assert upheld(Ring(3, without, with_it), mine, theirs, []) == []
+    assert upheld(Ring(4, without), mine, theirs, ["b"]) == []
+    assert upheld(Ring(4, without), mine, theirs, []) == [mine["c"]._replace(pardons=1)]
+    assert upheld(Ring(4, without), expelled("c"), theirs, []) == [], "whom nobody has agreed to expel is heard"
+
+
+def test_which_side_outweighs_the_other_does_not_depend_on_pardons_that_came_too_late() -> None:
+    one, other = expelled("b", kind=GONE), expelled("a", kind=GONE, writer="b")
+    later = {name: intent._replace(pardons=3) for name, intent in one.items()}
+    assert outweighs(one, other, "a", "b") == outweighs(later, other, "a", "b")

@@ -255,6 +255,54 @@ def test_an_expelled_node_that_knows_nothing_of_it_is_not_heard() -> None:
     cluster.wait(lambda: ended(cluster, "n3"), "it ends")
 
 
+def pardoned_too_late(seed: int, *out: str) -> Cluster:
+    """These heard that they are to be expelled, were cut off, and told that the first of them shall stay. Only they know that.
+
+    It keeps hints for others, too, of a value that nobody else has.
+    """
+    cluster = a_cluster(seed)
+    stay = [name for name in cluster.names if name not in out]
+    cluster.partition([stay[0], *out], stay[1:])
+    with suppress(WriteTimeout):
+        cluster.client("one", beside=stay[0]).change_members(expelling(*out), stay[0])
+    cluster.wait(lambda: all(set(kinds(cluster.node(name)).values()) == {EXPEL} for name in out), "they hear of it")
+    cluster.heal()
+    cluster.partition(out, stay)
+    with suppress(WriteTimeout):  # where nobody can confirm it
+        cluster.client("two", beside=out[-1]).change_members([[out[0], IN, 1.0, ""]], out[-1])
+    cluster.client("three", beside=out[0]).put("late", "value", w=1)
+    cluster.wait(lambda: tuple(stay) in rings(cluster), "the others go on without them")
+    assert kinds(cluster.node(out[0]))[out[0]] == IN
+    assert cluster.node(out[0]).hints()
+    return cluster
+
+
+@pytest.mark.parametrize("out", [("n3",), ("n3", "n4")])
+def test_one_whose_pardon_came_too_late_ends_though_nobody_who_is_heard_knows_of_the_pardon(out: tuple[str, ...]) -> None:
+    """It waited for ever to be let in, and its hints with it: to it its pardon outranked what the others say (seed 161620)."""
+    cluster = pardoned_too_late(13, *out)
+    cluster.heal()
+    cluster.wait(lambda: ended(cluster, *out), "they end")
+    one_ring(cluster, *(name for name in cluster.names if name not in out))
+    for name in out:
+        cluster.node(name).process.start()
+    cluster.wait(lambda: ended(cluster, *out), "and again if somebody starts them")
+    with pytest.raises(InvalidRequest, match="n3 was removed by force, and the ring is without it now: it needs another name"):
+        cluster.change([["n3", IN, 1.0, ""]], "n1")
+
+
+def test_that_a_pardon_came_too_late_is_said_when_no_member_is_away_who_may_know_of_it() -> None:
+    cluster = pardoned_too_late(14, "n3")
+    cluster.node("n5").crash()
+    cluster.remove("n4")  # of which n5 does not know
+    cluster.heal()
+    cluster.run(10.0)
+    waits = cluster.node("n3").process.node.admin.status()
+    assert (waits["standing"], waits["change"]["waiting_for"]) == ("joining", ["n1", "n2", "n4", "n5"])
+    cluster.node("n5").restart()
+    cluster.wait(lambda: ended(cluster, "n3"), "it ends")
+
+
 def test_an_expulsion_whose_majority_dies_is_shown_and_ends_when_one_is_back_or_an_admin_decides() -> None:
     """It was agreed to be possible while somebody was dead of whom nobody had noticed it yet (seed 150355)."""
     ends = {

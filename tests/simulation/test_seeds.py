@@ -150,6 +150,7 @@ def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
         120156,  # one that had left was told to decide something, which nobody took from it: it waited for who knew the same
         131655,  # a core was asked for a key of which one who had been expelled, and had ended, was an owner still
         150355,  # a node died of whose peers one was being expelled, so that no majority was left to remove either
+        161620,  # one that was expelled had been pardoned, and nobody who was heard knew of it: it waited to be let in
         500622, 600449,  # a change that was declined twice, or in a turn that failed, is no message without sense
     ],
 )  # fmt: skip

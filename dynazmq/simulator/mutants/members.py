@@ -14,9 +14,10 @@ from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.ring import Quorums, Ring
 from dynazmq.dynamo.runtime import Address
-from dynazmq.simulator.admins import EACH_OTHER, JOIN, LEAVE, REWEIGH, SWAP
+from dynazmq.simulator.admins import EACH_OTHER, JOIN, LEAVE, PARDON, REWEIGH, SWAP
 from dynazmq.simulator.faults import FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant
+from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix
 
 _HOT = Load(clients=6, keys=12, requests=80, think_s=0.004, mix=Mix(put_blind=2.0))
@@ -119,6 +120,12 @@ def expel_without_a_majority(patch: Patches) -> None:
 def _unanimous(ring: Ring, intents: Intents) -> expulsion.Vote | None:
     accused = tuple(sorted(name for name, intent in intents.items() if intent.kind == change.EXPEL))
     return expulsion.Vote(accused, ring.members, 1) if accused else None
+
+
+@mutant("I9", **_TORN | {"nodes": 4, "acts": (PARDON,), "acts_max": 3, "conditions": Conditions(delay_s=0.008, jitter_s=0.01)})
+def leave_who_was_pardoned_too_late_alone(patch: Patches) -> None:
+    """Who has heard of a pardon that nobody else knows of is not told that it came too late."""
+    patch.set(membership, "upheld", lambda *_: [])
 
 
 @mutant("I15", **_QUICK)
