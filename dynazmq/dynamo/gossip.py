@@ -24,7 +24,7 @@ from typing import Any
 
 from dynazmq.dynamo.change import intent_rows
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.membership import Membership, rank
+from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest
 from dynazmq.dynamo.records import policies_digest, policy_rows
 from dynazmq.dynamo.ring import Ring
@@ -176,7 +176,7 @@ class Gossip:
         members = membership.members
         better = [list(m) for m in members.values() if asked and (m.incarnation, m.heartbeat) > theirs.get(m.name, (-1, -1))]
         wanted = [name for name, life in theirs.items() if life > self._life_of(name)]
-        mine, told = rank(membership.ring), (message.ring_version, message.ring_digest)
+        mine, told = membership.ring.rank, (message.ring_version, message.ring_digest)
         ring = membership.ring.to_wire() if membership.settled and (mine > told or not asked) else []
         # Which side's policies and intents are newer a digest cannot say: each side merges the other's.
         others = policies_digest(membership.policies) != message.policies_digest

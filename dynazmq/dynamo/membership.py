@@ -213,7 +213,7 @@ class Membership:
 
     def learn_ring(self, ring: Ring) -> None:
         fits = ring.partitions == self.ring.partitions or not self.ring.version
-        if not fits or rank(ring) <= rank(self.ring):
+        if not fits or ring.rank <= self.ring.rank:
             return
         if in_reach(ring.version, self.ring.version):
             self._turn_to(ring)
@@ -222,7 +222,7 @@ class Membership:
 
     def doubt_ring(self, ring: Ring) -> None:
         """This ring is not to be learned. If it is newer, a node that has not stored one cannot rely on its own."""
-        self._outdated = self._outdated or rank(ring) > rank(self.ring)
+        self._outdated = self._outdated or ring.rank > self.ring.rank
 
     def learn_policy(self, row: Any) -> None:
         bucket, *fields = row
@@ -464,10 +464,7 @@ class Membership:
         self._stored = not self._unsaved
 
     def store_again(self) -> None:
-        """What is known is on the disk after this turn, though a turn in which some of it was learned could not be stored.
-
-        For whoever is about to say that it is: what was known before is learned no second time, and so not stored by that.
-        """
+        """For who is about to say that it is on disk: a turn that failed may have learned it, and nothing is learned twice."""
         if self._unsaved:
             self._save()
 
@@ -499,8 +496,3 @@ class Membership:
         self._note_gone()
         self._forget_removed()
         return True
-
-
-def rank(ring: Ring) -> tuple[int, bytes]:
-    """Of two rings the one of higher rank is the newer."""
-    return ring.version, ring.digest()

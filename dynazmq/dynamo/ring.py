@@ -224,6 +224,11 @@ class Ring:
         """The partitions that a node owns, ascending."""
         return tuple(partition for partition, owner in enumerate(self.owners) if owner == name)
 
+    @property
+    def rank(self) -> tuple[int, bytes]:
+        """Of two rings the one of higher rank is the newer."""
+        return self.version, self.digest()
+
     def digest(self) -> bytes:
         """8 bytes by which two nodes see whether they have the same ring (§4.8.1)."""
         return self._digest

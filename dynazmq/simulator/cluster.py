@@ -20,7 +20,6 @@ from typing import Any
 from dynazmq.client.core import ASK_ABOVE_BYTES
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
 from dynazmq.dynamo.change import EXPEL, GONE, IN, OUT
-from dynazmq.dynamo.membership import rank
 from dynazmq.dynamo.ring import Ring, place
 from dynazmq.simulator.client import SCHEME, Client
 from dynazmq.simulator.handle import NodeHandle, row_of
@@ -165,7 +164,7 @@ class Cluster:
     def ring(self) -> Ring:
         """The newest that any living node knows."""
         nodes = [node.process.node for node in self.nodes if node.process.alive] or [self.nodes[0].process.node]
-        return max((node.membership.ring for node in nodes), key=rank)
+        return max((node.membership.ring for node in nodes), key=lambda ring: ring.rank)
 
     def changed(self) -> bool:
         """Whether no change is under way, everybody agrees, and nobody holds what is not his."""

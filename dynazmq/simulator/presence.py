@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.dynamo.membership import rank
 from dynazmq.dynamo.ring import place
 from dynazmq.simulator.history import FAILED, OK, Op
 
@@ -74,7 +73,7 @@ class Presence:
         known = [each.node.membership for each in self._watch.processes.values() if each.alive]
         if not known:
             return []
-        newest = max((each.ring for each in known), key=rank)
+        newest = max((each.ring for each in known), key=lambda ring: ring.rank)
         near = [each for each in known if newest.version - each.ring.version <= 1]
         owners = [name for each in near for name in each.ring.primaries(each.ring.partition_of(at), each.policy(bucket).n)]
         return list(dict.fromkeys(owners))

@@ -28,7 +28,7 @@ from typing import Any
 
 from dynazmq.config import SIBLINGS_MAX
 from dynazmq.dynamo.change import concerned
-from dynazmq.dynamo.membership import Membership, rank
+from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.ring import Quorums, Ring, place
 from dynazmq.dynamo.versions import Sibling, Siblings, node_of
 from dynazmq.dynamo.versions import decode as decode_state
@@ -192,7 +192,7 @@ class Watch:
         """This node is about to store another ring. If nobody had it before, it is this node that makes the step."""
         membership, before = process.node.membership, self._rings.get(process.name)
         ring, digest = membership.ring, membership.ring.digest()
-        if not membership.settled or (before is not None and rank(ring) < rank(before)):
+        if not membership.settled or (before is not None and ring.rank < before.rank):
             return  # it has lost its disk, and will be told
         self._rings[process.name] = ring
         if digest in self._made:
@@ -206,7 +206,7 @@ class Watch:
         self.figures["carried_on"] += told is None or told.state != "up"
         for name in concerned(before, membership.intents):
             known = self._rings.get(name)
-            if name in self.processes and (known is None or rank(known) < rank(before)):
+            if name in self.processes and (known is None or known.rank < before.rank):
                 version = known.version if known is not None else 0
                 self._broken(f"I11: {process.name} makes ring {ring.version}, and {name} knows of ring {version} only")
         if self.nobody_away and not ring.at_rest and not ring.filling:
@@ -335,7 +335,7 @@ class Watch:
     def _gossip_goes_on(self, process: Process) -> None:
         membership = process.node.membership
         ranks: dict[str, tuple[Any, ...]] = {m.name: (m.incarnation, m.heartbeat) for m in membership.members.values()}
-        ranks["ring"] = rank(membership.ring)
+        ranks["ring"] = membership.ring.rank
         ranks |= {f"what is wanted of {name}": intent.rank for name, intent in membership.intents.items()}
         life, before = self._gossip.get(process.name, (0, {}))
         self._gossip[process.name] = process.life, ranks
