@@ -44,9 +44,9 @@ class Overwritten:
     def learn(self, before: Siblings, after: Siblings) -> None:
         """What was live in one state of a key and is not in the next."""
         if len(before.live) == len(after.live) == 1:  # the usual case
-            (old,), (new,) = before.live, after.live
-            if old.write_id != new.write_id:
-                self.add(old.write_id, old.dot)
+            old = before.live[0]
+            if old.write_id != after.live[0].write_id:
+                self.add(old.write_id, old[:2])
             return
         kept = {sibling.write_id for sibling in after.live}  # under whatever dot
         for sibling in before.live:

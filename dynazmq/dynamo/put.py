@@ -233,13 +233,13 @@ class Puts:
         identity = self._identity
         actor, floor = (identity.stand_in_actor, 0) if stands_for else (identity.actor, identity.floor)
         given, seen = max(known.context.last(actor), floor), op.context.last(actor)
+        if seen <= given < COUNTER_MAX - 1:  # the usual case
+            return actor, floor
         if max(given, seen) >= COUNTER_MAX - 1:
             identity.new_epoch(f"the counters of {actor} are at their end, as somebody has told them")
-            return (identity.stand_in_actor if stands_for else identity.actor), 0
-        if seen > given:
+        else:
             identity.new_epoch(f"a client shows write {seen} of {actor}, which is not in this store")
-            return (identity.stand_in_actor if stands_for else identity.actor), 0
-        return actor, floor
+        return (identity.stand_in_actor if stands_for else identity.actor), 0
 
     # --- 2. replicate -----------------------------------------------------------------------------------------------------
 
