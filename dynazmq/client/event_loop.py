@@ -209,7 +209,7 @@ class AsyncDriver:
             self._loop.add_reader(descriptor, self._look, link)
         links.opened.clear()
         # Sending may have swallowed the signal that something has come (the descriptor tells of changes, not of states).
-        for link, socket in links.sockets():
+        for link, socket in list(links.used.items()):
             if int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 self._look(link)
         self._set_timer()

@@ -74,6 +74,8 @@ class Links:
         self.core = ClientCore(target.endpoints, target.cluster_id, SystemRandom(), time.monotonic())
         self.opened: list[tuple[Link, zmq.Socket[bytes]]] = []
         self.retired: list[tuple[Link, zmq.Socket[bytes]]] = []
+        self.used: dict[Link, zmq.Socket[bytes]] = {}
+        """Those by which something was sent in the last turn: the signal that something has come may be taken in with that."""
         self._pid = os.getpid()
         self._seeds = target.endpoints
         self._view: View | None = None  # the one that the sockets stand for
@@ -104,6 +106,7 @@ class Links:
     def turn(self) -> None:
         """Let time pass and send what there is. What cannot be sent is the core's to place anew, so there may be rounds."""
         core = self.core
+        self.used.clear()
         now = time.monotonic()
         core.tick(now)
         if core.view is not self._view:
@@ -137,6 +140,7 @@ class Links:
         left = 0
         try:
             socket = self._sockets.get(link) or self._open(link)
+            self.used[link] = socket
             for frame, count in encode_counted(envelope, messages):
                 socket.send(frame, NOBLOCK)
                 left += count
@@ -182,6 +186,7 @@ class Links:
         for _, socket in (*self.sockets(), *self.retired):
             socket.close()
         self._sockets.clear()
+        self.used.clear()
         self.opened.clear()
         self.retired.clear()
         self._context.destroy(linger=0)  # not term, which would wait for a socket that a cut-off call has lost
