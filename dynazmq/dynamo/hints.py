@@ -190,7 +190,10 @@ class Hints:
                 continue
             request_id = next(self._runtime.request_ids)
             delivery.sent[request_id] = ((place, bucket, key), state)
-            self._runtime.tell((place, bucket, key), target, Handoff(request_id, bucket, key, state), None)  # again after a while
+            handoff = Handoff(request_id, bucket, key, state)
+            self._runtime.send(target, handoff)
+            if (place, bucket, key) in self._runtime.unproven:
+                self._runtime.unless_stored(target, handoff, None)  # again after a while
             size += len(state)
             if size > _BATCH_BYTES:
                 break

@@ -239,9 +239,14 @@ class Replica:
         if message.ring_version and not self._membership.ring.is_near(message.ring_version):
             self._refuse_by_ring(sender, message)
             return
-        row = place(message.bucket, message.key), message.bucket, message.key
-        reply = ReadReply(message.request_id, self.read(*row))
-        self._runtime.tell(row, sender, reply, lambda: Refused(message.request_id, _NOT_STORED))
+        at = place(message.bucket, message.key)
+        self._show(sender, at, message, ReadReply(message.request_id, self.read(at, message.bucket, message.key)))
+
+    def _show(self, peer: Address, at: int, asked: Read | Recall, reply: ReadReply | RecallReply) -> None:
+        """Answer with a key's state. It may have a dot that this turn has given: that is not so before the commit."""
+        self._runtime.send(peer, reply)
+        if self._runtime.unproven and (at, asked.bucket, asked.key) in self._runtime.unproven:
+            self._runtime.unless_stored(peer, reply, Refused(asked.request_id, _NOT_STORED))
 
     def _refuse_by_ring(self, sender: Address, message: Read) -> None:
         """One of both is steps behind: what is not here says nothing, since others may own the key by now, or may have then."""
@@ -289,9 +294,7 @@ class Replica:
         at = place(message.bucket, message.key)
         sure, dot, state = self.recall(at, message.bucket, message.key, message.write_id, message.age_ms)
         actor, counter = dot or ("", 0)
-        reply = RecallReply(message.request_id, sure, actor, counter, state)
-        row = at, message.bucket, message.key
-        self._runtime.tell(row, sender, reply, lambda: Refused(message.request_id, _NOT_STORED))
+        self._show(sender, at, message, RecallReply(message.request_id, sure, actor, counter, state))
 
     def on_handoff(self, sender: Address, message: Handoff) -> None:
         """A hint comes home. Refused when it is for a key that is not ours (W18)."""

@@ -163,18 +163,14 @@ class Runtime:
         else:
             box.append(message)
 
-    def tell(self, row: Row, to: Address, message: Message, otherwise: Callable[[], Message] | None) -> None:
-        """Send what shows a row's state. If it shows a dot that this turn has given and the commit fails, `otherwise` is sent:
-        made then, since that is seldom.
-        """
-        self.send(to, message)
-        if self.unproven and row in self.unproven:
-            self.aborts.append((self._untell, (to, message, otherwise)))
+    def unless_stored(self, to: Address, message: Message, instead: Message | None) -> None:
+        """A message in the outbox shows a dot that this turn has given (`unproven`): if the commit fails, `instead` is sent."""
+        self.aborts.append((self._withdraw, (to, message, instead)))
 
-    def _untell(self, told: tuple[Address, Message, Callable[[], Message] | None]) -> None:
-        to, message, otherwise = told
+    def _withdraw(self, told: tuple[Address, Message, Message | None]) -> None:
+        to, message, instead = told
         left = [each for each in self.outbox.pop(to, ()) if each is not message]
-        for each in [*left, otherwise()] if otherwise is not None else left:
+        for each in [*left, instead] if instead is not None else left:
             self.send(to, each)
 
     def note(self, text: str, level: str = "INFO", about: str = "") -> None:
@@ -201,6 +197,12 @@ class Runtime:
         while ticks and ticks[0] <= until:
             tick = heappop(ticks)
             due = self._due.pop(tick)
+            if len(due) <= _TIMERS_AT_ONCE:  # the usual case
+                for action, argument in due:
+                    action(argument)
+                if hurry():
+                    return
+                continue
             for begin in range(0, len(due), _TIMERS_AT_ONCE):
                 for action, argument in due[begin : begin + _TIMERS_AT_ONCE]:
                     action(argument)
