@@ -274,10 +274,18 @@ class AsyncBucket:
         return self._options
 
     async def _perform(self, flow: Flow[T]) -> T:
-        run = self._driver.run
+        driver = self._driver
         try:
             while True:
-                await run(next(flow))
+                requests = next(flow)
+                if len(requests) != 1:
+                    await driver.run(requests)
+                    continue
+                try:
+                    await driver.begin(requests[0])
+                except BaseException:
+                    driver.cancel(requests[0])
+                    raise
         except StopIteration as stop:
             result: T = stop.value
             return result

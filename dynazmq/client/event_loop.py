@@ -75,25 +75,25 @@ class AsyncDriver:
         assert view is not None
         return view
 
-    async def run(self, requests: Sequence[Request]) -> None:
-        """Have these done, with an answer or an error each."""
-        if len(requests) != 1:
-            await self._run_many(requests)
-            return
-        # The usual case. Where thousands of these wait, what Python's collector finds to look at is most of what they cost.
-        (request,) = requests
-        core = self.links.core
-        request.notify, request.future = _wake, self._loop.create_future()
-        core.start(request, time.monotonic())
-        self._schedule()
-        try:
-            await request.future
-        except BaseException:  # cancelled: nobody waits for it any more
-            core.cancel(request)
-            raise
+    def begin(self, request: Request) -> asyncio.Future[None]:
+        """Have it done, with an answer or an error; then the future is. Who gives up before that cancels it.
 
-    async def _run_many(self, requests: Sequence[Request]) -> None:
-        """A part of them at a time."""
+        The usual case, and so without a coroutine of its own: where thousands of these wait, what Python's collector finds to
+        look at is most of what they cost.
+        """
+        request.notify, request.future = _wake, self._loop.create_future()
+        self.links.core.start(request, time.monotonic())
+        self._schedule()
+        future: asyncio.Future[None] = request.future
+        return future
+
+    def cancel(self, request: Request) -> None:
+        """Nobody waits for it any more; be the client closed meanwhile."""
+        if self._links is not None:
+            self._links.core.cancel(request)
+
+    async def run(self, requests: Sequence[Request]) -> None:
+        """Have these done, with an answer or an error each, a part of them at a time."""
         if not requests:
             return
         core, future = self.links.core, self._loop.create_future()
