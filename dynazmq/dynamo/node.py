@@ -339,6 +339,7 @@ class Node:
         """What the turn wants sent, by destination. Call it after the commit."""
         self.trees.committed()
         self.membership.committed()
+        self.vouches.committed()
         self.runtime.aborts.clear()  # what has been committed can no longer fail, though the turn's next round may
         self.runtime.unproven.clear()
         outbox, self.runtime.outbox = self.runtime.outbox, {}

@@ -180,12 +180,13 @@ class Retirement:
         others = [name for name in self._membership.members if name != self._runtime.name]
         self._round = current = Round(next(self._runtime.request_ids), rows, set(others), self._runtime.now)
         asked = [[bucket, key, self._candidates[at, bucket, key].hash] for (at, bucket, key), _ in rows]
-        # This node's own count as it was: what is counted now is not safe from loss of power yet.
-        vouched = [*self._vouches.rows(), [self._runtime.name, self._vouches.mine]]
+        vouched = self._vouches.rows()
         try:
             unclear = self._unclear(asked)
             if len(unclear) < len(asked):
                 self._runtime.store.harden()
+                # This node's own count as it was before this turn, which makes that safe: what is counted now may be lost.
+                vouched.append([self._runtime.name, self._vouches.stored])
         except StoreFailed:
             self._abandon(current)
             return
@@ -306,10 +307,10 @@ class Retirement:
     def on_retire_ask(self, sender: Address, message: RetireAsk) -> None:
         self._vouches.learn(message.vouched)
         unclear = self._unclear(message.rows)
-        told = RetireTell(message.request_id, unclear, self._names(), self._vouches.mine)
         if len(unclear) == len(message.rows):
-            self._runtime.send(sender, told)
+            self._runtime.send(sender, RetireTell(message.request_id, unclear, self._names()))
         else:
+            told = RetireTell(message.request_id, unclear, self._names(), self._vouches.mine)
             self._runtime.aborts.append((self._not_vouched, told))
             self._runtime.call_at(self._runtime.now, self._tell, (sender, told))
 

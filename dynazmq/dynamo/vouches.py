@@ -66,7 +66,9 @@ class Vouches:
         self._failure = failure
         self._empty = empty
         self.mine = 0
-        """How often this node has vouched, as its disk knows."""
+        """How often this node has vouched, this turn included."""
+        self.stored = 0
+        """The same as its disk knows. No more may be told: if the commit fails, others have heard of a disk that there is not."""
         self._known: dict[str, int] = {}  # the same of others
         self._remembered = 0  # the most that anybody else knows of this one
         self._heard: dict[str, int] = {}  # peer → what it says of its own disk, if it has answered in this life
@@ -84,9 +86,13 @@ class Vouches:
         """What is stored: at the start, and after a failed commit."""
         raw = self._runtime.store.get_meta(_META)
         self.mine, known = msgpack.unpackb(raw) if raw is not None else (0, [])
+        self.stored = self.mine
         self._known = dict(known)
         if self._remembered > self.mine and self.sure:
             self._take_over()
+
+    def committed(self) -> None:
+        self.stored = self.mine
 
     def _save(self) -> None:
         self._runtime.store.set_meta(_META, msgpack.packb([self.mine, self.rows()]))

@@ -32,6 +32,8 @@ class Disk(MemoryStorage):
         super().__init__()
         self.fail_reads = False
         self.slow_s = 0.0
+        self.put_back = False
+        """Whether it is an old copy that somebody has put back, or grew out of one."""
         self._sync = sync
         self._undo: list[tuple[dict[Any, bytes | None], ...]] = []  # of each commit that is not synced: what was there before
         self._home: set[HintKey] = set()  # hints that this turn deleted, be there new ones in their place or not
@@ -195,6 +197,7 @@ class Disk(MemoryStorage):
     def wipe(self) -> None:
         super().wipe()
         self._undo.clear()
+        self.put_back = False
 
     def take_over(self, rescued: list[tuple[str, RowKey, bytes]], notes: dict[str, bytes]) -> None:
         """On an empty one: what an old copy has taken since it was put back. Nothing where there is none."""
@@ -216,3 +219,4 @@ class Disk(MemoryStorage):
         self.wipe()
         self._rows, self._hints, self._meta = (dict(part) for part in backup)  # type: ignore[assignment]
         self._count_hints()
+        self.put_back = True

@@ -10,7 +10,8 @@
                           primaries have it, or whoever a hint was for, or all others, W of them at least
     I12 dots              no dot names two writes
     I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
-    I15 honesty           an acknowledged write is on as many disks as the acknowledgement says, and as many as it needed
+    I15 honesty           an acknowledged write is on as many disks as the acknowledgement says, and as many as it needed. No node
+                          takes its disk for an old copy that is none: nobody was told of more than there is
     I16 honest absence    what all owners hold is not said to be absent (presence.py)
 
 What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
@@ -315,6 +316,9 @@ class Watch:
 
     def turned(self, process: Process) -> None:
         self._turns += 1
+        vouches = process.node.vouches
+        if vouches.old and not process.disk.put_back:
+            self._broken(f"I15: {process.name} takes its disk for an old copy, which it is not: {vouches.trouble}")
         if self._turns % _LOOK_EVERY:
             return
         self._gossip_goes_on(process)

@@ -190,3 +190,27 @@ def test_an_answer_about_a_row_that_was_not_asked_for_counts_for_nothing() -> No
         lone.hear(peer, RetireTell(ask.request_id, [1], []))
     assert lone.node.runtime.counters["messages_refused"] == 4
     assert of(Retire, lone.pass_time(1.0)) == []
+
+
+@pytest.mark.parametrize("fails", [{0}, {1}, {2}, {3, 4}, {1, 3, 5, 7, 9}, set()])
+def test_a_node_tells_no_more_of_its_own_count_than_was_on_its_disk_before_the_turn(fails: set[int]) -> None:
+    """It vouches for others and asks in one turn, which may not be stored: then they would have heard of a newer disk."""
+    lone = a_node()
+    mine, others = lone.key(0), lone.key(3)
+    give(lone, mine, encode(tombstone()))
+    told = []
+    for turn in range(400):
+        stored = lone.node.vouches.stored
+        lone.now += 0.05
+        lone.node.wake(lone.now, 1_700_000_000_000)
+        lone.node.receive("b", RetireAsk(7, [["default", others, hash_of(others, encode(tombstone()))]]))
+        lone.node.tick(lone.now, 1_700_000_000_000)
+        if turn % 10 in fails:
+            lone.disk.rollback()
+            lone.node.turn_failed()
+        asked = of(RetireAsk, lone.flush())
+        told += [count for _, ask in asked for name, count in ask.vouched if name == lone.name]
+        assert all(count <= stored for count in told[-len(asked) :] if asked)
+        for peer, ask in asked:
+            lone.node.receive(peer, RetireTell(ask.request_id, [], [f"{peer}~epoch"], 1))
+    assert told, "it has asked, and been told of itself"

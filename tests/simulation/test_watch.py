@@ -9,6 +9,7 @@ from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import Put, Write
 from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.versions import Context, Sibling, Siblings, encode
+from dynazmq.dynamo.vouches import Vouches
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle, row_of
 from dynazmq.simulator.mutants import MUTANTS
@@ -140,6 +141,18 @@ def test_i15_one_who_has_not_heard_that_another_w_is_in_force_may_go_by_the_one_
     assert behind
     assert 1 in acked
     assert cluster.history.broken == []
+
+
+def test_i15_a_node_that_takes_its_disk_for_an_old_copy_and_is_told_a_lie_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(12, 3)
+    cluster.client().put("k", "v", w="all")
+    cluster.node("n1").crash()
+    cluster.node("n1").restart()
+    cluster.settle()
+    assert cluster.history.broken == []
+    monkeypatch.setattr(Vouches, "word_for", lambda self, _peer: (self.mine + 1, self.says))
+    cluster.run(1.0)
+    assert any(line.startswith("I15") and "which it is not" in line for line in cluster.history.broken)
 
 
 def test_i13_frames_that_wait_past_the_limit_are_seen() -> None:

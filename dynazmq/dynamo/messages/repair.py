@@ -203,12 +203,13 @@ class StrayTell(Message):
 # --- proposer ↔ member (§4.4: forgetting) ---------------------------------------------------------------------------------
 
 
-@message(32, by=PEER, declined=REFUSED)
+@message(32, by=PEER, declined=REFUSED, vouches=True)
 @dataclass(slots=True)
 class RetireAsk(Message):
     """Is anything older of these keys about? rows: with the hash of the state that all should hold.
 
-    vouched: how often each member has vouched, as far as it has told me; keep that in mind (dynamo/vouches.py).
+    vouched: how often each member has vouched, as far as it has told me, and myself as far as it is safe on my disk; keep that in
+    mind (dynamo/vouches.py).
     """
 
     request_id: RequestId
@@ -221,7 +222,7 @@ class RetireAsk(Message):
 class RetireTell(Message):
     """unclear: indices of rows of which there may be. actors: the names under which this node may still issue dots.
 
-    vouched: how often it has vouched, this time included.
+    vouched: how often it has vouched, this time included; 0 where it does not vouch for any of them.
     """
 
     request_id: RequestId
