@@ -1,6 +1,6 @@
 """§4.7 Anti-entropy, the side that is asked: what a node tells its peers of its trees and rows, and how it merges what they send.
 
-Clients may look at trees and rows as well (`dynazmq verify`): nothing here changes but by a `Mend`, which is a peer's.
+Clients may look at trees and rows as well (`dynazmq verify`): nothing changes by that.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Answers:
         self._runtime.send(sender, TreeTell(message.request_id, hashes))
 
     def on_rows_ask(self, sender: Address, message: RowsAsk) -> None:
-        """A damaged row is told as one of no hash and no bytes."""
+        """A damaged row is told as one of no hash and no bytes. It is given up, unless it is a client who looks."""
         if self._declined(sender, message.request_id):
             return
         ring = self._membership.ring
@@ -55,6 +55,8 @@ class Answers:
         bounds = places_of_leaves(message.partition, ring.partitions, first, last)
         after = (message.after_place, message.after_bucket, message.after_key)
         rows, behind = rows_with(self._runtime.store, self._membership, bounds, message.n, after)
+        if isinstance(sender, str):
+            self._replica.give_up_damaged(rows)
         told = [[bucket, key, row_hash(at, state or b""), len(state or b"")] for at, bucket, key, state in rows]
         self._runtime.send(sender, RowsTell(message.request_id, told, behind is not None, *(behind or START)))
 

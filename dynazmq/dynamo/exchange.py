@@ -168,6 +168,7 @@ class Exchange:
         bounds = places_of_leaves(partition, self._membership.ring.partitions, *self._runs[-1])
         theirs = self._told(message, bounds, n)
         own, behind = rows_with(self._runtime.store, self._membership, bounds, n, self._after)
+        self._replica.give_up_damaged(own)
         their_end = (message.next_place, message.next_bucket, message.next_key) if message.more else None
         end = min((each for each in (behind, their_end) if each is not None), default=None)
         if end is not None and (end <= self._after or end[0] > bounds[1]):

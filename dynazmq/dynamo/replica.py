@@ -31,7 +31,7 @@ from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.routing import Routes
-from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
+from dynazmq.dynamo.runtime import Address, DamagedRow, OwnRow, Runtime
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import Dot, Siblings, decode, decode_stored, encode, sync
 
@@ -199,6 +199,15 @@ class Replica:
             self.overwritten.clear()
             self.keys -= 1
             return b""
+
+    def give_up_damaged(self, page: list[OwnRow]) -> None:
+        """Those of a page of own rows that are damaged. Raises StoreFailed.
+
+        A row that a peer lacks, too, is not shipped, and so nobody would read it: its tree would differ until the next survey.
+        """
+        for at, bucket, key, state in page:
+            if state is None:
+                self.read_own(at, bucket, key)  # which finds the damage
 
     def _check_counter(self, incoming: Siblings, known: Siblings) -> None:
         """A dot of ours that we do not know: this store was set back, and its counters are not to be trusted."""

@@ -265,6 +265,32 @@ def test_s7_a_damaged_row_is_told_without_hash_and_bytes_and_telling_it_changes_
     assert lone.disk.committed()[at, "default", key] == STATE
 
 
+@pytest.mark.parametrize("side", ["asks", "is asked"])
+def test_s7_a_damaged_row_that_the_peer_lacks_as_well_is_given_up(side: str) -> None:
+    """Nothing is shipped then, and nobody reads it: the two trees would differ for as long as it stays."""
+    lone = a_node()
+    if side == "asks":
+        peer, page = down_to_the_rows(lone)
+        key = next(key for i in range(1000) if where(lone, key := b"key %d" % i)[1] == page.partition)
+    else:
+        peer, key = "b", lone.key(0)
+    at, partition, _ = where(lone, key)
+    lone.node.replica.merge("", at, "default", key, STATE)
+    lone.flush()
+    lone.disk.damage(at, "default", key)
+    if side == "asks":
+        said = lone.hear(peer, RowsTell(page.request_id, [], False, -1, "", b""))
+        assert of(Mend, said) == []
+    else:
+        ((_, told),) = of(RowsTell, lone.hear(peer, RowsAsk(3, partition, 3, FANOUT + 1, NODES - 1, -1, "", b"")))
+        assert told.rows == [["default", key, 0, 0]]
+    assert lone.node.runtime.counters["rows_damaged"] == 1
+    assert lone.disk.committed() == {}
+    lone.pass_time(1.0)
+    ((_, tree),) = of(TreeTell, lone.hear("b", TreeAsk(4, [partition, 3, 0])))
+    assert tree.hashes == [0], "surveyed again, and equal to that of who has nothing"
+
+
 def test_w17_a_client_is_held_to_the_bounds_of_a_peer() -> None:
     lone = a_node()
     for message in (TreeAsk(1, [0, 3, 0] * 2000), RowsAsk(1, 99, 3, LEAF, LEAF, -1, "", b"")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dynazmq.dynamo.anti_entropy import AntiEntropy
 from dynazmq.dynamo.merkle import leaf_of
 from dynazmq.dynamo.messages import SetAntiEntropy
@@ -114,6 +116,32 @@ def test_s7_a_row_that_rots_is_found_by_a_survey_and_brought_back() -> None:
     cluster.wait(lambda: damaged.counters["rows_damaged"] == 1, "the damage is noticed without a read")
     exchange_until_equal(cluster)
     assert damaged.holds(KEYS[0]) == [f"value of {KEYS[0]}"]
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_s7_a_rotten_row_that_no_other_primary_has_is_given_up_without_a_read(rank: int) -> None:
+    """Found by seed 301247: the only copy of a write that was never acknowledged kept two trees apart."""
+    cluster = a_cluster(3)
+    alone = cluster.primaries("new")[rank]
+    cluster.partition([alone], [node for node in cluster.nodes if node is not alone])
+    cluster.client("beside", beside=alone).begin_put("new", "v", at=alone.name, timeout=0.5)
+    cluster.run(1.0)
+    assert alone.holds("new") == ["v"]
+    assert alone.damage("new"), "and its hints for the others"
+    cluster.settle()
+    cluster.wait(lambda: cluster.equal("new"), "nobody holds anything")
+    assert alone.holds("new") == []
+    exchange_until_equal(cluster)
+
+
+def test_s7_a_row_that_has_rotten_everywhere_is_given_up_everywhere_as_soon_as_one_has_found_it() -> None:
+    cluster = a_cluster(3)
+    primaries = cluster.primaries(KEYS[0])
+    for node in primaries:
+        node.damage(KEYS[0])
+    primaries[1].come_back()
+    cluster.wait(lambda: all(node.counters["rows_damaged"] == 1 for node in primaries), "each has noticed its own")
+    exchange_until_equal(cluster)
 
 
 def test_s14_a_tree_that_differs_from_its_rows_is_replaced_by_the_next_survey() -> None:

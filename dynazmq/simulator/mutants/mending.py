@@ -15,12 +15,13 @@ from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Mend, MendReply
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.records import Member
+from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.retirement import Retirement
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import EMPTY, Siblings
 from dynazmq.dynamo.vouches import Vouches
-from dynazmq.simulator.faults import FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
+from dynazmq.simulator.faults import DAMAGE, FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix
@@ -28,6 +29,7 @@ from dynazmq.simulator.workload import Load, Mix
 _MANY_KEYS = Load(keys=40, requests=40)
 _DELETES = Load(clients=3, keys=8, requests=40, think_s=0.3, mix=Mix(put_blind=0.1, delete=4.0))
 _FORGOTTEN = Load(clients=3, keys=30, requests=60, think_s=0.4, mix=Mix(put_blind=2.0, delete=4.0))
+_NEVER_READ = Load(clients=3, keys=40, requests=40, think_s=0.1, mix=Mix(get=0.0, update=0.0, put_blind=4.0))
 _EXCHANGING = 150
 
 
@@ -91,6 +93,14 @@ def take_what_differs_for_equal(patch: Patches) -> None:
     """All rows hash alike, so anti-entropy finds nothing."""
     for module in (answers, exchange):
         patch.set(module, "row_hash", lambda *_: 0)
+
+
+@mutant(
+    "I2", faults=(ISOLATE, DAMAGE), nodes=3, r=1, w=3, load=_NEVER_READ, anti_entropy_ms=_EXCHANGING, every_s=0.1, lasting_s=2.0,
+)  # fmt: skip
+def pass_over_damaged_rows(patch: Patches) -> None:
+    """An exchange that meets a damaged row takes it for one that is not there, and it stays."""
+    patch.set(Replica, "give_up_damaged", lambda *_: None)
 
 
 @mutant(
