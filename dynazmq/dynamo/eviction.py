@@ -97,10 +97,9 @@ class Eviction:
         target, after = self._cursor
         if target not in totals:
             target, after = max(totals, key=lambda name: totals[name].bytes), _START
-        rows, behind = self._runtime.store.hints(target, after, _ROWS)
-        for place, bucket, key, state in rows:
-            if state is not None:
-                self._offer(_Offer(target, (place, bucket, key), state))
+        rows, behind = self._hints.page(target, after, _ROWS)
+        for row, state in rows:
+            self._offer(_Offer(target, row, state))
         self._offered_at = self._runtime.now
         self._cursor = (target, behind) if behind is not None else ("", _START)
         if behind is None:

@@ -19,7 +19,7 @@ from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell
 from dynazmq.dynamo.overwritten import Overwritten
-from dynazmq.dynamo.runtime import Address, DamagedRow, OwnRow, Runtime, StoreFailed
+from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime, StoreFailed
 from dynazmq.dynamo.versions import Siblings, context_fits, decode, encode, sync
 
 Row = tuple[int, str, bytes]  # place, bucket, key
@@ -137,8 +137,22 @@ class Hints:
         for target in list(self.pending):
             after: Row | None = _START
             while after is not None:
-                rows, after = self._runtime.store.hints(target, after, _ROWS_PER_PAGE)
-                yield from ((target, (place, bucket, key), state) for place, bucket, key, state in rows if state is not None)
+                rows, after = self.page(target, after, _ROWS_PER_PAGE)
+                yield from ((target, row, state) for row, state in rows)
+
+    def page(self, target: str, after: Row, limit: int) -> tuple[list[tuple[Row, bytes]], Row | None]:
+        """The next hints for a target behind `after`, and where to go on. Raises StoreFailed.
+
+        Damaged ones are given up, for anti-entropy to mend: who passed them over would leave them to be met by nobody.
+        """
+        rows, behind = self._runtime.store.hints(target, after, limit)
+        sound: list[tuple[Row, bytes]] = []
+        for place, bucket, key, state in rows:
+            if state is None:
+                self._read(target, place, bucket, key)  # which finds the damage
+            else:
+                sound.append(((place, bucket, key), state))
+        return sound, behind
 
     def on_hints_ask(self, sender: Address, message: HintsAsk) -> None:
         """Somebody looks at what is kept. A damaged hint is told as one of no hash and no bytes."""
@@ -173,38 +187,33 @@ class Hints:
         if delivery.sent:
             return
         try:
-            rows = self._page(target, delivery.cursor)
+            rows = self._batch_behind(target, delivery.cursor)
             if not rows and delivery.cursor != _START:
                 delivery.cursor = _START  # those that were not acknowledged at first
-                rows = self._page(target, delivery.cursor)
-            for place, bucket, key, state in rows:
-                if state is None:
-                    self._read(target, place, bucket, key)  # which finds the damage, and gives it up for anti-entropy to mend
+                rows = self._batch_behind(target, delivery.cursor)
         except StoreFailed:
             self._runtime.counters["store_failures"] += 1  # the timer looks again
             return
         size = 0
-        for place, bucket, key, state in rows:
-            delivery.cursor = (place, bucket, key)
-            if state is None:
-                continue
+        for row, state in rows:
+            delivery.cursor = row
             request_id = next(self._runtime.request_ids)
-            delivery.sent[request_id] = ((place, bucket, key), state)
-            handoff = Handoff(request_id, bucket, key, state)
+            delivery.sent[request_id] = (row, state)
+            handoff = Handoff(request_id, *row[1:], state)
             self._runtime.send(target, handoff)
-            if (place, bucket, key) in self._runtime.unproven:
+            if row in self._runtime.unproven:
                 self._runtime.unless_stored(target, handoff, None)  # again after a while
             size += len(state)
             if size > _BATCH_BYTES:
                 break
         delivery.sent_at = self._runtime.now
 
-    def _page(self, target: str, behind: Row) -> list[OwnRow]:
+    def _batch_behind(self, target: str, behind: Row) -> list[tuple[Row, bytes]]:
         """The next of a target's hints; none only where there are no more. Raises StoreFailed."""
-        rows: list[OwnRow] = []
+        rows: list[tuple[Row, bytes]] = []
         after: Row | None = behind
         while not rows and after is not None:  # a page of what this turn has deleted is empty
-            rows, after = self._runtime.store.hints(target, after, self._batch)
+            rows, after = self.page(target, after, self._batch)
         return rows
 
     def on_handoff_reply(self, sender: Address, message: HandoffReply) -> None:

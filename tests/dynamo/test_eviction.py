@@ -8,6 +8,7 @@ from lone_node import LoneNode, of, written
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.messages import Mend, MendReply, Refused, SetAntiEntropy, Write
+from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.versions import encode
 
 STATE = encode(written(("b", b"v")))
@@ -78,6 +79,14 @@ def test_what_is_refused_stays_and_is_offered_again() -> None:
     lone.hear(second, MendReply(again.request_id, b""))
     assert lone.node.hints.pending == {target: 1}
     assert len(offered(lone)) == 2
+
+
+def test_s7_a_damaged_hint_is_given_up_and_the_others_are_offered() -> None:
+    lone, target, (damaged, sound) = keeping(2)
+    lone.disk.damage_hints_of(place("default", damaged), "default", damaged)
+    assert {mend.key for _, mend in offered(lone)} == {sound}
+    assert lone.node.hints.pending == {target: 1}
+    assert lone.node.runtime.counters["hints_dropped"] == 1
 
 
 def test_what_is_not_answered_is_offered_again() -> None:

@@ -166,6 +166,24 @@ def test_w18_hints_for_a_node_that_left_become_hints_for_the_primaries() -> None
     assert lone.stored(key).values == [b"v"], "this node is one of them"
 
 
+def test_s7_a_damaged_hint_for_a_node_that_left_is_given_up_and_the_others_go_on() -> None:
+    """Nobody will ever ask for it: it would pend for ever, and a leaver that keeps it could not leave."""
+    lone = LoneNode()
+    key, other_key = [key for i in range(1000) if "b" in lone.walk(key := b"key %d" % i)[:3]][:2]
+    lone.away.add("b")
+    lone.pass_time(1.5)
+    for each in (key, other_key):
+        lone.hear("c", Write(5, "default", each, bytes_of(("c", b"v")), "b", 1000))
+    assert lone.node.hints.pending == {"b": 2}
+    lone.disk.damage_hints_of(place("default", key), "default", key)
+    left = tuple(name for name in ("a", *OTHERS) if name != "b")
+    lone.node.membership.learn_ring(Ring(4, left * 5 + left[:1]))
+    lone.pass_time(8.0)
+    assert "b" not in lone.node.hints.pending
+    assert lone.node.runtime.counters["hints_dropped"] == 1
+    assert lone.node.runtime.counters["hints_redirected"] == 1
+
+
 def test_a_hint_for_a_member_that_was_removed_is_refused_and_one_for_a_stranger_is_garbage() -> None:
     lone = LoneNode()
     lone.hear("b", GossipDelta([], [], [], [], [["gone", "gone", 1.0, "", 1, "b"]]))

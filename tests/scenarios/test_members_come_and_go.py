@@ -176,6 +176,23 @@ def test_hints_for_a_node_that_left_go_to_the_new_owners() -> None:
     assert_all_there(cluster, late)
 
 
+def test_s7_a_damaged_hint_for_a_node_that_left_does_not_pend_for_ever() -> None:
+    cluster = Cluster(16, anti_entropy_ms=150)
+    away = cluster.primaries("k")[2]
+    away.crash()
+    cluster.run(2.0)
+    cluster.client().put("k", "v", w="all")
+    holder = next(node for node in cluster.nodes if node.hints(away))
+    assert holder.damage("k")
+    cluster.remove(away.name, force=True)
+    cluster.end(away.name)
+    cluster.wait(cluster.changed, "the change is over")
+    cluster.settle()
+    assert holder.counters["hints_dropped"] == 1
+    cluster.wait(lambda: cluster.equal("k"), "the other primaries bring it")
+    assert [node.holds("k") for node in cluster.primaries("k")] == [["v"]] * 3
+
+
 @pytest.mark.parametrize("victim", ["joiner", "source", "decider"])
 @pytest.mark.parametrize("after_s", [0.05, 0.5, 2.5, 4.0, 9.0])
 def test_a_change_goes_on_when_somebody_dies_in_the_middle_of_it(victim: str, after_s: float) -> None:

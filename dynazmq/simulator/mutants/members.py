@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dynazmq.dynamo import admin, change, expulsion, membership
@@ -10,12 +10,13 @@ from dynazmq.dynamo.change import Intents
 from dynazmq.dynamo.decisions import Decisions, Reply
 from dynazmq.dynamo.exchange import START
 from dynazmq.dynamo.handover import Handover
+from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.ring import Quorums, Ring
-from dynazmq.dynamo.runtime import Address
-from dynazmq.simulator.admins import EACH_OTHER, JOIN, LEAVE, PARDON, REWEIGH, SWAP
-from dynazmq.simulator.faults import FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, SPLIT
+from dynazmq.dynamo.runtime import Address, Row
+from dynazmq.simulator.admins import EACH_OTHER, EXPULSION, JOIN, LEAVE, PARDON, REPLACE, REWEIGH, SWAP
+from dynazmq.simulator.faults import DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix
@@ -88,6 +89,24 @@ def leave_with_hints(patch: Patches) -> None:
 def keep_hints_for_who_left(patch: Patches) -> None:
     """A hint for a node that has left waits for its return."""
     patch.set(Handover, "_redirect", lambda *_: None)
+
+
+_ROTTING: dict[str, Any] = {
+    **_AWAY, "acts": (LEAVE, SWAP, REPLACE, EXPULSION), "losses_max": 2, "lossy_max": 1, "faults": (*_AWAY["faults"], DAMAGE),
+    "every_s": 0.15, "anti_entropy_ms": 150,
+}  # fmt: skip
+
+
+@mutant("I9", **_ROTTING)
+def pass_over_damaged_hints_for_who_left(patch: Patches) -> None:
+    """Hints for a node that has left are redirected, but for those that are damaged: they pend for ever."""
+
+    def all_sound(self: Hints) -> Iterator[tuple[str, Row, bytes]]:
+        for target in list(self.pending):
+            rows, _ = self._runtime.store.hints(target, START, 1 << 30)
+            yield from ((target, row[:3], row[3]) for row in rows if row[3] is not None)
+
+    patch.set(Hints, "all", all_sound)
 
 
 @mutant("I12", **_QUICK | {"faults": (FLICKERING_DISK,), "every_s": 0.1, "lasting_s": 1.0, "acts_max": 6})
