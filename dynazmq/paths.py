@@ -45,8 +45,13 @@ def cluster_dir(directory: str | os.PathLike[str] | None = None, name: str | Non
     if directory is None and name is None:
         directory = os.environ.get("DYNAZMQ_DIR") or None
     if directory is not None:
-        return Path(directory).expanduser().absolute()
+        return canonical(Path(directory).expanduser())
     return (None if name else chosen()) or _state_dir() / (name or "default")
+
+
+def canonical(directory: Path) -> Path:
+    """The one spelling of its path, whatever links and dots lead there: sockets and processes are named by it."""
+    return Path(os.path.realpath(directory))
 
 
 def is_meant(directory: Path) -> bool:
@@ -122,6 +127,7 @@ def supervisor_socket(directory: Path) -> Path:
 
 def runtime_dir(directory: Path) -> Path:
     """The directory for this cluster's sockets: DIR/run, or a hashed one of this user's when that path is too long."""
+    directory = canonical(directory)
     near = directory / "run"
     if len(os.fsencode(near)) + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX:
         return near
@@ -177,6 +183,10 @@ class ClusterFile:
 
     members: name → endpoint, of all that have a process or shall have one. founders: those with whom it began (NodeConfig).
     former: names of those that have left; none is used twice, since the nodes remember for good that its bearer is gone.
+    home: the directory in which it was last started; "" where an earlier release did that.
+
+    The file may have been copied or moved with all that is beside it. So what it says of sockets is believed at home only:
+    elsewhere they are where the directory is now.
     """
 
     name: str
@@ -193,6 +203,7 @@ class ClusterFile:
     members: dict[str, str] = field(default_factory=dict)
     founders: list[str] = field(default_factory=list)
     former: list[str] = field(default_factory=list)
+    home: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> ClusterFile:
@@ -204,6 +215,8 @@ class ClusterFile:
             raw["cluster_id"] = int(raw["cluster_id"], 16)
             cluster = cls(**raw)
             cluster.founders = cluster.founders or list(cluster.members)  # of a release without: members did not change then
+            if cluster.transport == "ipc" and cluster.home != str(canonical(directory)):
+                cluster.members = {name: ipc_endpoint(directory, name) for name in cluster.members}
             return cluster
         except FileNotFoundError:
             raise NoSuchCluster(none_in(directory)) from None
@@ -215,6 +228,18 @@ class ClusterFile:
         raw["secret"] = self.secret.hex()
         raw["cluster_id"] = f"{self.cluster_id:016x}"
         durable.write_text(directory / "cluster.json", json.dumps(raw, indent=2) + "\n")
+
+    def original(self, directory: Path) -> Path | None:
+        """Of which directory this one is a copy: the one in which the cluster was last started, if it is there still."""
+        home = Path(self.home)
+        if not self.home or home == directory:
+            return None
+        try:
+            if os.path.samefile(home, directory) or ClusterFile.load(home).cluster_id != self.cluster_id:
+                return None
+        except (OSError, ClusterError):
+            return None
+        return home
 
 
 def is_missed(directory: Path) -> bool:

@@ -29,6 +29,7 @@ from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.errors import DynazmqError, Expelled, OldDisk, StorageError, UnusableDisk
 from dynazmq.logs import Log
 from dynazmq.paths import faults_path, load_node_config, node_log, where
+from dynazmq.place import Place
 from dynazmq.storage import rescue
 from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
@@ -68,6 +69,7 @@ class Server:
     def __init__(self, config: NodeConfig, store: Storage) -> None:
         self._config = config
         self._store = store
+        self._place = Place(Path(config.data_dir))
         self._log = Log(_log_path(config))
         self._faults = FaultyNode(config.name, faults_path(_cluster_dir(config)), time.monotonic, Random(os.getpid()), self._log)
         self._look_for_faults(time.monotonic())  # a clock that is wrong was so before its process started
@@ -98,6 +100,7 @@ class Server:
             self._run()
         finally:
             self._sockets.close()  # always: see Door.stop
+            self._place.close()
         self._store.close()
         self._log("INFO", "server", "stopped")
 
@@ -174,8 +177,10 @@ class Server:
         ended = clock()
         if turns.notable(began, ended):
             turns.over(began, hearing=heard, due=ticked, commit=committed, sending=ended)
-        if self._meter.tick(self.node.runtime.now) and (trouble := self._store.trouble()):
-            self._log.rarely("WARN", "storage", trouble)
+        if self._meter.tick(self.node.runtime.now):
+            if trouble := self._store.trouble():
+                self._log.rarely("WARN", "storage", trouble)
+            self._look_where_it_is()
         self._sockets.keep(self.node.membership.members)
         for peer, (endpoint, why) in self._sockets.unconnectable.items():
             self._log.rarely("WARN", "wire", f"{peer} is said to be at {endpoint}, to which nobody can connect: {why}")
@@ -235,6 +240,14 @@ class Server:
     def _look_for_faults(self, now: float) -> None:
         if self._faults.look(now, time.time()):
             self._store.full = self._faults.effects.disk_full
+
+    def _look_where_it_is(self) -> None:
+        """Its directory may have been moved, and faults, log and socket at the old path be another cluster's: then it ends."""
+        place = self._place.now()
+        if place != self._place.path and not self.stopping:
+            text = "was deleted, and another is in its place" if place is None else f"was moved to {place}"
+            self._log("ERROR", "server", f"{self._place.path} {text}: stopping")
+            self.stop()
 
     def _wall_ms(self) -> int:
         return int(time.time() * 1000) + self._faults.effects.skew_ms
@@ -318,7 +331,9 @@ def main(arguments: list[str]) -> int:
     try:
         config = load_node_config(Path(arguments[0]))
         _check_endpoint(config.endpoint)
+        config.data_dir = os.path.abspath(config.data_dir)
         lock = _lock(Path(config.data_dir))
+        os.chdir(config.data_dir)  # by this it is known whose process it is (cluster/processes.py)
         rescue.take(Path(config.data_dir))
         sync = cast(Literal["full", "normal"], config.sync)
         store = SqliteStorage(Path(config.data_dir) / "data.db", sync, owner=owner_of(config.name, config.cluster_id))

@@ -28,6 +28,9 @@ def up(
     sync: Annotated[str | None, option(help="full survives loss of power, normal a crash (full).", metavar="full|normal")] = None,
     transport: Annotated[str | None, option(help="ipc or tcp on 127.0.0.1 (ipc).", metavar="ipc|tcp")] = None,
     anti_entropy: Annotated[str | None, option(help="on; off: no trees, nothing is compared (on).", metavar="on|off")] = None,
+    identity: Annotated[
+        str | None, option(help="Of a copy: one of its own, or to take the original's place.", metavar="new|same")
+    ] = None,
     restart: Annotated[str | None, option(help="What of nodes that die (on-failure).", metavar="on-failure|never")] = None,
     restart_after: Annotated[str | None, option(help="Outage before such a restart; it doubles (10s).", metavar="TIME")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay attached; Ctrl-C ends the cluster.")] = False,
@@ -39,6 +42,9 @@ def up(
     """Start a cluster, new or as it was, and return when it is ready.
 
     Ready: every node answers, all agree on the ring, each sees the others, and a write to all replicas came back.
+
+    A copy of a cluster's directory is not started while the original is there, unless --identity says as what: new, and both can
+    run side by side, or same, when the original is given up.
 
     \b
     Example:  dynazmq up -n 5
@@ -68,6 +74,7 @@ def up(
             timeout_s=seconds(timeout),
             as_json=as_json,
             wait=wait,
+            identity=identity,
         )
         return run(start, foreground=foreground, tui=tui)
 

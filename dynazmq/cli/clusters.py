@@ -10,7 +10,7 @@ from dynazmq import paths
 from dynazmq.cli import OK
 from dynazmq.cli.terminal import emit, note, say
 from dynazmq.cli.words import brief, many, seconds, size_bytes
-from dynazmq.cluster.leftovers import anybody_runs, surviving
+from dynazmq.cluster.leftovers import anybody_runs
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster, ValueTooLarge
 from dynazmq.paths import ClusterFile, where
 
@@ -18,7 +18,7 @@ from dynazmq.paths import ClusterFile, where
 def run_list(directory: Path, as_json: bool) -> int:
     """`directory`: the one that other commands would act on; it is listed wherever it is."""
     from dynazmq.cluster import launch
-    from dynazmq.cluster.processes import state_of
+    from dynazmq.cluster.processes import find_nodes, works_in
     from dynazmq.cluster.state import StateFile
 
     found: list[dict[str, Any]] = []
@@ -31,8 +31,8 @@ def run_list(directory: Path, as_json: bool) -> int:
             found.append({"name": place.name, "dir": str(place), "current": current, "error": str(error)})
             continue
         before = StateFile.load(place)
-        supervised = before.supervisor is not None and state_of(before.supervisor) is not None
-        running = len(surviving(place, cluster.members, before))
+        supervised = before.supervisor is not None and works_in(before.supervisor, place)
+        running = len(find_nodes(place, cluster.members))
         found.append(
             {
                 "name": cluster.name,

@@ -13,9 +13,8 @@ from dynazmq.cli import FAILED, INTERRUPTED, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.progress import Report
 from dynazmq.cli.terminal import note
-from dynazmq.cluster import control, creation, launch, leftovers, processes
+from dynazmq.cluster import control, copies, creation, launch, processes
 from dynazmq.cluster.creation import Wishes
-from dynazmq.cluster.state import StateFile
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 from dynazmq.paths import ClusterFile, where
 
@@ -31,6 +30,8 @@ class Start:
     timeout_s: float
     as_json: bool = False
     wait: bool = True
+    identity: str | None = None
+    """new | same: what becomes of a copy."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -43,9 +44,10 @@ def run(start: Start, *, foreground: bool, tui: bool) -> int:
         raise InvalidRequest(f"--restart is on-failure or never, not {start.policy!r}")
     if foreground and tui:
         raise InvalidRequest("--foreground and --tui both want this terminal: choose one")
-    exists = (start.directory / "cluster.json").exists()
-    if exists:
-        creation.agree(ClusterFile.load(start.directory), start.wishes)
+    if (start.directory / "cluster.json").exists():
+        creation.agree(ClusterFile.load(start.directory), start.wishes, new_identity=start.identity == "new")
+    elif start.identity is not None:
+        raise InvalidRequest(f"--identity is for a copy of a cluster, and there is none in {start.directory}")
     else:
         creation.check(start.directory, start.wishes)
     held = launch.lock(start.directory)
@@ -70,20 +72,26 @@ def run(start: Start, *, foreground: bool, tui: bool) -> int:
 def _open(start: Start, held: int) -> ClusterFile:
     """Create the cluster, or open the one that is there."""
     try:
-        if (start.directory / "cluster.json").exists():
-            return creation.reopen(start.directory, start.wishes)
-        # Its directory may have been deleted under nodes that still run: they would answer in the new one's place.
-        if left := processes.strangers(start.directory):
+        # The directory may have been deleted under processes that still run, and another been put in its place: made anew, or
+        # restored from a copy. They would answer instead of the new ones, and a supervisor would start them again.
+        exists = (start.directory / "cluster.json").exists()
+        left = processes.left_behind(start.directory) if exists else processes.strangers(start.directory)
+        if left:
+            processes.end_all({name: each for name, each in left.items() if name.startswith("supervisor ")})
             processes.end_all(left)
             note(f"  ended {' '.join(sorted(left))}, left from a cluster that was here before")
-        return creation.create(start.directory, start.wishes)
+        if not exists:
+            return creation.create(start.directory, start.wishes)
+        copies.settle(start.directory, start.identity, start.wishes.name)
+        start.wishes.name = None  # a copy has its name now
+        return creation.reopen(start.directory, start.wishes)
     except BaseException:
         os.close(held)
         raise
 
 
 def _in_background(start: Start, cluster: ClusterFile, held: int) -> int:
-    adopted = sorted(leftovers.surviving(start.directory, cluster.members, StateFile.load(start.directory)))
+    adopted = sorted(processes.find_nodes(start.directory, cluster.members))
     try:
         process = launch.start_supervisor(start.directory, held, start.policy, start.restart_after_s)
     finally:
@@ -109,6 +117,8 @@ def _in_background(start: Start, cluster: ClusterFile, held: int) -> int:
 
 def _join_running(start: Start) -> int:
     """The cluster has a supervisor already: start what died."""
+    if start.identity is not None:
+        raise InvalidRequest(f"--identity is for a copy that does not run, and the cluster in {start.directory} runs")
     cluster = _await_file(start)
     creation.agree(cluster, start.wishes)
     if start.wishes.anti_entropy not in (None, cluster.anti_entropy):
@@ -139,6 +149,7 @@ def _in_foreground(start: Start, cluster: ClusterFile, held: int) -> int:
     """This process is the supervisor; another thread watches the start, as `up` does from outside."""
     from dynazmq.cluster.supervisor import Supervisor
 
+    os.chdir(start.directory)  # by this it is known whose process it is (cluster/processes.py)
     codes: list[int] = []
     bugs: list[Exception] = []
     supervisor = Supervisor(start.directory, start.policy, start.restart_after_s)

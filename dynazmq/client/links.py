@@ -14,8 +14,8 @@ import zmq
 from dynazmq.client.core import ClientCore
 from dynazmq.client.view import Link, View, is_endpoint
 from dynazmq.config import MEMBERS_MAX
-from dynazmq.errors import InvalidRequest
-from dynazmq.paths import ClusterFile, cluster_dir
+from dynazmq.errors import InvalidRequest, NoSuchCluster
+from dynazmq.paths import ClusterFile, cluster_dir, where
 from dynazmq.wire.codec import (
     FROM_CLIENT,
     FROM_NODE,
@@ -52,7 +52,12 @@ class Target:
             given: object = dir
             if given is not None and not isinstance(given, (str, os.PathLike)):
                 raise InvalidRequest(f"dir is the path of a cluster's directory, not {type(given).__name__}")
-            cluster = ClusterFile.load(Path(cluster_dir(dir)))
+            place = Path(cluster_dir(dir))
+            cluster = ClusterFile.load(place)
+            if (original := cluster.original(place)) is not None:  # its endpoints may be those of that one
+                raise NoSuchCluster(
+                    f"{place} is a copy of the cluster in {original}, and was not started: dynazmq up{where(place)}"
+                )
             self.endpoints = list(cluster.members.values())
             self.cluster_id = cluster.cluster_id
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths
-from dynazmq.cluster import judgement, launch, leftovers, processes, rebuild, removal
+from dynazmq.cluster import judgement, launch, processes, rebuild, removal
 from dynazmq.cluster.judgement import Facts
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
@@ -269,8 +269,8 @@ def faults(directory: Path, at: str) -> Iterator[Finding]:
 def stale(directory: Path, cluster: ClusterFile) -> Iterator[Finding]:
     """Of one that does not run: sockets that nobody listens on."""
     before = StateFile.load(directory)
-    supervised = before.supervisor is not None and processes.state_of(before.supervisor) is not None
-    if supervised or leftovers.surviving(directory, cluster.members, before):
+    supervised = before.supervisor is not None and processes.works_in(before.supervisor, directory)
+    if supervised or processes.find_nodes(directory, cluster.members):
         return
     run = paths.runtime_dir(directory)
     left = [path for path in _entries(run) if path.is_socket()]

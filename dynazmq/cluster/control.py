@@ -1,7 +1,10 @@
 """The supervisor's control socket: JSON lines over a Unix stream, one request, one reply, in order.
 
-    → {"verb": "kill", "nodes": ["n3"]}
+    → {"verb": "kill", "nodes": ["n3"], "place": [device, inode]}
     ← {"ok": true, …}   or   {"ok": false, "error": "one line for a person"}
+
+`place` is the cluster's directory as whoever asks sees it. A socket can have a second name, in a copy of the directory that was
+made of hard links: the supervisor refuses what is meant for another directory than its own ("elsewhere": true).
 
 Every verb is answered at once: what takes time (a stop with its grace) is begun, and whoever asked watches `facts` for its end.
 So nothing that a client does, or fails to do, can hold up the supervisor: reads and writes never block, both buffers are
@@ -40,18 +43,22 @@ class Control:
     """A connection to the supervisor, made at the first call and again after a failure. For one thread."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._path = paths.supervisor_socket(directory)
         self._socket: socket.socket | None = None
 
     def call(self, verb: str, timeout: float = 5.0, **arguments: Any) -> Document:
         """Raises NoSupervisor when nobody answers in time, ClusterError with the supervisor's words when it refuses."""
         deadline = time.monotonic() + timeout
-        request = json.dumps({"verb": verb, **arguments}).encode() + b"\n"
         try:
+            request = json.dumps({"verb": verb, **arguments, "place": place_of(self._directory)}).encode() + b"\n"
             reply = json.loads(self._exchange(request, deadline))
         except (OSError, ValueError) as error:
             self.close()
             raise NoSupervisor(f"no supervisor answers at {self._path}: {error}") from None
+        if reply.get("elsewhere"):
+            self.close()
+            raise NoSupervisor(f"no supervisor answers at {self._path}: {reply['error']}")
         if not reply.get("ok"):
             raise ClusterError(str(reply.get("error", "the supervisor refused")))
         document: Document = reply
@@ -87,6 +94,12 @@ class Control:
         self.close()
 
 
+def place_of(directory: Path) -> list[int]:
+    """Which directory it is, however it is called. Raises OSError."""
+    found = os.stat(directory)
+    return [found.st_dev, found.st_ino]
+
+
 def call(directory: Path, verb: str, timeout: float = 5.0, **arguments: Any) -> Document:
     """One request over a connection of its own."""
     with Control(directory) as control:
@@ -116,14 +129,17 @@ class _Connection:
 class ControlServer:
     """The supervisor's end. The loop polls `descriptors` and calls `serve` with the ready ones; `answer` never blocks."""
 
-    def __init__(self, path: Path, answer: Callable[[Document], Document]) -> None:
+    def __init__(self, path: Path, answer: Callable[[Document], Document], directory: Path) -> None:
+        """directory: the cluster's. Raises OSError."""
         self._path = path
+        self._place = place_of(directory)
         self._answer = answer
         self._connections: dict[int, _Connection] = {}
         path.unlink(missing_ok=True)  # a dead supervisor's: we hold the lock
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(os.fspath(path))
         path.chmod(0o600)
+        self._file = path.lstat()
         self._listener.listen(CONNECTIONS_MAX)
         self._listener.setblocking(False)
 
@@ -148,7 +164,15 @@ class ControlServer:
         for descriptor in list(self._connections):
             self._drop(descriptor)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        if self._is_there():
+            self._path.unlink(missing_ok=True)
+
+    def _is_there(self) -> bool:
+        """Whether the socket at the path is this one."""
+        try:
+            return os.path.samestat(self._path.lstat(), self._file)
+        except OSError:
+            return False
 
     def _accept(self) -> None:
         try:
@@ -184,6 +208,8 @@ class ControlServer:
                 raise ValueError("not an object")
         except (ValueError, RecursionError) as error:
             return {"ok": False, "error": f"not a request: {error}"}
+        if request.pop("place", self._place) != self._place:  # an earlier release says nothing of it
+            return {"ok": False, "error": "it is another directory's", "elsewhere": True}
         try:
             return {"ok": True, **self._answer(request)}
         except ClusterError as error:

@@ -48,6 +48,7 @@ def create(directory: Path, wishes: Wishes) -> ClusterFile:
     else:
         cluster.members = {name: f"tcp://127.0.0.1:{port}" for name, port in zip(names, free_ports(len(names)), strict=True)}
     cluster.founders = names
+    cluster.home = str(directory)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
@@ -66,11 +67,9 @@ def reopen(directory: Path, wishes: Wishes) -> ClusterFile:
     agree(cluster, wishes)
     _check_anti_entropy(wishes)
     paths.make_private(paths.runtime_dir(directory))
-    if cluster.transport == "ipc":
-        here = {name: paths.ipc_endpoint(directory, name) for name in cluster.members}
-        if here != cluster.members:  # the directory was moved
-            cluster.members = here
-            cluster.save(directory)
+    if cluster.home != str(directory):  # it was moved
+        cluster.home = str(directory)
+        cluster.save(directory)
     if wishes.anti_entropy not in (None, cluster.anti_entropy):
         cluster.anti_entropy = str(wishes.anti_entropy)
         cluster.save(directory)
@@ -78,11 +77,14 @@ def reopen(directory: Path, wishes: Wishes) -> ClusterFile:
     return cluster
 
 
-def agree(cluster: ClusterFile, wishes: Wishes) -> None:
-    """Raises InvalidRequest naming both values when something else was asked for than what the cluster is."""
+def agree(cluster: ClusterFile, wishes: Wishes, *, new_identity: bool = False) -> None:
+    """Raises InvalidRequest naming both values when something else was asked for than what the cluster is.
+
+    new_identity: its name may be another, which it is to have from now on.
+    """
     compared: list[tuple[str, object, object]] = [
         ("-n", wishes.nodes, len(cluster.members)),
-        ("--name", wishes.name, cluster.name),
+        ("--name", None if new_identity else wishes.name, cluster.name),
         ("--replicas", wishes.replicas, cluster.n),
         ("--read-quorum", wishes.read_quorum, cluster.r),
         ("--write-quorum", wishes.write_quorum, cluster.w),
@@ -165,8 +167,7 @@ def check(directory: Path, wishes: Wishes) -> None:
     if wishes.transport not in (None, "ipc", "tcp"):
         raise InvalidRequest(f"--transport is ipc or tcp, not {wishes.transport!r}")
     _check_anti_entropy(wishes)
-    if wishes.name is not None and not _NAME.fullmatch(wishes.name):
-        raise InvalidRequest(f"--name is 1 to 64 letters, digits and _.-, beginning with a letter or digit, not {wishes.name!r}")
+    check_name(wishes.name)
     try:
         strangers = sorted(entry.name for entry in directory.iterdir() if entry.name not in _OURS)
     except FileNotFoundError:
@@ -175,6 +176,25 @@ def check(directory: Path, wishes: Wishes) -> None:
         raise ClusterError(f"cannot use {directory}: {error.strerror}") from None
     if strangers:
         raise ClusterError(f"{directory} holds other things ({strangers[0]}) and no cluster; choose an empty directory for one")
+
+
+def check_name(name: str | None) -> None:
+    """A cluster's. Raises InvalidRequest."""
+    if name is not None and not _NAME.fullmatch(name):
+        raise InvalidRequest(f"--name is 1 to 64 letters, digits and _.-, beginning with a letter or digit, not {name!r}")
+
+
+def name_of(directory: Path) -> str:
+    """What a cluster is called that was given no name."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", directory.name)[:64] or "default"
+
+
+def new_id() -> int:
+    return secrets.randbits(63) | 1  # 0 means "not known yet" in a frame
+
+
+def new_secret() -> bytes:
+    return secrets.token_bytes(32)
 
 
 def _check_anti_entropy(wishes: Wishes) -> None:
@@ -186,9 +206,9 @@ def _planned(directory: Path, wishes: Wishes) -> ClusterFile:
     replicas = _replicas(wishes)
     majority = replicas // 2 + 1
     return ClusterFile(
-        name=wishes.name or re.sub(r"[^A-Za-z0-9_.-]", "-", directory.name)[:64] or "default",
-        cluster_id=secrets.randbits(63) | 1,  # 0 means "not known yet" in a frame
-        secret=secrets.token_bytes(32),
+        name=wishes.name or name_of(directory),
+        cluster_id=new_id(),
+        secret=new_secret(),
         partitions=wishes.partitions or PARTITIONS,
         n=replicas,
         r=wishes.read_quorum or majority,

@@ -20,7 +20,7 @@ from dynazmq import paths
 from dynazmq.cluster import control, processes, state
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.leftovers import remove_sockets, surviving
+from dynazmq.cluster.leftovers import remove_sockets
 from dynazmq.cluster.removal import Removed, remove_cluster
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile
@@ -34,9 +34,27 @@ def lock(directory: Path) -> int | None:
     """See `state.take_lock`; makes the directory when there is none."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return state.take_lock(directory)
+        held = state.take_lock(directory)
     except OSError as error:
         raise ClusterError(f"cannot use {directory}: {error.strerror}") from None
+    if held is None:
+        _check_not_linked(directory)
+    return held
+
+
+def _check_not_linked(directory: Path) -> None:
+    """The lock is held; not because another cluster's files have names here too (`cp -al`). Raises ClusterError."""
+    for other in set(processes.running_clusters()):
+        try:
+            if os.path.samefile(other, directory):
+                continue
+            if os.path.samefile(other / "supervisor.lock", directory / "supervisor.lock"):
+                raise ClusterError(
+                    f"the files in {directory} are those of {other}, which runs: both have the same by hard links; "
+                    "to have a cluster of its own there, copy it without links"
+                )
+        except OSError:
+            continue
 
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -57,7 +75,7 @@ def start_supervisor(directory: Path, held: int, policy: str | None, restart_aft
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd="/",
+            cwd=directory,
             env=processes.environment(),
             start_new_session=True,
             pass_fds=(held,),
@@ -105,10 +123,11 @@ def end_cluster(directory: Path) -> Ended:
     ended = Ended()
     held = state.take_lock(directory)
     if held is None:
+        _check_not_linked(directory)
         held = _end_through_supervisor(directory, ended)
     try:
         names = _names(directory)
-        left = surviving(directory, names, state.StateFile.load(directory))
+        left = processes.find_nodes(directory, names)
         outcome = processes.end_all(left)
         ended.nodes += [name for name in outcome if name not in ended.nodes]
         ended.killed += [name for name, how in outcome.items() if how == "killed"]
@@ -139,7 +158,7 @@ def _end_through_supervisor(directory: Path, ended: Ended) -> int:
         time.sleep(POLL_S)
     # It holds the lock and does nothing: frozen, or stuck. Its nodes are ended without it.
     identity = state.StateFile.load(directory).supervisor
-    if identity is None or not processes.send_signal(identity, signal.SIGKILL):
+    if identity is None or not processes.works_in(identity, directory) or not processes.send_signal(identity, signal.SIGKILL):
         raise ClusterError(f"somebody holds {directory}/supervisor.lock and does not answer; see supervisor.log there")
     ended.supervisor_killed = True
     processes.await_gone({"supervisor": identity}, processes.STOP_GRACE_S)

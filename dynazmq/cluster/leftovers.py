@@ -1,4 +1,4 @@
-"""What an earlier supervisor left: processes to adopt or to end, and sockets to remove."""
+"""What an earlier supervisor left: whether any process runs, and sockets to remove."""
 
 from __future__ import annotations
 
@@ -10,22 +10,11 @@ from dynazmq.cluster import processes, state
 from dynazmq.paths import ClusterFile
 
 
-def surviving(directory: Path, names: Iterable[str], before: state.StateFile) -> dict[str, processes.Identity]:
-    """The node processes of this cluster that are alive: those recorded, and those found by their command lines."""
-    names = list(names)
-    found = processes.find_nodes(directory, names)
-    for name in names:
-        record = before.nodes.get(name)
-        if name not in found and record and record.identity and processes.state_of(record.identity):
-            found[name] = record.identity
-    return found
-
-
 def anybody_runs(directory: Path, names: Iterable[str]) -> bool:
     """Whether any node of this cluster is alive: by what is recorded, which is quick, else by looking for it."""
-    records = state.StateFile.load(directory).nodes.values()
-    if any(record.identity and processes.state_of(record.identity) for record in records):
-        return True
+    for name, record in state.StateFile.load(directory).nodes.items():
+        if record.identity and processes.works_in(record.identity, paths.node_dir(directory, name)):
+            return True
     return bool(processes.find_nodes(directory, names))
 
 

@@ -105,7 +105,7 @@ class Observer:
         found = find_nodes(self.directory, self.cluster.members)
         for name in self.cluster.members:
             record = state.nodes.get(name)
-            identity = found.get(name) or (record.identity if record else None)
+            identity = found.get(name)
             condition = state_of(identity) if identity else None
             since = now - record.changed_at if record and record.changed_at else 0.0
             if identity and condition:

@@ -4,6 +4,10 @@ A pid alone names nobody: the number is used again. A process is known by its pi
 this module before both fit (faults P9). A zombie counts as gone (P8): `kill(pid, 0)` still succeeds on one, so nothing here
 relies on it.
 
+Whose a process is, what was written down somewhere does not say: files are copied, moved and put back, and a pid in a copy is
+that of the original's process. A process of ours works in the directory that it serves, and the kernel tells which one that is
+now: the directory itself, whatever it is called by now, and nothing else that has been put in its place.
+
 On Linux everything comes from /proc and pidfds, which costs microseconds and loads no library; elsewhere psutil tells it.
 """
 
@@ -104,58 +108,123 @@ def _look_with_psutil(pid: int) -> tuple[str, str] | None:
 
 
 def find_nodes(directory: Path, names: Iterable[str]) -> dict[str, Identity]:
-    """Node processes of this cluster by their command lines: also those that nobody has recorded.
+    """Node processes that serve from this directory: also those that nobody has recorded.
 
     A supervisor that dies between spawning a node and writing it down leaves such a one.
     """
-    configs = {str(paths.config_path(directory, name)): name for name in names}
+    places = {name: paths.node_dir(directory, name) for name in names}
     found: dict[str, Identity] = {}
-    for pid, arguments in _command_lines():
-        if "dynazmq.server" not in arguments:
-            continue
-        name = configs.get(arguments[-1]) or _by_same_file(arguments[-1], configs)
-        identity = identify(pid) if name else None
-        if name and identity:
-            found[name] = identity
+    for pid, told in _nodes():
+        for name, place in places.items():
+            if _works_in(pid, told, place) and (identity := identify(pid)):
+                found[name] = identity
     return found
+
+
+def works_in(identity: Identity, place: Path) -> bool:
+    """Whether this process lives and serves this very directory: a node its own below nodes/, a supervisor the cluster's."""
+    return state_of(identity) is not None and _works_in(identity.pid, None, place)
 
 
 def running_clusters() -> Iterator[Path]:
     """Directories of clusters of which a supervisor or a node runs, each as often as that."""
-    for _, arguments in _command_lines():
-        if "dynazmq.cluster.supervisor" in arguments:
-            yield Path(arguments[arguments.index("dynazmq.cluster.supervisor") + 1])
-        elif "dynazmq.server" in arguments and arguments[-1].endswith("/config.json"):
-            yield Path(arguments[-1]).parents[2]
+    for pid, told in _supervisors():
+        yield _now(pid, told)
+    for pid, told in _nodes():
+        yield _now(pid, told).parents[1]
 
 
 def strangers(directory: Path) -> dict[str, Identity]:
-    """Node processes that were started from this directory, whatever is in it now."""
+    """Node processes that were started from this directory, whatever is in it now; none that serve from another one by now."""
     nodes = directory / "nodes"
-    configs = [Path(arguments[-1]) for _, arguments in _command_lines() if "dynazmq.server" in arguments]
-    return find_nodes(directory, {config.parent.name for config in configs if nodes in config.parents})
+    return {
+        told.name: identity
+        for pid, told in _nodes()
+        if nodes in told.parents and _is_from(pid, told) and (identity := identify(pid))
+    }
 
 
 def supervisors(directory: Path) -> dict[str, Identity]:
-    """Supervisors that were started for this directory, whatever is in it now: "supervisor (PID)" → who it is."""
-    found = {}
+    """The same of supervisors: "supervisor (PID)" → who it is."""
+    return {
+        f"supervisor ({pid})": identity
+        for pid, told in _supervisors()
+        if told == directory and _is_from(pid, told) and (identity := identify(pid))
+    }
+
+
+def left_behind(directory: Path) -> dict[str, Identity]:
+    """Processes that were started from here and whose own directory was deleted: what is here now was put in its place."""
+    started = {**supervisors(directory), **strangers(directory)}
+    return {name: identity for name, identity in started.items() if (own := _own_directory(identity.pid)) and not own.st_nlink}
+
+
+def _nodes() -> Iterator[tuple[int, Path]]:
+    """(pid, the directory that it was told to serve) of node processes."""
+    for pid, arguments in _command_lines():
+        if "dynazmq.server" in arguments and arguments[-1].endswith("/config.json"):
+            yield pid, Path(arguments[-1]).parent
+
+
+def _supervisors() -> Iterator[tuple[int, Path]]:
     for pid, arguments in _command_lines():
         if "dynazmq.cluster.supervisor" in arguments[:-1]:
-            place = arguments[arguments.index("dynazmq.cluster.supervisor") + 1]
-            if place == str(directory) and (identity := identify(pid)):
-                found[f"supervisor ({pid})"] = identity
-    return found
+            yield pid, Path(arguments[arguments.index("dynazmq.cluster.supervisor") + 1])
 
 
-def _by_same_file(path: str, configs: Mapping[str, str]) -> str | None:
-    """The directory may have been named through a symbolic link the last time."""
-    for config, name in configs.items():
-        try:
-            if os.path.basename(os.path.dirname(path)) == name and os.path.samefile(path, config):
-                return name
-        except OSError:
-            continue
-    return None
+def _works_in(pid: int, told: Path | None, place: Path) -> bool:
+    """told: what it was told to serve, which is all that there is to go by while it has not begun to. None: to be looked up."""
+    try:
+        if (own := _own_directory(pid)) is not None:
+            return os.path.samestat(own, os.stat(place))
+        told = told or next((told for each, told in (*_nodes(), *_supervisors()) if each == pid), None)
+        return told is not None and os.path.samefile(told, place)
+    except OSError:
+        return False
+
+
+def _is_from(pid: int, told: Path) -> bool:
+    """Whether it serves nothing that has moved elsewhere meanwhile."""
+    own = _own_directory(pid)
+    return own is None or not own.st_nlink or _works_in(pid, told, told)
+
+
+def _now(pid: int, told: Path) -> Path:
+    """What the directory that it serves is called now; as it was told where that cannot be seen from here."""
+    own = _own_directory(pid)
+    if own is None or _works_in(pid, told, told):
+        return told
+    try:
+        called = Path(_working_directory(pid))
+        return called if os.path.samestat(own, os.stat(called)) else told
+    except OSError:
+        return told  # it is deleted, or this one's root is another
+
+
+def _own_directory(pid: int) -> os.stat_result | None:
+    """The directory that it serves; without a name (st_nlink is 0) when it was deleted.
+
+    None: it works elsewhere, having just begun or being of an earlier release, or that cannot be seen.
+    """
+    try:
+        place = str(_PROC / str(pid) / "cwd") if _LINUX else _working_directory(pid)
+        found = os.stat(place)
+    except OSError:
+        return None
+    marked = any(os.path.exists(os.path.join(place, lock)) for lock in ("lock", "supervisor.lock"))
+    return found if marked or not found.st_nlink else None
+
+
+def _working_directory(pid: int) -> str:
+    """Raises OSError."""
+    if _LINUX:
+        return os.readlink(_PROC / str(pid) / "cwd")
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).cwd())
+    except psutil.Error as error:
+        raise OSError(str(error)) from None
 
 
 def _command_lines() -> Iterator[tuple[int, list[str]]]:
@@ -254,7 +323,7 @@ def spawn_node(directory: Path, name: str) -> tuple[subprocess.Popen[bytes], int
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd="/",
+            cwd=paths.node_dir(directory, name),
             env=environment(),
             start_new_session=True,
         )

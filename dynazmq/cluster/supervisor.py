@@ -29,13 +29,14 @@ from dynazmq.cluster import events, processes, roster, state
 from dynazmq.cluster.children import Child
 from dynazmq.cluster.control import ControlServer, Document
 from dynazmq.cluster.judgement import Facts
-from dynazmq.cluster.leftovers import remove_sockets, surviving
+from dynazmq.cluster.leftovers import remove_sockets
 from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.snapshot import Event
 from dynazmq.cluster.watching import Watch
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
 from dynazmq.logs import Log
 from dynazmq.paths import ClusterFile
+from dynazmq.place import Place
 
 EVENTS_MAX = 200
 _WARNINGS = ("died", "killed", "failed", "overload")
@@ -51,8 +52,11 @@ class Supervisor:
         """None: as it was for the nodes that are taken over, the default where there are none."""
         self._directory = directory
         self._cluster = ClusterFile.load(directory)
+        self._place = Place(directory)
+        self._lost = False
+        """Its directory was deleted, and what is at its path now is another's: nothing is written any more."""
         self._before = state.StateFile.load(directory)
-        self._surviving = surviving(directory, self._cluster.members, self._before)
+        self._surviving = processes.find_nodes(directory, self._cluster.members)
         kept = self._before if self._surviving else state.StateFile()
         self._policy = kept.restart if policy is None else policy
         self._restart_after_s = kept.restart_after_s if restart_after_s is None else restart_after_s
@@ -70,7 +74,7 @@ class Supervisor:
         waker.setblocking(False)
         self._waker = waker
         paths.make_private(paths.runtime_dir(directory))
-        self._control = ControlServer(paths.supervisor_socket(directory), self._answer)
+        self._control = ControlServer(paths.supervisor_socket(directory), self._answer, directory)
         self._watch = Watch(self._cluster, directory, self._emit, adopted=bool(self._surviving))
 
     def run(self) -> None:
@@ -79,6 +83,8 @@ class Supervisor:
         while not (self._ending and not any(child.runs for child in self._children.values())):
             self._wait()
             now = time.monotonic()
+            if (place := self._place.now()) != self._directory:
+                self._follow(place)
             if self.signalled and not self._ending:
                 self.end()
             for child in self._children.values():
@@ -91,7 +97,8 @@ class Supervisor:
                 self._watch.judge(self._facts(now))
             if not self._ending:
                 self._watch.turn(now, self._children, lambda: self._facts(time.monotonic()))
-            events.retry(self._directory)
+            if not self._lost:
+                events.retry(self._directory)
         self._clean_up()
 
     def end(self) -> None:
@@ -101,6 +108,18 @@ class Supervisor:
             self._tell("*", "going down", "stopping")
         for child in self._children.values():
             child.end(time.monotonic())
+
+    def _follow(self, place: Path | None) -> None:
+        """The directory was moved: the nodes would go on by paths at which another cluster may be by now. So it ends.
+
+        What is still to be written goes where the directory is. It is started there like any other cluster that was moved.
+        """
+        if self._lost:
+            return
+        self._lost, self._directory = place is None, place or self._directory
+        text = "was deleted, and another is in its place" if place is None else f"was moved to {place}"
+        self._tell("*", f"the cluster's directory {text}: going down", "stopping")
+        self.end()
 
     def end_on_signals(self, *numbers: int) -> None:
         """These signals end the cluster in good order."""
@@ -193,6 +212,8 @@ class Supervisor:
         return facts
 
     def _save(self) -> None:
+        if self._lost:
+            return
         document = state.StateFile(
             supervisor=processes.identify(os.getpid()),
             restart=self._policy,
@@ -207,8 +228,10 @@ class Supervisor:
     def _clean_up(self) -> None:
         self._watch.close()
         self._control.close()
-        remove_sockets(self._directory, self._cluster)
-        state.forget(self._directory)
+        if not self._lost:
+            remove_sockets(self._directory, self._cluster)
+            state.forget(self._directory)
+        self._place.close()
         signal.set_wakeup_fd(-1)
         self._wake.close()
         self._waker.close()
@@ -224,7 +247,8 @@ class Supervisor:
         """To the log, to whoever asks for facts, and to the stream that outlives this process."""
         self._events.append(event)
         self._log("WARN" if event.kind in _WARNINGS else "INFO", event.node, event.text)
-        events.append(self._directory, event.node, event.kind, event.text, at=event.at, **event.details)
+        if not self._lost:
+            events.append(self._directory, event.node, event.kind, event.text, at=event.at, **event.details)
 
     # --- what is asked over the control socket ----------------------------------------------------------------------------
 
@@ -360,6 +384,7 @@ def main(arguments: list[str]) -> int:
     directory, policy, after_s, lock = Path(arguments[0]), arguments[1], arguments[2], int(arguments[3])
     os.set_inheritable(lock, False)  # it is ours, not our nodes'
     try:
+        os.chdir(directory)  # by this it is known whose process it is (processes.py)
         supervisor = Supervisor(directory, policy or None, float(after_s) if after_s else None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         supervisor.end_on_signals(signal.SIGTERM, signal.SIGINT)

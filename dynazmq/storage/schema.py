@@ -42,6 +42,11 @@ def check_owner(connection: sqlite3.Connection, path: Path, owner: str) -> None:
     raise UnusableDisk(f"{path} is {whose} and not {mine}'s")
 
 
+def change_owner(connection: sqlite3.Connection, owner: str) -> None:
+    """Whose database it is from now on. Raises sqlite3.Error."""
+    connection.execute(WRITE_META, meta_row(_OWNER, owner.encode()))
+
+
 def bring_up_to_date(connection: sqlite3.Connection, path: Path, owner: str = "") -> None:
     """Make the tables, or migrate older ones. Raises UnusableDisk for a file that is not ours or of a newer release."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()

@@ -68,6 +68,7 @@ class _Queue:
     def __init__(self, endpoint: str, length: int) -> None:
         """length: so many connections may wait at a time. Raises OSError."""
         self.length = length
+        self._file: os.stat_result | None = None  # at the address
         self.reserve = _RESERVE  # so many descriptors must be left when they have been let in
         scheme, _, self._address = endpoint.partition("://")
         self.replaceable = scheme == "ipc"
@@ -91,7 +92,9 @@ class _Queue:
             made.setblocking(False)
             made.bind(self.next_path)
             made.listen(self.length - 1)  # the kernel takes one more
+            file = os.lstat(self.next_path)
             os.rename(self.next_path, self._address)  # over whatever an earlier process has left there
+            self._file = file
         except OSError:
             made.close()
             raise
@@ -121,9 +124,19 @@ class _Queue:
         finally:
             listener.detach()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it is what one finds at the address: not when its file was removed, or the directory around it was moved."""
+        if self._file is None:
+            return True  # a port is nobody else's
+        try:
+            return os.path.samestat(os.lstat(self._address), self._file)
+        except OSError:
+            return False
+
     def close(self) -> None:
         os.close(self.descriptor)
-        if self.replaceable:
+        if self.replaceable and self.is_there:
             with suppress(OSError):
                 os.unlink(self._address)
 
@@ -303,6 +316,8 @@ class Door:
             self._bell.recv(1)
             self._open = False
         try:
+            if not self._queues[0].is_there:  # what is in that directory now is another's
+                raise FileNotFoundError
             self._await_libzmq()
         except (OSError, zmq.ZMQError):  # no directory any more, or no descriptor
             time.sleep(_STOP_S)

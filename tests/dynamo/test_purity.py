@@ -30,10 +30,13 @@ LAYERS: dict[str, set[str]] = {
     "wire": {"faults", "dynamo", "config", "errors"},
     "storage": {"durable", "dynamo", "config", "errors"},
     "paths": {"durable", "config", "errors"},
+    "place": set(),
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
-    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths"},
+    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths", "place"},
     "client": {"wire", "dynamo", "config", "errors", "paths"},
-    "cluster": {"faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths"},
+    "cluster": {
+        *("faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths", "place"),
+    },
     "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),

@@ -43,7 +43,7 @@ class Nodes:
         self.started: dict[str, float] = {}
         make_private(runtime_dir(self.dir))
         shared = {"cluster_id": cluster_id, "secret": SECRET, "sync": "normal", "members": self.endpoints}
-        ClusterFile(name="tested", **shared).save(self.dir)  # type: ignore[arg-type]
+        ClusterFile(name="tested", home=str(self.dir), **shared).save(self.dir)  # type: ignore[arg-type]
         for name in names:
             node_dir(self.dir, name).mkdir(parents=True)
             config = NodeConfig(

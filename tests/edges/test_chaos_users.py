@@ -452,7 +452,7 @@ def test_the_tally_says_in_words_what_was_tried() -> None:
 
 def a_cluster_that_is_away(directory: Path) -> Path:
     members = {name: f"ipc://{directory}/{name}" for name in "abc"}
-    ClusterFile(name="c", cluster_id=CLUSTER, secret=b"s" * 32, members=members).save(directory)
+    ClusterFile(name="c", cluster_id=CLUSTER, secret=b"s" * 32, members=members, home=str(directory)).save(directory)
     return directory
 
 

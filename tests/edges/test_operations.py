@@ -33,7 +33,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Whose nodes refuse whatever they are asked."""
     directory = tmp_path_factory.mktemp("c")
     with Fakes("n1", "n2", "n3", behaviour=refuse) as fakes:
-        ClusterFile(name="c", cluster_id=CLUSTER_ID, secret=b"s" * 32, members=fakes.endpoints).save(directory)
+        cluster = ClusterFile(name="c", cluster_id=CLUSTER_ID, secret=b"s" * 32, members=fakes.endpoints, home=str(directory))
+        cluster.save(directory)
         header = '{"schema": "dynazmq.export/1", "cluster": "c", "cluster_id": "0", "bucket": "b"}'
         (directory / "lines").write_text(header + '\n{"key": "k", "values": ["v"]}\n')
         yield directory

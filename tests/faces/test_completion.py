@@ -23,7 +23,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     directory = tmp_path / "state/dynazmq/c"
     directory.mkdir(parents=True)
     members = {f"n{i}": f"ipc://{directory}/run/n{i}.sock" for i in (1, 2, 3, 12)}
-    ClusterFile(name="c", cluster_id=7, secret=b"s" * 32, members=members).save(directory)
+    ClusterFile(name="c", cluster_id=7, secret=b"s" * 32, members=members, home=str(directory)).save(directory)
     monkeypatch.setenv("DYNAZMQ_DIR", str(directory))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

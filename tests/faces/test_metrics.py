@@ -208,7 +208,7 @@ def test_panels_of_the_dashboard_do_not_lie_upon_each_other() -> None:
 def at_rest(tmp_path: Path) -> Path:
     """A cluster that is not running."""
     members = {"n1": f"ipc://{tmp_path}/n1.sock"}
-    ClusterFile(name="demo", cluster_id=1, secret=b"x" * 32, members=members, n=1, r=1, w=1).save(tmp_path)
+    ClusterFile(name="demo", cluster_id=1, secret=b"x" * 32, members=members, n=1, r=1, w=1, home=str(tmp_path)).save(tmp_path)
     return tmp_path
 
 

@@ -117,7 +117,7 @@ def test_a_line_is_cut_by_what_is_seen_of_it(line: str, columns: int, left: str)
 @pytest.fixture
 def at_rest(tmp_path: Path) -> Path:
     members = {name: f"ipc://{tmp_path}/{name}.sock" for name in ("n1", "n2")}
-    ClusterFile(name="demo", cluster_id=1, secret=b"x" * 32, members=members, n=1, r=1, w=1).save(tmp_path)
+    ClusterFile(name="demo", cluster_id=1, secret=b"x" * 32, members=members, n=1, r=1, w=1, home=str(tmp_path)).save(tmp_path)
     return tmp_path
 
 
