@@ -30,7 +30,7 @@ from dynazmq.client.asynchronous import AsyncBucket, AsyncClient
 from dynazmq.client.context import EMPTY, Context
 from dynazmq.client.requests import Key
 from dynazmq.cluster.asking import Asker
-from dynazmq.errors import DynazmqError, Overloaded
+from dynazmq.errors import ClusterReplaced, DynazmqError, Overloaded
 from dynazmq.paths import ClusterFile
 
 T = TypeVar("T")
@@ -135,6 +135,8 @@ async def _measure(
                     own = time.process_time() - own_before
                     run = _summary(op, workers, length, tally, value_bytes, _cpu_s(asker, cluster) - before, own)
                     run.backoffs = client.overloads - refused_before
+                    if ClusterFile.load(directory).cluster_id != cluster.cluster_id:
+                        raise ClusterReplaced(f"another cluster was made in {directory}: what was measured is of neither")
                     runs.append(run)
                     first_error = first_error or tally.first_error
     return runs, first_error

@@ -144,5 +144,9 @@ class ClusterError(DynazmqError):
     """Administration failed: the message says what, and what to type next."""
 
 
+class ClusterReplaced(ClusterError):
+    """The cluster that was looked at is not there any more, and another one in its place. Whoever looks again sees that one."""
+
+
 class NoSuchCluster(ClusterError):
     """There is no cluster in that directory, or it is not running."""

@@ -35,7 +35,7 @@ from dynazmq.storage.base import Storage
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.clock import clock_name
-from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherVersion
+from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherCluster, OtherVersion
 from dynazmq.wire.descriptors import ResidentMemory, raise_limit
 from dynazmq.wire.faulty import FaultyNode
 from dynazmq.wire.gate import Gate
@@ -226,6 +226,9 @@ class Server:
         else:
             text = f"dropped a frame of {len(frame):,} bytes from {identity!r}: {error}"
             self._log.rarely("WARN", "wire", text, about=f"frames of {peer_name(identity)}: {error.reason}")
+        if isinstance(error, OtherCluster):
+            for answer in self._gate.not_here(error.messages):
+                self._sockets.send_to_client(identity, answer)
 
     def _meet_other_version(self, identity: bytes, version: int) -> None:
         peer = peer_name(identity)

@@ -13,8 +13,8 @@ from dynazmq.cli.words import moment, select
 from dynazmq.cluster import events
 from dynazmq.cluster.events import KINDS
 from dynazmq.cluster.snapshot import Event
-from dynazmq.errors import InvalidRequest
-from dynazmq.paths import ClusterFile
+from dynazmq.cluster.succession import Succession
+from dynazmq.errors import ClusterReplaced, InvalidRequest
 
 _STYLES = {
     **dict.fromkeys(("killed", "died", "failed", "down", "overload"), (RED,)),
@@ -41,7 +41,8 @@ def run(
 ) -> int:
     if as_json and (follow or as_lines):
         raise InvalidRequest("--json is one document, --follow and --jsonl are streams: choose one")
-    members = list(ClusterFile.load(directory).members)
+    succession = Succession(directory)
+    members = list(succession.cluster.members)
     chosen = _kinds(kinds)
     since = None if since_s is None else time.time() - since_s
     with events.Tail(directory) as tail:
@@ -61,6 +62,10 @@ def run(
             note("nothing has happened yet")
         while follow:
             time.sleep(events.POLL_S)
+            try:
+                succession.look()
+            except ClusterReplaced as error:
+                note(f"{error}; what follows is of the new one")
             _tell([event for event in tail.poll() if events.wanted(event, None, names, chosen)], as_lines)
     return OK
 

@@ -16,7 +16,7 @@ from dynazmq.cli.words import seconds
 from dynazmq.cluster import judgement
 from dynazmq.cluster.observe import LOOK_TIMEOUT_S, PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
-from dynazmq.errors import InvalidRequest
+from dynazmq.errors import ClusterReplaced, InvalidRequest
 from dynazmq.paths import where
 
 PATIENCE_S = 0.6
@@ -40,9 +40,14 @@ def run(directory: Path, *, as_json: bool, check: bool, watch: str | None) -> in
 
 
 def _watch(observer: Observer, every_s: float) -> int:
+    said: list[str] = []
     while True:
-        snapshot = observer.look(LOOK_TIMEOUT_S * 2)
-        lines = report(snapshot, observer.last_facts, where(observer.directory))
+        try:
+            snapshot = observer.look(LOOK_TIMEOUT_S * 2)
+        except ClusterReplaced as error:
+            said = [str(error)]
+            continue
+        lines = said + report(snapshot, observer.last_facts, where(observer.directory))
         if colored(sys.stdout):
             say("\x1b[H\x1b[2J" + "\n".join(lines))
         else:

@@ -21,7 +21,7 @@ from dynazmq.cluster import judgement, rates
 from dynazmq.cluster.observe import LOOK_TIMEOUT_S, Observer
 from dynazmq.cluster.rates import Rates, Sample
 from dynazmq.cluster.snapshot import NodeView, Snapshot
-from dynazmq.errors import InvalidRequest
+from dynazmq.errors import ClusterReplaced, InvalidRequest
 
 SORTS = ("name", "ops", "p99", "hints")
 FIRST_S = 1.0
@@ -45,6 +45,7 @@ class Frame:
     total: Rates
     hints_before: int
     passed_s: float
+    said: str = ""  # of what became of the cluster
 
 
 class Meter:
@@ -53,16 +54,22 @@ class Meter:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._samples: deque[tuple[Sample, int]] = deque()
+        self._said = ""
 
     def look(self) -> Frame:
-        snapshot = self._observer.look(LOOK_TIMEOUT_S * 2)
+        try:
+            snapshot = self._observer.look(LOOK_TIMEOUT_S * 2)
+        except ClusterReplaced as error:
+            self._samples.clear()
+            self._said = str(error)
+            snapshot = self._observer.look(LOOK_TIMEOUT_S * 2)
         self._samples.append((Sample.of(snapshot, self._observer.last_answers), judgement.hints_pending(snapshot)))
         while len(self._samples) > 2 and self._samples[-1][0].at - self._samples[0][0].at > WINDOW_S:
             self._samples.popleft()
         (before, hints), (after, _) = self._samples[0], self._samples[-1]
         found = rates.between(before, after)
         nodes = [(node, found.get(node.name, Rates())) for node in snapshot.nodes]
-        return Frame(snapshot, nodes, rates.whole(list(found.values())), hints, after.at - before.at)
+        return Frame(snapshot, nodes, rates.whole(list(found.values())), hints, after.at - before.at, self._said)
 
 
 def run(directory: Path, *, sort: str, once: bool, every_s: float, as_json: bool) -> int:
@@ -148,7 +155,7 @@ def _header(frame: Frame) -> list[str]:
                 f"over {frame.passed_s:.0f} s",
             ]
         ),
-        "",
+        paint(frame.said, YELLOW) if frame.said else "",
     ]
 
 

@@ -28,14 +28,14 @@ A driver (sync.py, asynchronous.py) calls start, receive, undeliverable and tick
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
 from typing import Any
 
 from dynazmq.client.learning import Learning
-from dynazmq.client.outcomes import crowded_out, failure_of, late, misunderstood, unreachable
+from dynazmq.client.outcomes import crowded_out, failure_of, outlived
 from dynazmq.client.requests import Request, question_of
 from dynazmq.client.routes import Routes
 from dynazmq.client.view import Link, View
@@ -140,8 +140,7 @@ class ClientCore:
         """Needs the view. Everything was validated."""
         view = self._routes.view
         assert view is not None
-        request.started = now
-        request.deadline = now + request.timeout
+        request.started, request.deadline = now, now + request.timeout
         request.partition = view.ring.partition_of(request.place)
         request.message.request_id = request_id = next(self._ids)
         self._requests[request_id] = request
@@ -159,8 +158,7 @@ class ClientCore:
         if not self._windows.may_begin:
             return  # the usual case, after each frame
         for request in self._windows.ready():
-            request.started = now
-            request.deadline = now + request.timeout
+            request.started, request.deadline = now, now + request.timeout
             self._try_next(request, now)
 
     def _try_next(self, request: Request, now: float) -> None:
@@ -173,11 +171,11 @@ class ClientCore:
         if link is not None:
             self._dispatch(request, link, now)
             return
-        if (said := self._learning.foreign(self._links_for(request))) is not None:
-            self._finish(request, None, misunderstood(request, said))
+        if (estranged := self._learning.estranged(request)) is not None:
+            self._finish(request, None, estranged)
             return
         if request.only is not None and (request.sent or now >= request.started + _CONNECT_S):
-            self._finish(request, None, self._late(request))
+            self._finish(request, None, self._learning.late(request))
             return
         pause = self._random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * 2**request.backoffs)
         request.backoffs += 1
@@ -198,9 +196,6 @@ class ClientCore:
             if link not in tried:
                 return link
         return None
-
-    def _links_for(self, request: Request) -> list[Link]:
-        return [request.only] if request.only is not None else self._routes.of(request.partition)[0]
 
     def _dispatch(self, request: Request, link: Link, now: float) -> None:
         message: Any = request.message
@@ -350,6 +345,11 @@ class ClientCore:
             self._try_next(request, now)
         self._let_in(now)
 
+    def of_another_cluster(self, link: Link, failures: Iterable[Failure], now: float) -> None:
+        """This node is of a cluster that was made in the place of the one that is meant. It has done nothing of these."""
+        self._learning.is_elsewhere(link)
+        self.undeliverable(link, failures, now)
+
     def hopeless(self) -> ProtocolError | None:
         """Why nobody need be waited for any longer, if no seed can ever say what the cluster looks like."""
         return self._learning.hopeless()
@@ -395,13 +395,20 @@ class ClientCore:
         request.attempt += 1
         self._windows.leave(request)
 
+    def outlive(self, said: str) -> None:
+        """The cluster is not there any more, and another one in its place: nothing that is under way can be done."""
+        self._end_all(lambda request: outlived(request, said, {}))
+
     def close(self) -> None:
         """End whatever is under way with ClientClosed."""
-        while self._requests:  # the end of one may be the start of the next in its batch
-            for request in list(self._requests.values()):
-                self._finish(request, None, ClientClosed("the client was closed during the call"))
+        self._end_all(lambda _: ClientClosed("the client was closed during the call"))
         self._outbox.clear()
         self._questions.clear()
+
+    def _end_all(self, error_of: Callable[[Request], DynazmqError]) -> None:
+        while self._requests:  # the end of one may be the start of the next in its batch
+            for request in list(self._requests.values()):
+                self._finish(request, None, error_of(request))
 
     def mend(self, now: float) -> None:
         """A step was cut off anywhere in its middle (Ctrl-C): see that each request still under way comes to an end.
@@ -459,16 +466,9 @@ class ClientCore:
             request.maybe = True
             self._learning.refresh_soon(now)
         if now >= request.deadline:
-            self._finish(request, None, self._late(request))
+            self._finish(request, None, self._learning.late(request))
         else:
             self._try_next(request, now)
-
-    def _late(self, request: Request) -> DynazmqError:
-        view = self.view
-        assert view is not None
-        if request.sent or not (request.tried or request.backoffs):
-            return late(request, view)
-        return unreachable({view.name_of(link): self._learning.silence_of(link) for link in self._links_for(request)})
 
     def next_deadline(self) -> float | None:
         """When tick must be called at the latest; None when nothing is waited for."""

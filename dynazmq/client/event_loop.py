@@ -22,9 +22,12 @@ from dynazmq.client.outcomes import unreachable
 from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Request
 from dynazmq.client.stream import Stream
 from dynazmq.client.view import View
-from dynazmq.errors import ClientClosed, DynazmqError
+from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError
 
 T = TypeVar("T")
+
+_NOBODY_WAITS_S = 0.05
+"""Between two looks whether the nodes of a new cluster are there: calls do not wait for that."""
 
 
 class AsyncDriver:
@@ -39,6 +42,8 @@ class AsyncDriver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = float("inf")
         self._flush_soon = False
+        self._outlived = ""
+        """Of the cluster before this one, if there was one: why nothing is asked of it any more."""
 
     async def open(self) -> None:
         """Raises ClusterUnreachable, ProtocolError; ClientClosed for one that was in use already."""
@@ -65,9 +70,13 @@ class AsyncDriver:
 
     @property
     def links(self) -> Links:
-        if self._links is None or self.closed or self._links.core.view is None:
+        links = self._links
+        if links is None or self.closed or links.core.view is None:
+            if self._outlived and not self.closed:
+                assert links is not None
+                raise ClusterUnreachable(f"{self._outlived}, and none of its nodes has answered yet", dict(links.core.tried))
             raise ClientClosed("this client is closed" if self.closed else "this client is not open: use it within `async with`")
-        return self._links
+        return links
 
     @property
     def view(self) -> View:
@@ -199,6 +208,9 @@ class AsyncDriver:
         if links is None or self.closed:
             return
         links.turn()
+        if links.successor is not None:
+            self._go_over(links, links.successor)
+            return
         for link, socket in links.retired:
             if (descriptor := self._watched.pop(link, None)) is not None:
                 self._loop.remove_reader(descriptor)
@@ -214,6 +226,18 @@ class AsyncDriver:
                 self._look(link)
         self._set_timer()
 
+    def _go_over(self, links: Links, target: Target) -> None:
+        """Another cluster was made in the place of the one that was connected to."""
+        self._outlived, self.target = links.outlived, target
+        links.core.outlive(links.outlived)  # what was begun since that was known
+        for descriptor in self._watched.values():
+            self._loop.remove_reader(descriptor)
+        self._watched.clear()
+        self._finalizer()
+        self._links = links = Links(target)
+        self._finalizer = weakref.finalize(self, links.close)
+        self._schedule()
+
     def _look(self, link: str) -> None:
         """Something has changed at this socket."""
         links = self._links
@@ -221,12 +245,14 @@ class AsyncDriver:
             return
         if not links.receive(link):
             self._loop.call_soon(self._look, link)
-        if links.core.has_outgoing:
+        if links.core.has_outgoing or links.successor is not None:
             self._schedule()
 
     def _set_timer(self) -> None:
         assert self._links is not None
         due = self._links.core.next_deadline()
+        if due is not None and self._outlived and self._links.core.view is None:
+            due = max(due, time.monotonic() + _NOBODY_WAITS_S)
         if due is None or (self._timer is not None and self._timer_due <= due):
             return
         if self._timer is not None:

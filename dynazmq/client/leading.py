@@ -31,7 +31,7 @@ from dynazmq.client.outcomes import unreachable
 from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Request
 from dynazmq.client.stream import Stream
 from dynazmq.client.view import View
-from dynazmq.errors import ClientClosed, DynazmqError, InvalidRequest
+from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError, InvalidRequest
 
 T = TypeVar("T")
 
@@ -170,9 +170,14 @@ class Connection:
                 raise unreachable(core.tried)
 
     @property
+    def successor(self) -> Target | None:
+        """See `Links`: what is asked next goes there, over another connection."""
+        return self._links.successor
+
+    @property
     def view(self) -> View:
         if self.closed:
-            raise ClientClosed("this client is closed")
+            raise self._ended()
         view = self.core.view
         assert view is not None
         return view
@@ -213,8 +218,8 @@ class Connection:
         """Have the waiter's requests started, and return when it is answered."""
         try:
             with self._mutex:
-                if self.closed:
-                    raise ClientClosed("this client is closed")
+                if self.closed or self._links.successor is not None:
+                    raise self._ended()
                 if self._leader is None:
                     self._leader = waiter
                 else:
@@ -237,6 +242,12 @@ class Connection:
             finally:
                 if leads:  # cut off even here: the others would wait for a leader for ever
                     self._leave(waiter)
+
+    def _ended(self) -> DynazmqError:
+        """Why nothing can be asked over this connection any more."""
+        if self._links.successor is not None:
+            return ClusterUnreachable(self._links.outlived, {})
+        return ClientClosed("this client is closed")
 
     def _follow(self, waiter: _Waiter, leader: _Waiter) -> None:
         if leader.thread == waiter.thread:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
+from dynazmq.client.outcomes import late, misunderstood, outlived, unreachable
+from dynazmq.client.requests import Request
 from dynazmq.client.routes import Routes
 from dynazmq.client.view import Link, View
 from dynazmq.dynamo.messages import Topology
-from dynazmq.errors import ProtocolError
+from dynazmq.errors import DynazmqError, ProtocolError
 
 _REFRESH_S = 5.0
 _REFRESH_SOONEST_S = 0.2
@@ -35,7 +37,8 @@ class Learning:
         self._random = random
         self._send = ask
         self._asked: dict[int, tuple[Link, float]] = {}  # requests under way, and since when
-        self._foreign: dict[Link, str] = {}  # nodes of another version of the protocol, and what there is to say of it
+        self._foreign: dict[Link, str] = {}  # nodes that nothing can be asked of, and what there is to say of it
+        self._elsewhere: set[Link] = set()  # of those, nodes of another cluster
         self._full: dict[Link, str] = {}  # nodes that have no room for a connection, and what they say
 
     # --- asking -----------------------------------------------------------------------------------------------------------
@@ -95,27 +98,58 @@ class Learning:
         if self.tried.get(link, _NO_ANSWER) == _NO_ANSWER:
             self.tried[link] = _NO_CONNECTION
 
+    def late(self, request: Request) -> DynazmqError:
+        """Its deadline has passed."""
+        view = self._routes.view
+        assert view is not None
+        if request.sent or not (request.tried or request.backoffs):
+            return late(request, view)
+        return unreachable({view.name_of(link): self.silence_of(link) for link in self._links_for(request)})
+
+    def _links_for(self, request: Request) -> list[Link]:
+        """Whom it can go to."""
+        return [request.only] if request.only is not None else self._routes.of(request.partition)[0]
+
     # --- nodes that cannot be spoken to -----------------------------------------------------------------------------------
 
     def heard(self, link: Link) -> None:
         """It can, by now."""
         self._full.pop(link, None)
         self._foreign.pop(link, None)
+        self._elsewhere.discard(link)
 
     def is_full(self, link: Link, said: str) -> None:
         """It has no room for this client's connection."""
         self._full[link] = self.tried[link] = said
 
     def is_foreign(self, link: Link, said: str) -> None:
-        """It speaks another version of the protocol."""
+        """It speaks another version of the protocol, say."""
         self.tried[link] = self._foreign[link] = said
 
-    def silence_of(self, link: Link) -> str:
-        """Why nothing could be sent to it."""
-        return self._full.get(link, _NO_CONNECTION)
+    def is_elsewhere(self, link: Link) -> None:
+        """It is of another cluster, which was made where this one was."""
+        self.is_foreign(link, "is of another cluster by now")
+        self._elsewhere.add(link)
 
-    def foreign(self, links: Sequence[Link]) -> str | None:
-        """What there is to say of these if all of them speak another version."""
+    def silence_of(self, link: Link) -> str:
+        """Why nothing could be sent to it, or was of no use."""
+        return self._full.get(link) or self._foreign.get(link) or _NO_CONNECTION
+
+    def estranged(self, request: Request) -> DynazmqError | None:
+        """What it comes to, if none of the nodes that it could go to can ever do it."""
+        if not self._foreign:
+            return None
+        links = self._links_for(request)
+        if (said := self._foreign_all(links)) is None:
+            return None
+        if not self._elsewhere.intersection(links):
+            return misunderstood(request, said)
+        view = self._routes.view
+        tried = {view.name_of(link) if view is not None else link: self._foreign[link] for link in links}
+        return outlived(request, f"the cluster is not there any more ({said})", tried)
+
+    def _foreign_all(self, links: Sequence[Link]) -> str | None:
+        """What there is to say of these if all of them speak another version, or are of another cluster."""
         if not self._foreign or not all(link in self._foreign for link in links):
             return None
         view = self._routes.view
@@ -124,5 +158,5 @@ class Learning:
 
     def hopeless(self) -> ProtocolError | None:
         """Why nobody need be waited for any longer, if no seed can ever say what the cluster looks like."""
-        said = self.foreign(self._routes.seeds) if self._routes.view is None else None
+        said = self._foreign_all(self._routes.seeds) if self._routes.view is None else None
         return ProtocolError(f"no node can be understood ({said})") if said is not None else None

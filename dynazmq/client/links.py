@@ -14,7 +14,8 @@ import zmq
 from dynazmq.client.core import ClientCore
 from dynazmq.client.view import Link, View, is_endpoint
 from dynazmq.config import MEMBERS_MAX
-from dynazmq.errors import InvalidRequest, NoSuchCluster
+from dynazmq.dynamo.messages import OTHER_CLUSTER, Failure
+from dynazmq.errors import DynazmqError, InvalidRequest, NoSuchCluster
 from dynazmq.paths import ClusterFile, cluster_dir, where
 from dynazmq.wire.codec import (
     FROM_CLIENT,
@@ -30,6 +31,7 @@ from dynazmq.wire.codec import (
 from dynazmq.wire.sockets import CLIENT_HEARTBEAT_MS, NOBLOCK, RCVMORE, set_options
 
 _RECONNECT_MS, _RECONNECT_MAX_MS = 20, 250
+_LOOK_S = 0.1
 _ROUNDS_MAX = MEMBERS_MAX  # by then a request that no node takes has been offered to all of them
 _FRAMES_MAX = 64
 
@@ -40,6 +42,7 @@ class Target:
     def __init__(self, dir: str | os.PathLike[str] | None, endpoints: Sequence[str] | None) -> None:
         """Reads DIR/cluster.json unless endpoints are given. Raises NoSuchCluster, InvalidRequest."""
         self.cluster_id: int | None = None
+        self._place: Path | None = None
         if endpoints is not None:
             if dir is not None:
                 raise InvalidRequest("dir and endpoints both say where the cluster is: give one of them")
@@ -52,7 +55,7 @@ class Target:
             given: object = dir
             if given is not None and not isinstance(given, (str, os.PathLike)):
                 raise InvalidRequest(f"dir is the path of a cluster's directory, not {type(given).__name__}")
-            place = Path(cluster_dir(dir))
+            self._place = place = Path(cluster_dir(dir))
             cluster = ClusterFile.load(place)
             if (original := cluster.original(place)) is not None:  # its endpoints may be those of that one
                 raise NoSuchCluster(
@@ -60,6 +63,20 @@ class Target:
                 )
             self.endpoints = list(cluster.members.values())
             self.cluster_id = cluster.cluster_id
+
+
+    def successor(self) -> Target | None:
+        """The cluster that is in DIR now, if it is another one than the one that was meant."""
+        if self._place is None:
+            return None
+        try:
+            found = Target(self._place, None)
+        except DynazmqError:
+            return None
+        return found if found.cluster_id != self.cluster_id else None
+
+    def __str__(self) -> str:
+        return str(self._place) if self._place is not None else ", ".join(self.endpoints)
 
 
 def _check_endpoint(endpoint: object) -> str:
@@ -81,6 +98,10 @@ class Links:
         self.retired: list[tuple[Link, zmq.Socket[bytes]]] = []
         self.used: dict[Link, zmq.Socket[bytes]] = {}
         """Those by which something was sent in the last turn: the signal that something has come may be taken in with that."""
+        self.successor: Target | None = None
+        """The cluster that is now where this one was; then nothing is done here any more."""
+        self._target = target
+        self._look_at = 0.0  # when DIR may be looked at again
         self._pid = os.getpid()
         self._seeds = target.endpoints
         self._view: View | None = None  # the one that the sockets stand for
@@ -125,6 +146,7 @@ class Links:
                 left = self._send(link, envelope, messages)
                 if left < len(messages):
                     core.undeliverable(link, messages[left:], now)
+                    self._look_for_successor(now)
 
     def _follow_view(self) -> None:
         """A node has come, moved or left: connect ahead of the first request, and let go of what would reconnect for ever."""
@@ -168,8 +190,12 @@ class Links:
                     socket.recv()
                     frame = b""
                 envelope, body = open_frame(frame)
-                if envelope.kind != FROM_NODE or (core.view is not None and envelope.cluster_id != core.view.cluster_id):
-                    raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
+                ours = core.view is None or envelope.cluster_id == core.view.cluster_id
+                if envelope.kind == FROM_NODE and not ours:
+                    self._meet_another_cluster(link, envelope, body)
+                    continue
+                if envelope.kind != FROM_NODE:
+                    raise BadFrame("not a node")
                 messages = decode_body(body)
             except OtherVersion as error:
                 said = f"speaks protocol {error.version}, this client {PROTOCOL_VERSION}"
@@ -180,6 +206,29 @@ class Links:
                 continue
             core.receive(link, messages, time.monotonic())
         return False
+
+    def _meet_another_cluster(self, link: Link, envelope: Envelope, body: bytes) -> None:
+        """What it says of what it was asked is all that matters. Raises BadFrame."""
+        said = [message for message in decode_body(body) if isinstance(message, Failure) and message.code == OTHER_CLUSTER]
+        if not said:
+            raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
+        now = time.monotonic()
+        self.core.of_another_cluster(link, said, now)
+        self._look_for_successor(now)
+
+    def _look_for_successor(self, now: float) -> None:
+        """Something is not as it was: another cluster may have been made in DIR."""
+        if now < self._look_at or self.successor is not None:
+            return
+        self._look_at = now + _LOOK_S
+        self.successor = self._target.successor()
+        if self.successor is not None:
+            self.core.outlive(self.outlived)
+
+    @property
+    def outlived(self) -> str:
+        """Why nothing is done here any more, for people."""
+        return f"the cluster in {self._target} is not there any more, another was made there, and what is asked next goes to it"
 
     def sockets(self) -> list[tuple[Link, zmq.Socket[bytes]]]:
         return list(self._sockets.items())

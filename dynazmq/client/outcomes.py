@@ -70,11 +70,21 @@ def required_of(message: object, view: View) -> int:
 
 def misunderstood(request: Request, said: str) -> DynazmqError:
     """All nodes that it could go to speak another version of the protocol."""
-    failure: Any = request.refusal
     if request.maybe and request.message.__class__ is Put:
-        required = failure.required if failure is not None else 0
-        return _timeout(request, required, 0, f"no node can be understood any more ({said})")
+        return _timeout(request, _required(request), 0, f"no node can be understood any more ({said})")
     return ProtocolError(f"{about(request)}: no node can be understood ({said}); nothing was attempted")
+
+
+def outlived(request: Request, said: str, tried: dict[str, str]) -> DynazmqError:
+    """Its cluster is not there any more."""
+    if request.maybe and request.message.__class__ is Put:
+        return _timeout(request, _required(request), 0, said)
+    return ClusterUnreachable(f"{about(request)}: {said}; nothing was attempted", tried)
+
+
+def _required(request: Request) -> int:
+    failure: Any = request.refusal
+    return failure.required if failure is not None else 0
 
 
 def unreachable(tried: dict[str, str]) -> ClusterUnreachable:

@@ -56,8 +56,10 @@ class _Driver:
 
     @property
     def view(self) -> View:
-        """Asked for at the beginning of each call. Raises ClientClosed; in a forked child, which connects now, more."""
-        if self._connection.closed:
+        """Asked for at the beginning of each call. Raises ClientClosed; more in a forked child, which connects now, and where
+        another cluster was made in the place of the one that was connected to.
+        """
+        if self._connection.closed or self._connection.successor is not None:
             self._reconnect()
         return self._connection.view
 
@@ -70,7 +72,10 @@ class _Driver:
         found = self._connection
         with found.after_fork:
             if self._connection is found and not self._closed:
+                self.target = found.successor or self.target
+                self._finalizer.detach()
                 self._connect()
+                found.close()
 
     def standing(self, link: str) -> bool:
         """Whether a node is believed to answer."""

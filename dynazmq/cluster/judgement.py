@@ -163,6 +163,7 @@ def judge(
         given_up=sorted({str(name) for answer in told for name in answer.section("change").get("gone") or ()}),
         faults=list(faults),
         events=facts.events,
+        cluster_id=cluster.cluster_id,
     )
     snapshot.converged = converged(snapshot)
     if wrong(snapshot):

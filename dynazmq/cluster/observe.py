@@ -8,7 +8,6 @@ Works without a supervisor: the recorded processes and the operating system then
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +21,9 @@ from dynazmq.cluster.judgement import START_S, Answer, Facts, NodeFact, judge
 from dynazmq.cluster.processes import find_nodes, state_of
 from dynazmq.cluster.snapshot import Event, Snapshot
 from dynazmq.cluster.state import StateFile
+from dynazmq.cluster.succession import Succession
 from dynazmq.dynamo.messages import Message
-from dynazmq.errors import ClusterError
+from dynazmq.errors import ClusterError, ClusterReplaced
 from dynazmq.paths import ClusterFile
 
 LOOK_TIMEOUT_S = 0.15
@@ -43,9 +43,7 @@ class Observer:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._file = _stamp(directory)
-        self.cluster = ClusterFile.load(directory)
-        """Its members are those of the last look."""
+        self._succession = Succession(directory)
         self._asker = Asker(self.cluster.cluster_id, self.cluster.members)
         self._control = Control(directory)
         self._cpu: dict[tuple[str, int], tuple[float, float]] = {}  # (name, incarnation) → (cpu_s, when)
@@ -57,8 +55,16 @@ class Observer:
         self._pids: dict[str, int] = {}
         self._no_supervisor_until = 0.0
 
+    @property
+    def cluster(self) -> ClusterFile:
+        """As of the last look."""
+        return self._succession.cluster
+
     def look(self, timeout: float = LOOK_TIMEOUT_S, *, facts_timeout: float | None = None) -> Snapshot:
-        """`facts_timeout`: how long to wait for the supervisor, before its file has to do; half of `timeout` if not given."""
+        """`facts_timeout`: how long to wait for the supervisor, before its file has to do; half of `timeout` if not given.
+
+        Raises ClusterReplaced once when another cluster was made in the directory; the next look is at that one.
+        """
         deadline = time.monotonic() + timeout
         facts = self.last_facts = self.facts(timeout / 2 if facts_timeout is None else facts_timeout)
         self._follow_members()
@@ -89,11 +95,17 @@ class Observer:
         return self.facts_on_disk()
 
     def _follow_members(self) -> None:
-        """Members come and go while this looks."""
-        stamp = _stamp(self.directory)
-        if stamp in (self._file, None):  # None: the cluster was purged; what is left of it is seen to its end
-            return
-        self._file, self.cluster = stamp, ClusterFile.load(self.directory)
+        """Members come and go while this looks. Whole clusters as well: then this begins anew."""
+        try:
+            if not self._succession.look():
+                return
+        except ClusterReplaced:
+            self._asker.close()
+            self._asker = Asker(self.cluster.cluster_id, self.cluster.members)
+            self.last_facts, self.last_answers, self._owners = Facts(), {}, ()
+            self._cpu.clear()
+            self._pids.clear()
+            raise
         self._asker.follow(self.cluster.members)
         self._pids = {name: pid for name, pid in self._pids.items() if name in self.cluster.members}
 
@@ -158,15 +170,6 @@ class Observer:
                 percent[name] = max(0.0, 100.0 * (used - before[0]) / max(now - before[1], 1e-3))
         self._cpu.update(fresh)
         return percent
-
-
-def _stamp(directory: Path) -> tuple[int, int] | None:
-    """Which cluster.json it is: it is only ever replaced whole. None: there is none."""
-    try:
-        found = os.stat(directory / "cluster.json")
-        return found.st_ino, found.st_mtime_ns
-    except OSError:
-        return None
 
 
 def _facts(document: Mapping[str, Any]) -> Facts:

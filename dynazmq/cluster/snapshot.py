@@ -129,3 +129,4 @@ class Snapshot:
     degraded_s: float | None = None  # how long something has been wrong; None: nothing is
     faults: list[Fault] = field(default_factory=list)  # that are switched on
     events: list[Event] = field(default_factory=list)  # newest last, bounded
+    cluster_id: int = 0  # 0: that is not told, in a recording

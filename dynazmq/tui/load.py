@@ -101,9 +101,9 @@ class Load:
         self._directory = directory
         self._connect = connect or _connect
         self._per_worker = (puts_per_s / workers, gets_per_s / workers)
-        run = secrets.token_hex(4)  # another console's load has other keys
+        self._sizes = [keys // workers] * workers
         self._gaps = _Gaps()
-        self._workers = [_Worker(f"{run}-{index}", keys // workers, self._gaps.acknowledged) for index in range(workers)]
+        self._workers = self._employ()
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
         self._trouble = ""
@@ -132,6 +132,19 @@ class Load:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._threads = []
+
+    def begin_anew(self) -> None:
+        """In another cluster: what was acknowledged by the one before is not looked for there."""
+        running = self.running
+        self.stop(0.0)  # who is still at it writes under names of his own
+        self._gaps = _Gaps()
+        self._workers = self._employ()
+        if running:
+            self.start()
+
+    def _employ(self) -> list[_Worker]:
+        run = secrets.token_hex(4)  # another console's load has other keys
+        return [_Worker(f"{run}-{index}", keys, self._gaps.acknowledged) for index, keys in enumerate(self._sizes)]
 
     def check(self, after: float) -> None:
         """Begin to read all acknowledged writes; `after` says of which recovery. Goes on beside the load."""

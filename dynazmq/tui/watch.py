@@ -89,6 +89,7 @@ class Poller:
         self._stopped = threading.Event()
         self._idle_s = IDLE_S
         self._eager_until = 0.0
+        self._cluster_id = 0  # of what was looked at last
         self._checked = 0.0  # the convergence after which the load was told last to check its writes
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
@@ -133,6 +134,9 @@ class Poller:
             if trouble := not_running(snapshot):
                 self._forget()  # when it is back, it may be another one
                 return trouble
+            if self._cluster_id not in (0, snapshot.cluster_id):
+                self._begin_anew()
+            self._cluster_id = snapshot.cluster_id
             stats = self._load.stats()
             if self._recorder is not None:
                 self._recorder.add(snapshot, stats)
@@ -145,6 +149,12 @@ class Poller:
             return f"cannot look at the cluster: {type(error).__name__}: {error}"
         self._check_writes(model)
         return model
+
+    def _begin_anew(self) -> None:
+        """Another cluster was made in the place of the one before: what was seen and written there is not this one's."""
+        self._history = History()
+        self._checked = 0.0
+        self._load.begin_anew()
 
     def _check_writes(self, model: Model) -> None:
         """Everything is back: are all the writes that were acknowledged?"""

@@ -29,6 +29,7 @@ import msgpack
 from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import Message
 from dynazmq.wire.rows import BadFrame as BadFrame
+from dynazmq.wire.rows import OtherCluster as OtherCluster
 from dynazmq.wire.rows import OutOfBounds as OutOfBounds
 from dynazmq.wire.rows import arrays_in, from_row, from_rows
 from dynazmq.wire.rows import to_row as to_row

@@ -2,7 +2,8 @@
 
 The server's loop and the simulator's processes use the same one, so that the rules below are what the simulator proves.
 
-    strangers   a client that does not know the cluster's id yet may ask where everything is, and for a status; nothing else
+    strangers   a client that does not know the cluster's id yet may ask where everything is, and for a status; nothing else.
+                One that means another cluster is told that this is not it: where that was, another was made since
     versions    a frame of another version of the protocol is not understood: a client is told which one is spoken here, a peer's
                 is noted. Two versions in one cluster take each other for down
     lives       of or for an earlier life of either side only gossip and probes are heard: its requests are void (N11)
@@ -13,7 +14,7 @@ The server's loop and the simulator's processes use the same one, so that the ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
 from dynazmq.config import MESSAGES_PER_FRAME_MAX
@@ -21,6 +22,7 @@ from dynazmq.dynamo.messages import (
     ABOUT_LIVES,
     DATED,
     FROM_STRANGERS,
+    OTHER_CLUSTER,
     OVERLOADED,
     WITH_AGE,
     WITH_BUDGET,
@@ -29,6 +31,7 @@ from dynazmq.dynamo.messages import (
     Probe,
     ProbeReply,
     Put,
+    request_id_of,
 )
 from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.node import Node
@@ -38,6 +41,7 @@ from dynazmq.wire.codec import (
     FROM_NODE,
     BadFrame,
     Envelope,
+    OtherCluster,
     OtherVersion,
     OutOfBounds,
     decode_body,
@@ -200,6 +204,13 @@ class Gate:
         """What a client of another version is answered."""
         return introduction(Envelope(FROM_NODE, self._cluster_id, self._node.identity.incarnation, 0, 0))
 
+    def not_here(self, messages: Iterable[Message]) -> Iterator[bytes]:
+        """What a client is answered that means another cluster."""
+        envelope = Envelope(FROM_NODE, self._cluster_id, self._node.identity.incarnation, 0, 0)
+        text = f"{self._node.runtime.name} is of the cluster {self._node.runtime.config.cluster}, not of the one that is meant"
+        asked = [each for message in messages if (each := request_id_of(message))]
+        return encode(envelope, [Failure(each, OTHER_CLUSTER, 0, 0, 0, text) for each in asked])
+
     def no_way_in(self, text: str) -> bytes:
         """What somebody is told who cannot be given a connection. Request 0: it has asked nothing yet."""
         envelope = Envelope(FROM_NODE, self._cluster_id, self._node.identity.incarnation, 0, 0)
@@ -231,7 +242,9 @@ class Gate:
 
     def _check_stranger(self, envelope: Envelope, messages: list[Message], refused: list[OutOfBounds]) -> None:
         """A client that does not know which cluster this is, or takes it for another. Raises BadFrame."""
-        if envelope.cluster_id or refused or not FROM_STRANGERS.issuperset(map(type, messages)):
+        if envelope.cluster_id:
+            raise OtherCluster(envelope.cluster_id, messages)
+        if refused or not FROM_STRANGERS.issuperset(map(type, messages)):
             raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
 
     def speak(self, outbox: Mapping[Address, list[Message]], sent_ms: int, send: Callable[[Address, bytes], bool]) -> None:

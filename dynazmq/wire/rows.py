@@ -54,6 +54,14 @@ class BadFrame(Exception):
         self.reason = reason
 
 
+class OtherCluster(BadFrame):
+    """A client asks this of another cluster, and so of a node that is not there any more."""
+
+    def __init__(self, cluster_id: int, messages: list[Message]) -> None:
+        super().__init__("another cluster", f"{cluster_id:016x}")
+        self.messages = messages
+
+
 class OutOfBounds(BadFrame):
     """A message of the right form with a value that is not admitted. request_id: 0 if it has none that can be answered."""
 

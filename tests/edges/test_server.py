@@ -23,6 +23,8 @@ from client_nodes import Nodes, eventually
 import dynazmq
 from dynazmq.config import FRAME_BYTES_MAX
 from dynazmq.dynamo.messages import (
+    OTHER_CLUSTER,
+    Failure,
     GossipDelta,
     Put,
     PutReply,
@@ -129,7 +131,6 @@ def bad_frames() -> dict[str, list[bytes]]:
         ],
         "an unknown message": [seal(Envelope(FROM_CLIENT, CLUSTER, 0, 0, 0), msgpack.packb([[255, 1]]))],
         "fields of the wrong type": [seal(Envelope(FROM_CLIENT, CLUSTER, 0, 0, 0), msgpack.packb([[2, "x", 5]]))],
-        "a frame of another cluster": [put(CLUSTER + 1)],
         "a client that says it is a node": [next(encode(Envelope(FROM_NODE, CLUSTER, 1, 1, 0), [GossipDelta([], [], [], [])]))],
     }
 
@@ -144,6 +145,20 @@ def test_w1_what_is_no_frame_of_ours_is_counted_and_dropped_and_the_node_goes_on
         after = port.counters()  # on the same connection, so it is answered behind all of them
     assert after["frames_refused"] - before.get("frames_refused", 0) == len(frames)
     assert serves(node)
+    with connected(node) as client:
+        assert not client.get("foreign").found
+
+
+def test_a_client_that_means_another_cluster_is_told_that_this_is_not_it(node: Nodes) -> None:
+    """It waited for an answer for ever where another cluster had been made in its own one's place."""
+    with Port(node.endpoints["n1"]) as port:
+        before = port.counters()
+        message = Put(7, "default", b"foreign", b"value", b"", bytes(16), 0, 0, 0, 1, 0, 2_000)
+        for asked in (message, StatusRequest(7), TopologyRequest(7)):
+            answer = port.ask(asked, cluster_id=CLUSTER + 1)
+            assert isinstance(answer, Failure)
+            assert (answer.request_id, answer.code) == (7, OTHER_CLUSTER)
+        assert port.counters()["frames_refused"] - before.get("frames_refused", 0) == 3
     with connected(node) as client:
         assert not client.get("foreign").found
 

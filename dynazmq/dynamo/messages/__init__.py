@@ -45,6 +45,7 @@ from dynazmq.dynamo.messages.client import (
     ELSEWHERE as ELSEWHERE,
     INVALID as INVALID,
     NOT_YET as NOT_YET,
+    OTHER_CLUSTER as OTHER_CLUSTER,
     OVERLOADED as OVERLOADED,
     STORAGE as STORAGE,
     TIMEOUT as TIMEOUT,

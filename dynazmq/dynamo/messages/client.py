@@ -45,6 +45,7 @@ OVERLOADED = 4  # this node has enough to do; nothing was attempted
 STORAGE = 5  # this node could not store or read; nothing was attempted, another node may be able to
 NOT_YET = 6  # this node is starting or stopping; nothing was attempted, another node may be able to
 ELSEWHERE = 7  # this node and the asker go by different rings; nothing was attempted. A Topology comes with it
+OTHER_CLUSTER = 8  # this node is of another cluster than the one that was asked; nothing was attempted, nor ever will be
 
 
 class Origin(NamedTuple):
