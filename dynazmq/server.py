@@ -26,9 +26,9 @@ import zmq
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
-from dynazmq.errors import DynazmqError, Expelled, OldDisk, StorageError, UnusableDisk
+from dynazmq.errors import ClusterError, DynazmqError, Expelled, OldDisk, StorageError, UnusableDisk
 from dynazmq.logs import Log
-from dynazmq.paths import faults_path, load_node_config, node_log, where
+from dynazmq.paths import faults_path, load_node_config, make_private, node_log, where
 from dynazmq.place import Place
 from dynazmq.storage import rescue
 from dynazmq.storage.base import Storage
@@ -181,6 +181,7 @@ class Server:
             if trouble := self._store.trouble():
                 self._log.rarely("WARN", "storage", trouble)
             self._look_where_it_is()
+            self._mend_sockets()
         self._sockets.keep(self.node.membership.members)
         for peer, (endpoint, why) in self._sockets.unconnectable.items():
             self._log.rarely("WARN", "wire", f"{peer} is said to be at {endpoint}, to which nobody can connect: {why}")
@@ -251,6 +252,22 @@ class Server:
             text = "was deleted, and another is in its place" if place is None else f"was moved to {place}"
             self._log("ERROR", "server", f"{self._place.path} {text}: stopping")
             self.stop()
+
+    def _mend_sockets(self) -> None:
+        """Whoever tidies up may have removed their files, and then nobody can connect any more."""
+        if self.stopping:
+            return
+        try:
+            try:
+                mended = self._sockets.door.bind_again()
+            except FileNotFoundError:
+                make_private(Path(self._config.endpoint.removeprefix("ipc://")).parent)
+                mended = self._sockets.door.bind_again()
+            if mended:
+                self._log("WARN", "server", f"the file of {self._config.endpoint} was removed by somebody; it is made anew")
+        except (OSError, ClusterError) as error:
+            said = f"the file of {self._config.endpoint} was removed by somebody, and cannot be made anew: {error}"
+            self._log.rarely("ERROR", "server", said)
 
     def _wall_ms(self) -> int:
         return int(time.time() * 1000) + self._faults.effects.skew_ms

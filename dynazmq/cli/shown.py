@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from dynazmq.cli.faults import status_line
 from dynazmq.cli.losses import loss_lines, no_holder
@@ -19,6 +20,7 @@ from dynazmq.cluster.judgement import (
     ring_moves,
     strays,
 )
+from dynazmq.cluster.leftovers import silent_supervisor
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import UnusableDisk
 from dynazmq.faults import touches
@@ -263,8 +265,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     paused = [node.name for node in snapshot.nodes if node.state == "paused"]
     silent = [node.name for node in snapshot.nodes if node.state == "suspect" and not node.answers and node.protocol is None]
     if snapshot.supervisor_pid is None:
-        lines.append("no supervisor: nodes that die stay down")
-        lines.append(f"next  dynazmq up{at}")
+        text, command = silent_supervisor(Path(snapshot.directory), at)
+        lines += [text, f"next  {command}"]
     elif away:
         lines.append(f"next  dynazmq node start {','.join(away)}{at}")
     for node in snapshot.nodes:

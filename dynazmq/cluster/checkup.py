@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths
-from dynazmq.cluster import judgement, launch, processes, rebuild, removal
+from dynazmq.cluster import judgement, launch, leftovers, processes, rebuild, removal
 from dynazmq.cluster.judgement import Facts
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
@@ -172,8 +172,8 @@ def away(snapshot: Snapshot, facts: Facts, at: str) -> Iterator[Finding]:
     elif all(node.state in judgement.SERVES for node in snapshot.nodes):
         yield Finding(level=OK, check="nodes", text=f"{_many(len(snapshot.nodes), 'node')} up, every key meets its quorum")
     if snapshot.supervisor_pid is None:
-        text = "no supervisor: nodes that die stay down"
-        yield Finding(level=PROBLEM, check="supervisor", text=text, fix=f"dynazmq up{at}")
+        text, fix = leftovers.silent_supervisor(Path(snapshot.directory), at)
+        yield Finding(level=PROBLEM, check="supervisor", text=text, fix=fix)
 
 
 def _mend(node: NodeView, at: str) -> str:

@@ -135,13 +135,31 @@ class ControlServer:
         self._place = place_of(directory)
         self._answer = answer
         self._connections: dict[int, _Connection] = {}
-        path.unlink(missing_ok=True)  # a dead supervisor's: we hold the lock
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(os.fspath(path))
-        path.chmod(0o600)
-        self._file = path.lstat()
-        self._listener.listen(CONNECTIONS_MAX)
-        self._listener.setblocking(False)
+        self._listener = self._listen()
+
+    def _listen(self) -> socket.socket:
+        self._path.unlink(missing_ok=True)  # a dead supervisor's: we hold the lock
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(os.fspath(self._path))
+            self._path.chmod(0o600)
+            self._file = self._path.lstat()
+            listener.listen(CONNECTIONS_MAX)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    def bind_again(self) -> bool:
+        """Listen anew where the socket's file was removed, and say whether it was. Raises OSError."""
+        if self._is_there():
+            return False
+        paths.make_private(self._path.parent)
+        listener = self._listen()
+        self._listener.close()
+        self._listener = listener
+        return True
 
     def descriptors(self) -> Iterator[tuple[int, bool]]:
         """(descriptor, whether to wait until it can be written to as well)."""

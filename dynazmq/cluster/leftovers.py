@@ -18,6 +18,15 @@ def anybody_runs(directory: Path, names: Iterable[str]) -> bool:
     return bool(processes.find_nodes(directory, names))
 
 
+def silent_supervisor(directory: Path, at: str) -> tuple[str, str]:
+    """What there is to say where no supervisor answers, and what to type. at: what names the directory in a command."""
+    identity, socket = state.StateFile.load(directory).supervisor, paths.supervisor_socket(directory)
+    if identity is not None and not socket.exists() and processes.works_in(identity, directory):
+        text = f"the supervisor runs (pid {identity.pid}), and the file of its socket was removed: {socket}; it makes it anew"
+        return f"{text} in a moment, or is to be started anew", f"dynazmq cluster restart{at}"
+    return "no supervisor: nodes that die stay down", f"dynazmq up{at}"
+
+
 def remove_sockets(directory: Path, cluster: ClusterFile) -> None:
     """Only sockets, and only those that this cluster could have made."""
     run = paths.runtime_dir(directory)

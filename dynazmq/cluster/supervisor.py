@@ -85,6 +85,8 @@ class Supervisor:
             now = time.monotonic()
             if (place := self._place.now()) != self._directory:
                 self._follow(place)
+            elif not self._lost:
+                self._mend_socket()
             if self.signalled and not self._ending:
                 self.end()
             for child in self._children.values():
@@ -120,6 +122,14 @@ class Supervisor:
         text = "was deleted, and another is in its place" if place is None else f"was moved to {place}"
         self._tell("*", f"the cluster's directory {text}: going down", "stopping")
         self.end()
+
+    def _mend_socket(self) -> None:
+        """Whoever tidies up may have removed its file, and then nobody can ask anything of this process."""
+        try:
+            if self._control.bind_again():
+                self._log("WARN", "*", "the control socket's file was removed by somebody; it is made anew")
+        except (OSError, ClusterError) as error:
+            self._log.rarely("ERROR", "*", f"the control socket's file was removed by somebody, and cannot be made anew: {error}")
 
     def end_on_signals(self, *numbers: int) -> None:
         """These signals end the cluster in good order."""

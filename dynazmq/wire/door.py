@@ -84,6 +84,18 @@ class _Queue:
         os.dup2(new.fileno(), self.descriptor, inheritable=False)
         new.close()
 
+    def bind_again(self) -> bool:
+        """Make a new queue where its file was removed, and say whether it was. Who had not been let in yet tries again.
+
+        Raises OSError.
+        """
+        if self.is_there:
+            return False
+        new = self._listen_at_path()
+        os.dup2(new.fileno(), self.descriptor, inheritable=False)
+        new.close()
+        return True
+
     def _listen_at_path(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -220,6 +232,14 @@ class Door:
     def expect(self, members: int) -> None:
         """There are so many members: descriptors for all of them, and for some more, are kept from clients."""
         self._queues[0].reserve = _RESERVE + _PER_MEMBER * (members + _NEWCOMERS)
+
+    def bind_again(self) -> bool:
+        """Cleaners remove files that look old to them, such as sockets: nobody new could connect. Whether one was missing.
+
+        Only for whoever the paths belong to. Raises OSError.
+        """
+        mended = [queue.bind_again() for queue in self._queues]
+        return any(mended)
 
     # --- who waits --------------------------------------------------------------------------------------------------------
 
