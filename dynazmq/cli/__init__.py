@@ -25,6 +25,7 @@
     doctor.py bundle.py         what is wrong; what somebody else needs to see
     inspect.py demo.py          what lies on a node's disk; the tour
     tree.py completion.py       the commands without building them; what a shell offers at TAB
+    escaping.py                 keys and values as text that can be read back
     terminal.py words.py        colours, questions, JSON; durations, sizes, lists of nodes
 
 Data goes to standard output; errors, questions and "next" hints to standard error.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 import os
 import sys
@@ -25,7 +26,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from dynazmq import durable
 from dynazmq.cli import ABSENT, OK, SIBLINGS, code_of
-from dynazmq.cli.data import Access, document, key_of, printable, scan, texts
+from dynazmq.cli.data import Access, document, key_document, key_of, scan, texts
+from dynazmq.cli.escaping import printable, typed, unescaped
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
 from dynazmq.cli.words import many, quorum, seconds
 from dynazmq.errors import DynazmqError, InvalidRequest, Unavailable
@@ -39,6 +41,7 @@ _KEYS = 128
 _BATCH_BYTES = 4 << 20
 _LINE_BYTES_MAX = 64 << 20  # a key with all siblings that it may have, as base64
 _EVERY_S = 0.2
+_CHUNK_BYTES = 64 << 10
 
 
 @contextmanager
@@ -76,8 +79,8 @@ class _Counter:
 # --- mget -----------------------------------------------------------------------------------------------------------------
 
 
-def mget(access: Access, names: Sequence[str]) -> int:
-    wanted = list(_named(names))
+def mget(access: Access, names: Sequence[str], *, null: bool = False) -> int:
+    wanted = list(dict.fromkeys(_named(access, names, null)))
     worst, rows = OK, []
     with _bucket(access, access.bucket) as bucket:
         for batch in _batches(wanted):
@@ -85,13 +88,13 @@ def mget(access: Access, names: Sequence[str]) -> int:
                 raw = key.encode() if isinstance(key, str) else key
                 if isinstance(result, DynazmqError):
                     worst = max(worst, code_of(result))
-                    rows.append({**_key_document(raw), "error": str(result), "code": code_of(result)})
+                    rows.append({**key_document(raw), "error": str(result), "code": code_of(result)})
                     if not access.as_json:
                         note(f"{printable(raw)}: {result}")
                     continue
                 code = (ABSENT, OK, SIBLINGS)[min(len(result.values), 2)]
                 worst = max(worst, code)
-                rows.append({**_key_document(raw), **document(result)})
+                rows.append({**key_document(raw), **document(result)})
                 if access.as_json:
                     continue
                 if code == OK:
@@ -103,21 +106,36 @@ def mget(access: Access, names: Sequence[str]) -> int:
     return worst
 
 
-def _named(names: Sequence[str]) -> Iterator[str | bytes]:
+def _named(access: Access, names: Sequence[str], null: bool) -> Iterator[str | bytes]:
     for name in dict.fromkeys(names):
         if name != "-":
-            yield key_of(name)
-            continue
-        for line in sys.stdin.buffer:
-            if raw := line.rstrip(b"\r\n"):
-                yield key_of(os.fsdecode(raw))
+            yield key_of(typed(name, access.escaped))
+        else:
+            yield from (key_of(os.fsdecode(raw)) for raw in (_ended_by_nul if null else _unescaped_lines)(sys.stdin.buffer))
 
 
-def _key_document(raw: bytes) -> dict[str, str]:
-    try:
-        return {"key": raw.decode()}
-    except UnicodeDecodeError:
-        return {"key": base64.b64encode(raw).decode(), "key_encoding": "base64"}
+def _ended_by_nul(source: IO[bytes]) -> Iterator[bytes]:
+    """Behind the last one it may be missing."""
+    rest = b""
+    while chunk := source.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]  # of a BufferedReader: what is there
+        *whole, rest = (rest + chunk).split(b"\0")
+        yield from filter(None, whole)
+    if rest:
+        yield rest
+
+
+def _unescaped_lines(source: IO[bytes]) -> Iterator[bytes]:
+    """As `keys` prints them. A byte order mark, or a line end of another system, is no part of a key: those are escaped."""
+    for number, line in enumerate(source, 1):
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        text = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
+        try:
+            if text:
+                yield unescaped(text)
+        except ValueError as error:
+            raise InvalidRequest(
+                f"standard input:{number}: {error}; with -0 keys are read as they are, a NUL byte behind each"
+            ) from None
 
 
 # --- export ---------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import stat
 import sys
@@ -15,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynazmq.cli import ABSENT, OK, SIBLINGS
+from dynazmq.cli import ABSENT, FAILED, OK, SIBLINGS
+from dynazmq.cli.escaping import as_argument, printable, typed
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import many, quorum, seconds
 from dynazmq.cluster.leftovers import anybody_runs
@@ -42,6 +42,8 @@ class Access:
     r: str | None = None
     w: str | None = None
     n: int | None = None
+    escaped: bool = False
+    """Values, and lists of keys, are given as `mget` prints them."""
 
     def deadline(self) -> float:
         """On the monotonic clock, for a command that begins now and has several calls to do."""
@@ -80,7 +82,7 @@ def put(access: Access, key: str, value: str | None, *, context: str | None, bli
     if blind and context is not None:
         raise InvalidRequest("--blind and --context contradict each other: choose one")
     seen = checked_context(context)
-    data = checked_value(value, ClusterFile.load(access.directory).max_value_bytes)
+    data = checked_value(access, value)
     found, deadline = None, access.deadline()
     with access.open() as bucket:
         if seen is None and not blind:
@@ -134,25 +136,35 @@ def exists(access: Access, key: str) -> int:
     return OK if found else ABSENT
 
 
-def keys(access: Access, prefix: str, limit: int | None) -> int:
+def keys(access: Access, prefix: str, limit: int | None, *, null: bool = False) -> int:
+    if null and access.as_json:
+        raise InvalidRequest("--null and --json are two ways of printing: choose one")
     found: list[bytes] = []
+    code = OK
     with access.open() as bucket:
         for key in islice(scan(bucket, prefix), limit):
             if access.as_json:
                 found.append(key)
-            else:
+            elif not null:
                 say(printable(key))
+            elif b"\0" in key:  # nobody could tell where it ends
+                note(f"left out, since it has a NUL byte itself: {printable(key)}")
+                code = FAILED
+            else:
+                sys.stdout.buffer.write(key + b"\0")
+                sys.stdout.buffer.flush()
     if access.as_json:
         shown, encoding = texts(found)
         emit("keys", {"bucket": access.bucket, "keys": shown, "encoding": encoding})
-    return OK
+    return code
 
 
 def count(access: Access, prefix: str) -> int:
     with access.open() as bucket:
         found = sum(1 for _ in scan(bucket, prefix))
     if access.as_json:
-        emit("count", {"bucket": access.bucket, "prefix": printable(os.fsencode(prefix)), "count": found})
+        (shown,), encoding = texts([os.fsencode(prefix)])
+        emit("count", {"bucket": access.bucket, "prefix": shown, "encoding": encoding, "count": found})
     else:
         say(str(found))
     return OK
@@ -216,12 +228,13 @@ def values_left(bucket: Bucket, key: str) -> int | None:
 # --- values ---------------------------------------------------------------------------------------------------------------
 
 
-def checked_value(text: str | None, limit: int) -> bytes:
+def checked_value(access: Access, text: str | None) -> bytes:
     """The argument, or all of standard input for "-". Reads no more of it than a value may have."""
     if text is None:  # not even from a pipe: in a script without standard input it would store an empty value
         raise InvalidRequest("which value? write it behind the key, or - to read standard input")
     if text != "-":
-        return os.fsencode(text)
+        return os.fsencode(typed(text, access.escaped))
+    limit = ClusterFile.load(access.directory).max_value_bytes
     data = sys.stdin.buffer.read(limit + 1)
     if len(data) > limit:
         status = os.fstat(sys.stdin.fileno())
@@ -254,10 +267,12 @@ def texts(raw: Sequence[bytes]) -> tuple[list[str], str]:
         return [base64.b64encode(each).decode() for each in raw], "base64"
 
 
-def printable(raw: bytes) -> str:
-    """For a line of a terminal or a list: control characters and what is no UTF-8 as escapes."""
-    text = raw.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else json.dumps(text, ensure_ascii=False)[1:-1]
+def key_document(raw: bytes) -> dict[str, str]:
+    """A key as JSON can hold it."""
+    try:
+        return {"key": raw.decode()}
+    except UnicodeDecodeError:
+        return {"key": base64.b64encode(raw).decode(), "key_encoding": "base64"}
 
 
 # --- answers --------------------------------------------------------------------------------------------------------------
@@ -297,9 +312,8 @@ def in_order(result: Result) -> list[Sibling]:
 
 def say_siblings(access: Access, key: str, result: Result) -> None:
     """One value was asked for: nothing goes to standard output."""
-    note(
-        f"{paint(f'{len(result.values)} siblings', YELLOW, BOLD, out=sys.stderr)} of {key}: written without knowing of each other"
-    )
+    counted = paint(f"{len(result.values)} siblings", YELLOW, BOLD, out=sys.stderr)
+    note(f"{counted} of {printable(os.fsencode(key))}: written without knowing of each other")
     for index, origin in enumerate(in_order(result)):
         value = origin.value
         at = time.strftime("%H:%M:%S", time.localtime(origin.written_at)) + f".{int(origin.written_at * 1000) % 1000:03d}"
@@ -307,8 +321,9 @@ def say_siblings(access: Access, key: str, result: Result) -> None:
         note(f"  [{index + 1}]  {text}     {paint(f'{origin.node}:{origin.counter}    {at}', DIM, out=sys.stderr)}")
     bucket = "" if access.bucket == "default" else f" --bucket {access.bucket}"
     at_ = where(access.directory)
-    note(f"resolve    dynazmq resolve {key} --take 2{bucket}{at_}      or --merge union, or --value VALUE")
-    note(f"all        dynazmq get {key} --json{bucket}{at_}")
+    typed_key = as_argument(os.fsencode(key))
+    note(f"resolve    dynazmq resolve {typed_key} --take 2{bucket}{at_}      or --merge union, or --value VALUE")
+    note(f"all        dynazmq get {typed_key} --json{bucket}{at_}")
 
 
 def _say_done(verb: str, access: Access, key: str, found: Result | None, done: PutResult, elapsed_s: float) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dynazmq.cli.options import Bucket, Dir, Json, Timeout, Work, app, at, command, option
+from dynazmq.cli.escaping import typed
+from dynazmq.cli.options import Bucket, Dir, Escaped, Json, Timeout, Work, app, at, command, option
 
 Prefix = Annotated[str, typer.Argument(help="Only keys that begin so.", metavar="[PREFIX]", show_default=False)]
 Patience = Annotated[str, typer.Option("--timeout", help="How long to try each batch.", metavar="TIME")]
@@ -22,6 +23,7 @@ def put(
     key: str,
     value: Annotated[str | None, typer.Argument(help="The value; - reads standard input.", show_default=False)] = None,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     w: WriteQuorum = None,
     r: ReadBefore = None,
     n: Replicas = None,
@@ -44,7 +46,13 @@ def put(
     def work() -> int:
         from dynazmq.cli.data import Access, put
 
-        return put(Access("put", at(directory), bucket, timeout, as_json, r, w, n), key, value, context=context, blind=blind)
+        return put(
+            Access("put", at(directory), bucket, timeout, as_json, r, w, n, is_escaped),
+            typed(key, is_escaped),
+            value,
+            context=context,
+            blind=blind,
+        )
 
     return work
 
@@ -53,6 +61,7 @@ def put(
 def get(
     key: str,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     r: ReadQuorum = None,
     n: Replicas = None,
     timeout: Timeout = "2s",
@@ -68,7 +77,7 @@ def get(
     def work() -> int:
         from dynazmq.cli.data import Access, get
 
-        return get(Access("get", at(directory), bucket, timeout, as_json, r, n=n), key)
+        return get(Access("get", at(directory), bucket, timeout, as_json, r, n=n), typed(key, is_escaped))
 
     return work
 
@@ -77,6 +86,7 @@ def get(
 def delete(
     key: str,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     w: WriteQuorum = None,
     n: Replicas = None,
     context: Annotated[str | None, option(help="Delete only what this token covers.", metavar="TOKEN")] = None,
@@ -96,13 +106,22 @@ def delete(
     def work() -> int:
         from dynazmq.cli.data import Access, delete
 
-        return delete(Access("delete", at(directory), bucket, timeout, as_json, w=w, n=n), key, context=context)
+        return delete(
+            Access("delete", at(directory), bucket, timeout, as_json, w=w, n=n), typed(key, is_escaped), context=context
+        )
 
     return work
 
 
 @command(app)
-def exists(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", directory: Dir = None, as_json: Json = False) -> Work:
+def exists(
+    key: str,
+    bucket: Bucket = "default",
+    is_escaped: Escaped = False,
+    timeout: Timeout = "2s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:
     """Exit code 0 when the key has a value, 3 when it has none. Prints nothing.
 
     \b
@@ -112,7 +131,7 @@ def exists(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direct
     def work() -> int:
         from dynazmq.cli.data import Access, exists
 
-        return exists(Access("exists", at(directory), bucket, timeout, as_json), key)
+        return exists(Access("exists", at(directory), bucket, timeout, as_json), typed(key, is_escaped))
 
     return work
 
@@ -121,6 +140,7 @@ def exists(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direct
 def edit(
     key: str,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     r: ReadBefore = None,
     w: WriteQuorum = None,
     n: Replicas = None,
@@ -144,7 +164,7 @@ def edit(
         from dynazmq.cli.data import Access
         from dynazmq.cli.edit import run
 
-        return run(Access("edit", at(directory), bucket, timeout, as_json, r, w, n), key)
+        return run(Access("edit", at(directory), bucket, timeout, as_json, r, w, n), typed(key, is_escaped))
 
     return work
 
@@ -156,6 +176,7 @@ def resolve(
     merge: Annotated[str | None, option("--merge", help="Make one of all.", metavar="union|largest|latest")] = None,
     value: Annotated[str | None, option("--value", help="Another one; - reads standard input.", metavar="VALUE")] = None,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     r: ReadBefore = None,
     w: WriteQuorum = None,
     n: Replicas = None,
@@ -178,7 +199,13 @@ def resolve(
         from dynazmq.cli.data import Access
         from dynazmq.cli.resolve import run
 
-        return run(Access("resolve", at(directory), bucket, timeout, as_json, r, w, n), key, take=take, merge=merge, value=value)
+        return run(
+            Access("resolve", at(directory), bucket, timeout, as_json, r, w, n, is_escaped),
+            typed(key, is_escaped),
+            take=take,
+            merge=merge,
+            value=value,
+        )
 
     return work
 
@@ -187,7 +214,9 @@ def resolve(
 def keys(
     prefix: Prefix = "",
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     limit: Annotated[int | None, option(help="At most so many.", min=1)] = None,
+    null: Annotated[bool, typer.Option("--null", "-0", help="Keys as they are, a NUL byte behind each.")] = False,
     timeout: Timeout = "10s",
     directory: Dir = None,
     as_json: Json = False,
@@ -195,22 +224,30 @@ def keys(
     """Print the keys of a bucket, one to a line.
 
     As they are found: in no order, and what is written meanwhile may be missing.
+    What is no printable text is escaped, a backslash too: `mget -` reads it so, other commands with --escaped. With -0 keys
+    are printed byte for byte, for `mget -0 -` and `xargs -0`; exit code 1 when one has a NUL byte itself, which is left out.
 
     \b
     Example:  dynazmq keys cart:
+              dynazmq keys -0 | xargs -0 -n 1 dynazmq delete --
     """
 
     def work() -> int:
         from dynazmq.cli.data import Access, keys
 
-        return keys(Access("keys", at(directory), bucket, timeout, as_json), prefix, limit)
+        return keys(Access("keys", at(directory), bucket, timeout, as_json), typed(prefix, is_escaped), limit, null=null)
 
     return work
 
 
 @command(app)
 def count(
-    prefix: Prefix = "", bucket: Bucket = "default", timeout: Timeout = "60s", directory: Dir = None, as_json: Json = False
+    prefix: Prefix = "",
+    bucket: Bucket = "default",
+    is_escaped: Escaped = False,
+    timeout: Timeout = "60s",
+    directory: Dir = None,
+    as_json: Json = False,
 ) -> Work:
     """Count the keys of a bucket.
 
@@ -223,7 +260,7 @@ def count(
     def work() -> int:
         from dynazmq.cli.data import Access, count
 
-        return count(Access("count", at(directory), bucket, timeout, as_json), prefix)
+        return count(Access("count", at(directory), bucket, timeout, as_json), typed(prefix, is_escaped))
 
     return work
 
@@ -231,7 +268,9 @@ def count(
 @command(app)
 def mget(
     keys: Annotated[list[str], typer.Argument(help="- reads keys from standard input, one to a line.", metavar="KEY…")],
+    null: Annotated[bool, typer.Option("--null", "-0", help="Of standard input: as `keys -0` prints them.")] = False,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     r: ReadQuorum = None,
     n: Replicas = None,
     timeout: Patience = "5s",
@@ -240,7 +279,8 @@ def mget(
 ) -> Work:
     """Print many keys and their values, with a tab between, a line each.
 
-    Control characters are escaped; --json has them as they are. What could not be read, and siblings, go to standard error.
+    Keys and values are escaped as `keys` does it, and lines of standard input are read so; `put -e` takes both back.
+    --json has them as they are. What could not be read, and siblings, go to standard error.
     Exit code 3 when a key has no value, 4 when one has several, 5 or 6 when one could not be read: the worst of these.
 
     \b
@@ -252,7 +292,7 @@ def mget(
         from dynazmq.cli.bulk import mget
         from dynazmq.cli.data import Access
 
-        return mget(Access("mget", at(directory), bucket, timeout, as_json, r, n=n), keys)
+        return mget(Access("mget", at(directory), bucket, timeout, as_json, r, n=n, escaped=is_escaped), keys, null=null)
 
     return work
 
@@ -262,6 +302,7 @@ def export(
     file: Annotated[str, typer.Argument(help="- writes to standard output.", metavar="FILE")],
     prefix: Annotated[str, option("--prefix", help="Only keys that begin so.")] = "",
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
     timeout: PatienceEach = "10s",
     directory: Dir = None,
@@ -281,7 +322,9 @@ def export(
         from dynazmq.cli.bulk import export
         from dynazmq.cli.data import Access
 
-        return export(Access("export", at(directory), bucket, timeout, as_json), file, prefix=prefix, force=force)
+        return export(
+            Access("export", at(directory), bucket, timeout, as_json), file, prefix=typed(prefix, is_escaped), force=force
+        )
 
     return work
 

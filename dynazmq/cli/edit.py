@@ -27,13 +27,13 @@ from dynazmq.cli.data import (
     key_of,
     note_unseen,
     outcome,
-    printable,
     read_document,
     read_first,
     say_done,
     say_siblings,
     values_left,
 )
+from dynazmq.cli.escaping import as_argument, printable
 from dynazmq.cli.terminal import emit, error, note
 from dynazmq.cli.words import many
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest, ValueTooLarge
@@ -106,7 +106,7 @@ def _say(access: Access, key: str, found: Result, stored: _Stored) -> None:
         say_done(stored.done, stored.elapsed_s)
     if stored.left is not None and stored.left > 1:
         note(f"{many(stored.left - 1, 'value')} came in meanwhile: nothing was overwritten, all stay as siblings")
-        note(f"look     dynazmq get {shlex.quote(key)}{_place(access)}")
+        note(f"look     dynazmq get {as_argument(os.fsencode(key))}{_place(access)}")
 
 
 def _siblings(access: Access, key: str, found: Result) -> int:
@@ -213,7 +213,7 @@ def _keep(access: Access, key: str, file: Path, before: bytes, context: Context)
     file.chmod(0o600)  # an editor may have put another file in its place
     seen = f"--context {context}" if context else "--blind"
     note(f"kept     what you wrote, in {file}")
-    note(f"store    dynazmq put {shlex.quote(key)} - {seen}{_place(access)} < {shlex.quote(str(file))}")
+    note(f"store    dynazmq put {as_argument(os.fsencode(key))} - {seen}{_place(access)} < {shlex.quote(str(file))}")
 
 
 def _place(access: Access) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dynazmq.cli import OK
+from dynazmq.cli.escaping import as_json, printable
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import moment, select
 from dynazmq.cluster import events
@@ -81,13 +81,13 @@ def _kinds(typed: Sequence[str]) -> Collection[str]:
 def _tell(found: Sequence[Event], as_lines: bool) -> None:
     for event in found:
         if as_lines:
-            say(json.dumps(events.document(event), ensure_ascii=False))
+            say(as_json(events.document(event)))
         else:
             say(line(event))
 
 
 def line(event: Event) -> str:
     """One event for people, in one line whatever its text is."""
-    text = event.text if event.text.isprintable() else repr(event.text)[1:-1]
+    text = printable(event.text.encode("utf-8", "surrogatepass"))
     kind = paint(f"{event.kind:<{_WIDTH}}", *_STYLES.get(event.kind, ()))
     return f"{paint(moment(event.at), DIM)}  {event.node:<4} {kind}  {text}"

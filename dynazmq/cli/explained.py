@@ -6,7 +6,7 @@ import time
 
 from rich.text import Text
 
-from dynazmq.cli.data import printable
+from dynazmq.cli.escaping import printable
 from dynazmq.cli.ring import MARKS, row_width
 from dynazmq.cli.words import many, size, span
 from dynazmq.client.explained import Answer, Copy, Explanation, Hint, State, Step, Version, cut
@@ -93,7 +93,7 @@ def _hint(hint: Hint, letters: dict[str, str]) -> Text:
 
 
 def clock(state: State) -> str:
-    """ {n1:3, n4:1}; an actor whose node has two lives in it is written out."""
+    """{n1:3, n4:1}; an actor whose node has two lives in it is written out."""
     nodes = [actor.partition("~")[0] for actor in state.clock]
     entries = [
         f"{node if nodes.count(node) == 1 else actor}:{counter}"

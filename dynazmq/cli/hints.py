@@ -9,7 +9,8 @@ from typing import Any
 
 from dynazmq.cli import NOT_RUNNING, OK, TIMED_OUT, UNAVAILABLE
 from dynazmq.cli.clusters import running
-from dynazmq.cli.data import printable, texts
+from dynazmq.cli.data import texts
+from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import DIM, emit, note, paint, say
 from dynazmq.cli.words import brief, choose, many, span
 from dynazmq.cluster.judgement import SERVES, hints_by_target

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import ABSENT, FAILED, OK
-from dynazmq.cli.data import printable, texts
+from dynazmq.cli.data import texts
+from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import BOLD, DIM, RED, YELLOW, emit, error, note, paint, say
 from dynazmq.cli.words import choose, many, size
 from dynazmq.errors import ClusterError, InvalidRequest
@@ -123,7 +124,7 @@ def _of_all(found: Overview) -> _Found:
 def _of_query(rows: list[dict[str, Any]], more: bool, limit: int) -> _Found:
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
     heads = list(rows[0]) if rows else []
-    lines = ["\t".join(heads)] if heads else []
+    lines = ["\t".join(map(_cell, heads))] if heads else []
     lines += ["\t".join(_cell(row[head]) for head in heads) for row in rows]
     notes = [f"the first {limit}; --limit shows more"] if more else []
     return _Found({"result": plain, "more": more}, lines, notes)
@@ -141,7 +142,7 @@ def _plain(value: Any) -> Any:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return printable(value) if isinstance(value, bytes) else printable(str(value).encode())
+    return printable(value) if isinstance(value, bytes) else printable(str(value).encode("utf-8", "surrogateescape"))
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------------

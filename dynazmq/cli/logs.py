@@ -7,7 +7,6 @@ its file was written last.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from dynazmq import paths
 from dynazmq.cli import OK
+from dynazmq.cli.escaping import as_json as json_line
 from dynazmq.cli.terminal import DIM, RED, YELLOW, emit, paint, say
 from dynazmq.cli.words import moment, select
 from dynazmq.errors import InvalidRequest
@@ -214,7 +214,7 @@ def shown(said: Said) -> str:
 def _tell(lines: Sequence[Said], width: int, as_lines: bool) -> None:
     for said in lines:
         if as_lines:
-            say(json.dumps(_document(said), ensure_ascii=False))
+            say(json_line(_document(said)))
             continue
         style = _STYLES.get(said.level, "")
         line = shown(said)

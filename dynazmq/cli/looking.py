@@ -19,7 +19,6 @@ from dynazmq.cli.data import (
 )
 from dynazmq.cli.terminal import columns, emit, show
 from dynazmq.errors import InvalidRequest, KeyNotFound
-from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
     from dynazmq import Explanation, Result, Trace
@@ -61,7 +60,7 @@ def trace_put(access: Access, key: str, value: str | None, *, context: str | Non
     if blind and context is not None:
         raise InvalidRequest("--blind and --context contradict each other: choose one")
     seen = checked_context(context)
-    data = checked_value(value, ClusterFile.load(access.directory).max_value_bytes)
+    data = checked_value(access, value)
     before, deadline = None, access.deadline()
     with access.open() as bucket:
         if seen is None and not blind:

@@ -7,11 +7,19 @@ from typing import Annotated
 import typer
 
 from dynazmq.cli.data_commands import Replicas
-from dynazmq.cli.options import Bucket, Dir, Json, Timeout, Work, app, at, command, option, trace_app
+from dynazmq.cli.escaping import typed
+from dynazmq.cli.options import Bucket, Dir, Escaped, Json, Timeout, Work, app, at, command, option, trace_app
 
 
 @command(app)
-def explain(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", directory: Dir = None, as_json: Json = False) -> Work:
+def explain(
+    key: str,
+    bucket: Bucket = "default",
+    is_escaped: Escaped = False,
+    timeout: Timeout = "2s",
+    directory: Dir = None,
+    as_json: Json = False,
+) -> Work:  # fmt: skip
     """Show who holds what of a key, what a get returns now, and what repair does next.
 
     Hash, partition and preference list; who is primary and who stands in; each node's
@@ -27,7 +35,7 @@ def explain(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direc
         from dynazmq.cli.data import Access
         from dynazmq.cli.looking import explain
 
-        return explain(Access("explain", at(directory), bucket, timeout, as_json), key)
+        return explain(Access("explain", at(directory), bucket, timeout, as_json), typed(key, is_escaped))
 
     return work
 
@@ -36,6 +44,7 @@ def explain(key: str, bucket: Bucket = "default", timeout: Timeout = "2s", direc
 def get(
     key: str,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     r: Annotated[str | None, option("-r", "--r", help="Replies to wait for: a number, one, quorum, all.", metavar="Q")] = None,
     n: Replicas = None,
     timeout: Timeout = "2s",
@@ -54,7 +63,7 @@ def get(
         from dynazmq.cli.data import Access
         from dynazmq.cli.looking import trace_get
 
-        return trace_get(Access("trace get", at(directory), bucket, timeout, as_json, r, n=n), key)
+        return trace_get(Access("trace get", at(directory), bucket, timeout, as_json, r, n=n), typed(key, is_escaped))
 
     return work
 
@@ -64,6 +73,7 @@ def put(
     key: str,
     value: Annotated[str | None, typer.Argument(help="The value; - reads standard input.", show_default=False)] = None,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     w: Annotated[str | None, option("-w", "--w", help="Durable copies to wait for: a number, one, all.", metavar="Q")] = None,
     n: Replicas = None,
     context: Annotated[str | None, option(help="Replace what this token covers.", metavar="TOKEN")] = None,
@@ -87,8 +97,9 @@ def put(
         from dynazmq.cli.looking import trace_put
 
         return trace_put(
-            Access("trace put", at(directory), bucket, timeout, as_json, w=w, n=n), key, value, context=context, blind=blind
-        )
+            Access("trace put", at(directory), bucket, timeout, as_json, w=w, n=n, escaped=is_escaped),
+            typed(key, is_escaped), value, context=context, blind=blind,
+        )  # fmt: skip
 
     return work
 
@@ -97,6 +108,7 @@ def put(
 def delete(
     key: str,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     w: Annotated[str | None, option("-w", "--w", help="Durable copies to wait for.", metavar="Q")] = None,
     n: Replicas = None,
     context: Annotated[str | None, option(help="Delete only what this token covers.", metavar="TOKEN")] = None,
@@ -117,6 +129,8 @@ def delete(
         from dynazmq.cli.data import Access
         from dynazmq.cli.looking import trace_delete
 
-        return trace_delete(Access("trace delete", at(directory), bucket, timeout, as_json, w=w, n=n), key, context=context)
+        return trace_delete(
+            Access("trace delete", at(directory), bucket, timeout, as_json, w=w, n=n), typed(key, is_escaped), context=context
+        )
 
     return work

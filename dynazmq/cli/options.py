@@ -53,6 +53,7 @@ Dir = Annotated[Path | None, option("--dir", envvar="DYNAZMQ_DIR", help="The clu
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Bucket = Annotated[str, typer.Option("--bucket", "-b", help="The bucket.")]
+Escaped = Annotated[bool, typer.Option("--escaped", "-e", help="Given as `keys` prints it: \\\\n, \\\\xff, \\\\\\\\ …")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to try.", metavar="TIME")]
 Nodes = Annotated[
     list[str] | None,

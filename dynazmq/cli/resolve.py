@@ -15,16 +15,15 @@ from dynazmq.cli.data import (
     key_of,
     left,
     note_unseen,
-    printable,
     read_document,
     read_first,
     texts,
     values_left,
 )
+from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
 from dynazmq.cli.words import many
 from dynazmq.errors import InvalidRequest
-from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
     from dynazmq.client.results import Result, Sibling
@@ -37,8 +36,7 @@ def run(access: Access, key: str, *, take: int | None, merge: str | None, value:
         raise InvalidRequest("how? say one of --take N, --merge union|largest|latest, --value VALUE")
     if merge not in (None, "union", "largest", "latest"):
         raise InvalidRequest(f"--merge is union, largest or latest, not {merge!r}")
-    limit = ClusterFile.load(access.directory).max_value_bytes
-    given = None if value is None else checked_value(value, limit)
+    given = None if value is None else checked_value(access, value)
     name = printable(os.fsencode(key))
     deadline = access.deadline()
     with access.open() as bucket:

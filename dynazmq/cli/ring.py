@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import FAILED, NOT_RUNNING, OK
+from dynazmq.cli.data import key_document
+from dynazmq.cli.escaping import printable
 from dynazmq.cli.status import PATIENCE_S
 from dynazmq.cli.terminal import BOLD, RED, columns, emit, note, paint, say
 from dynazmq.cli.words import many
@@ -48,12 +51,13 @@ def run(directory: Path, key: str | None, bucket: str, as_json: bool) -> int:
     for line in strip(ring, snapshot, lives["partition"] if lives else None):
         say(line)
     if lives:
-        _say_key(lives, snapshot)
+        _say_key(printable(os.fsencode(str(key))), lives, snapshot)
     return OK
 
 
 def _where_it_lives(ring: Ring, snapshot: Snapshot, bucket: str, key: str) -> dict[str, Any]:
-    spot = place(bucket, key.encode("utf-8", "surrogateescape"))
+    raw = os.fsencode(key)
+    spot = place(bucket, raw)
     partition = ring.partition_of(spot)
     states = {node.name: node.state for node in snapshot.nodes}
     names = ring.walk(partition)
@@ -61,7 +65,8 @@ def _where_it_lives(ring: Ring, snapshot: Snapshot, bucket: str, key: str) -> di
         {"node": name, "role": "primary" if i < snapshot.n else "fallback", "state": states.get(name, "unknown")}
         for i, name in enumerate(names)
     ]
-    return {"bucket": bucket, "key": key, "place": f"{spot:016x}", "partition": partition, "preference": preference}
+    where_ = {"place": f"{spot:016x}", "partition": partition, "preference": preference}
+    return {"bucket": bucket, **key_document(raw), **where_}
 
 
 def strip(ring: Ring, snapshot: Snapshot, marked: int | None) -> list[str]:
@@ -93,8 +98,8 @@ def row_width(partitions: int, most: int) -> int:
     return -(-partitions // rows // 10) * 10
 
 
-def _say_key(lives: dict[str, Any], snapshot: Snapshot) -> None:
-    name = lives["key"] if lives["bucket"] == "default" else f"{lives['bucket']}/{lives['key']}"
+def _say_key(key: str, lives: dict[str, Any], snapshot: Snapshot) -> None:
+    name = key if lives["bucket"] == "default" else f"{lives['bucket']}/{key}"
     say(f"key {name}   place {lives['place']}   partition {lives['partition']}")
     width = max(len(each["node"]) for each in lives["preference"])
     # A put goes to the first N that can be reached: those past the Nth stand in for a primary that is away.

@@ -87,9 +87,9 @@ def show(lines: Iterable[Text]) -> None:
 
 def emit(schema: str, document: dict[str, Any]) -> None:
     """The one JSON document of a command."""
-    import json
+    from dynazmq.cli.escaping import as_json
 
-    say(json.dumps({"schema": f"dynazmq.{schema}/1", **document}, ensure_ascii=False))
+    say(as_json({"schema": f"dynazmq.{schema}/1", **document}))
 
 
 def columns() -> int:

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from dynazmq.cli.escaping import typed
 from dynazmq.cli.options import (
     All,
     Bucket,
     Dir,
+    Escaped,
     Json,
     Nodes,
     Random,
@@ -89,6 +91,7 @@ def inspect(
     at_random: Random = False,
     key: Annotated[str | None, option("--key", "-k", help="All that is stored of a key.")] = None,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     table: Annotated[str | None, option("--table", help="Rows of one table, decoded.", metavar="data|hints|meta|journal")] = None,
     sql: Annotated[str | None, option("--sql", help="One SELECT; decoded(state) is JSON.", metavar="Q")] = None,
     limit: Limit = 20,
@@ -111,8 +114,8 @@ def inspect(
         from dynazmq.cli.inspect import run
 
         return run(
-            at(directory), nodes or [], all_=all_, at_random=at_random, sql=sql, key=key, bucket=bucket, table=table,
-            limit=limit, as_json=as_json,
+            at(directory), nodes or [], all_=all_, at_random=at_random, sql=sql,
+            key=None if key is None else typed(key, is_escaped), bucket=bucket, table=table, limit=limit, as_json=as_json,
         )  # fmt: skip
 
     return work

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from rich.text import Text
 
-from dynazmq.cli.data import printable
+from dynazmq.cli.escaping import printable
 from dynazmq.cli.words import many, size
 from dynazmq.client.explained import cut
 from dynazmq.client.traced import CLIENT, Point, Row, Trace

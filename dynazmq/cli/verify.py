@@ -11,7 +11,7 @@ from typing import Any
 
 from dynazmq.cli import CHECK_FAILED, OK, UNAVAILABLE
 from dynazmq.cli.clusters import running
-from dynazmq.cli.data import printable
+from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import brief, many, size
 from dynazmq.cluster.comparison import Finding

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from dynazmq.cli.options import Bucket, Dir, Json, Nodes, Work, app, at, command, metrics_app, option
+from dynazmq.cli.escaping import typed
+from dynazmq.cli.options import Bucket, Dir, Escaped, Json, Nodes, Work, app, at, command, metrics_app, option
 
 
 @command(app)
 def ring(
     key: Annotated[str | None, option(help="Show where this key lives.")] = None,
     bucket: Bucket = "default",
+    is_escaped: Escaped = False,
     directory: Dir = None,
     as_json: Json = False,
 ) -> Work:
@@ -26,7 +28,7 @@ def ring(
     def work() -> int:
         from dynazmq.cli.ring import run
 
-        return run(at(directory), key, bucket, as_json)
+        return run(at(directory), None if key is None else typed(key, is_escaped), bucket, as_json)
 
     return work
 

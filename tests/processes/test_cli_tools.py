@@ -129,7 +129,13 @@ def test_what_is_exported_is_imported_again_siblings_and_bytes_included(cluster:
     assert os.fsencode(binary) == bytes.fromhex("80ff")
     assert cluster.run("get", "three", "-b", "to", "--json").document["encoding"] == "base64"
     assert cluster.run("import", file, "-b", "to", "--json").document == {
-        "schema": "dynazmq.import/1", "file": file, "bucket": "to", "stored": 0, "skipped": 3, "failed": 0, "unseen": 0,
+        "schema": "dynazmq.import/1",
+        "file": file,
+        "bucket": "to",
+        "stored": 0,
+        "skipped": 3,
+        "failed": 0,
+        "unseen": 0,
         "error": None,
     }
 
@@ -158,6 +164,41 @@ def test_many_keys_are_read_at_once(cluster: Cluster) -> None:
     assert (ran.code, ran.out, ran.err) == (3, "m2\tx\nm1\ta\\nb\n", "none: no value\n")
     rows = cluster.run("mget", "m2", "none", "-b", "many", "--json").document["results"]
     assert [(row["key"], row["found"], row["values"]) for row in rows] == [("m2", True, ["x"]), ("none", False, [])]
+
+
+@pytest.mark.parametrize("language", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8", "TZ": "Asia/Kathmandu"}])
+def test_any_key_goes_through_a_pipe_of_commands_in_any_locale(cluster: Cluster, language: dict[str, str]) -> None:
+    keys = {
+        b"a\nb": b"1",
+        b"a\\nb": b"2",
+        b"cr\r": b"3",
+        b"tab\t": b"4",
+        b"\xff\xfe": b"\xff",
+        "caf\u00e9".encode(): b"",
+        b"-e": b"\\",
+    }
+    bucket = "piped-" + language["LC_ALL"].lower()
+    dynazmq_ = [sys.executable, "-P", "-m", "dynazmq"]
+    at = ["-b", bucket, "--dir", str(cluster.directory), "--timeout", "60s"]
+
+    def command(*words: bytes | str, given: bytes = b"") -> bytes:
+        env = {**environment(), **language}
+        ran = subprocess.run([*dynazmq_, *words[:1], *at, *words[1:]], input=given, env=env, capture_output=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    for key, value in keys.items():
+        command("put", "--", key, "-", given=value)
+    listed = command("keys")
+    assert listed.isascii() or "PYTHONUTF8" not in language
+    assert len(command("mget", "-", given=listed).splitlines()) == len(keys)
+    assert command("mget", "-0", "-", given=command("keys", "-0")) == command("mget", "-", given=listed)
+    for line in listed.splitlines():
+        found = command("get", "-e", "--", line)
+        key = next(key for key, value in keys.items() if value == found)
+        assert command("get", "--", key) == found
+    command("delete", "-e", "--", b"a\\nb")  # the one with a line end
+    assert command("get", "--", b"a\\nb") == b"2"
 
 
 def test_a_node_that_runs_is_looked_into_before_and_after_its_journal_is_folded(cluster: Cluster) -> None:
