@@ -1,14 +1,16 @@
 """Logs: one line an event, as nodes and supervisor write them and `dynazmq logs` reads them.
 
-    2026-11-27 04:11:09.120 ERROR storage  disk I/O error
+    2026-11-27 04:11:09.120+0100 ERROR storage  disk I/O error
 
-Local time, level, the part of the program, and what happened. A line stays one line whatever is in its text, and columns stay
-where they are, so that `grep`, `cut` and `sort` over several files work. A process that writes into its own log file turns it
-over when it has become long: NAME.log.1 is the one before. A full disk costs lines and nothing else.
+Local time and how far it is ahead of UTC, so that it is read right in any zone; level, the part of the program, and what
+happened. A line stays one line whatever is in its text, and columns stay where they are, so that `grep`, `cut` and `sort` over
+several files work. A process that writes into its own log file turns it over when it has become long: NAME.log.1 is the one
+before. A full disk costs lines and nothing else.
 """
 
 from __future__ import annotations
 
+import calendar
 import os
 import re
 import stat
@@ -30,7 +32,9 @@ TEXT_CHARS_MAX = 4_000
 _REPEAT_S = 10.0
 _TEXTS_MAX = 256
 
-_LINE = re.compile(r"(?:(\d{4}-\d\d-\d\d) )?(\d\d:\d\d:\d\d)\.(\d{3}) (DEBUG|INFO|WARN|ERROR) +(\S+) +(.*)", re.DOTALL)
+_LINE = re.compile(
+    r"(?:(\d{4}-\d\d-\d\d) )?(\d\d:\d\d:\d\d)\.(\d{3})([+-]\d{4})? (DEBUG|INFO|WARN|ERROR) +(\S+) +(.*)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,9 @@ class Line:
 
 
 def format_line(at: float, level: str, part: str, text: str) -> str:
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-    return f"{stamp}.{int(at * 1000) % 1000:03d} {level:<5} {part:<8} {one_line(text)}"
+    then = time.localtime(at)
+    stamp, zone = time.strftime("%Y-%m-%d %H:%M:%S", then), time.strftime("%z", then)
+    return f"{stamp}.{int(at * 1000) % 1000:03d}{zone} {level:<5} {part:<8} {one_line(text)}"
 
 
 def one_line(text: str) -> str:
@@ -57,14 +62,23 @@ def parse(line: str) -> Line | None:
     found = _LINE.fullmatch(line)
     if found is None:
         return None
-    date, clock, millis, level, part, text = found.groups()
+    date, clock, millis, zone, level, part, text = found.groups()
     at = None
     if date:
         try:
-            at = time.mktime(time.strptime(f"{date} {clock}", "%Y-%m-%d %H:%M:%S")) + int(millis) / 1000
+            at = _seconds(f"{date} {clock}", zone) + int(millis) / 1000
         except (ValueError, OverflowError):
             return None
     return Line(at, level, part, text)
+
+
+def _seconds(stamp: str, zone: str | None) -> float:
+    """Since 1970. Without a zone, as an earlier release wrote it, in the reader's. Raises ValueError, OverflowError."""
+    then = time.strptime(stamp, "%Y-%m-%d %H:%M:%S")
+    if zone is None:
+        return time.mktime(then)
+    ahead_s = (int(zone[1:3]) * 60 + int(zone[3:])) * 60
+    return calendar.timegm(then) - (ahead_s if zone[0] == "+" else -ahead_s)
 
 
 class Log:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dynazmq.cli import ABSENT, FAILED, OK, SIBLINGS
 from dynazmq.cli.escaping import as_argument, printable, typed
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say
-from dynazmq.cli.words import many, quorum, seconds
+from dynazmq.cli.words import many, moment, quorum, seconds
 from dynazmq.cluster.leftovers import anybody_runs
 from dynazmq.errors import ClusterUnreachable, DynazmqError, InvalidRequest, NoSuchCluster, Unavailable, ValueTooLarge
 from dynazmq.paths import ClusterFile, where
@@ -316,7 +316,7 @@ def say_siblings(access: Access, key: str, result: Result) -> None:
     note(f"{counted} of {printable(os.fsencode(key))}: written without knowing of each other")
     for index, origin in enumerate(in_order(result)):
         value = origin.value
-        at = time.strftime("%H:%M:%S", time.localtime(origin.written_at)) + f".{int(origin.written_at * 1000) % 1000:03d}"
+        at = moment(origin.written_at)
         text = printable(value[:SHOWN_MAX]) + (f" … {len(value):,} bytes" if len(value) > SHOWN_MAX else "")
         note(f"  [{index + 1}]  {text}     {paint(f'{origin.node}:{origin.counter}    {at}', DIM, out=sys.stderr)}")
     bucket = "" if access.bucket == "default" else f" --bucket {access.bucket}"

@@ -46,10 +46,10 @@ def run(
     chosen = _kinds(kinds)
     since = None if since_s is None else time.time() - since_s
     with events.Tail(directory) as tail:
-        found = sorted(tail.poll(), key=lambda event: event.at)
+        found = tail.poll()
         known = list(dict.fromkeys([*members, *(event.node for event in found if event.node != "*"), "*"]))
         names = select(nodes, known) if nodes else []
-        kept = [event for event in found if events.wanted(event, since, names, chosen)]
+        kept = [event for event in events.in_order(found, since) if events.wanted(event, names, chosen)]
         last = kept if since is not None else kept[-lines:] if lines else []
         lost = events.missing(found)
         if as_json:
@@ -66,7 +66,7 @@ def run(
                 succession.look()
             except ClusterReplaced as error:
                 note(f"{error}; what follows is of the new one")
-            _tell([event for event in tail.poll() if events.wanted(event, None, names, chosen)], as_lines)
+            _tell([event for event in tail.poll() if events.wanted(event, names, chosen)], as_lines)
     return OK
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from dynazmq.cli import ABSENT, FAILED, OK
 from dynazmq.cli.data import texts
 from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import BOLD, DIM, RED, YELLOW, emit, error, note, paint, say
-from dynazmq.cli.words import choose, many, size
+from dynazmq.cli.words import choose, many, moment, size
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile, node_dir
 from dynazmq.storage.inspection import TABLES, Inspection, Overview, Row, shown
@@ -180,8 +179,7 @@ def _row_lines(rows: Sequence[Row]) -> list[str]:
         if not row.intact or siblings is None:
             lines.append(paint("    damaged: it is not what was written", RED))
         for each in shown(siblings) if siblings else []:
-            at = time.strftime("%H:%M:%S", time.localtime(each["written_at"])) + f".{int(each['written_at'] * 1000) % 1000:03d}"
-            origin = f"{each['actor']}:{each['counter']}    {at}"
+            origin = f"{each['actor']}:{each['counter']}    {moment(each['written_at'])}"
             lines.append(f"    {_value(each['value'])}     {paint(origin, DIM)}")
         if siblings is not None and siblings.context:
             lines.append(paint(f"    seen {siblings.context!r}", DIM))

@@ -1,5 +1,7 @@
 """`logs`: what the nodes and the supervisor wrote, merged by time.
 
+The lines of one log stay in the order in which they were written, whatever their times are (sequence.py).
+
 Lines without a time (a traceback) stay with the one above. Lines of an earlier release have a time of day and no date; files are
 in order, so one that seems to be earlier than the one before it in the same file is from the next day, and the last is from when
 its file was written last.
@@ -22,6 +24,7 @@ from dynazmq.cli.words import moment, select
 from dynazmq.errors import InvalidRequest
 from dynazmq.logs import LEVELS, one_line, parse
 from dynazmq.paths import ClusterFile
+from dynazmq.sequence import in_sequence
 
 _READ_BYTES_MAX = 1 << 20
 POLL_S = 0.1
@@ -156,7 +159,7 @@ def run(
     tails = [Tail(name, path_of(directory, name)) for name in names]
     width = max(map(len, names))
     since = None if since_s is None else time.time() - since_s
-    found = [said for said in _all(tails) if _wanted(said, least, since)]
+    found = [said for said in merge([_since(tail.read(), since) for tail in tails]) if _wanted(said, least)]
     last = found if since is not None else found[-lines:] if lines else []
     if as_json:
         emit("logs", {"lines": [_document(said) for said in last]})
@@ -164,7 +167,7 @@ def run(
     _tell(last, width, as_lines)
     while follow:
         time.sleep(POLL_S)
-        _tell([said for said in _all(tails) if _wanted(said, least, None)], width, as_lines)
+        _tell([said for said in merge([tail.read() for tail in tails]) if _wanted(said, least)], width, as_lines)
     return OK
 
 
@@ -176,24 +179,22 @@ def _level(typed: str | None) -> int:
     return LEVELS.index(word)
 
 
-def _wanted(said: Said, least: int, since: float | None) -> bool:
-    if since is not None and said.at < since:
-        return False
+def _since(lines: list[Said], since: float | None) -> list[Said]:
+    """Of one log. A time that is still to come is from a clock that was wrong: then it counts when it was written."""
+    if since is None:
+        return lines
+    now = time.time()
+    times = in_sequence([said.at for said in lines])
+    return [said for at, said in zip(times, lines, strict=True) if (at if said.at > now else said.at) >= since]
+
+
+def _wanted(said: Said, least: int) -> bool:
     return least == 0 or (said.level in LEVELS and LEVELS.index(said.level) >= least)
-
-
-def _all(tails: Sequence[Tail]) -> list[Said]:
-    return merge([tail.read() for tail in tails])
 
 
 def merge(logs: Sequence[list[Said]]) -> list[Said]:
     """By time; lines of one log keep their order, whatever their times are."""
-    keyed: list[tuple[float, Said]] = []
-    for lines in logs:
-        latest = 0.0
-        for said in lines:
-            latest = max(latest, said.at)
-            keyed.append((latest, said))
+    keyed = [each for lines in logs for each in zip(in_sequence([said.at for said in lines]), lines, strict=True)]
     return [said for _, said in sorted(keyed, key=lambda each: each[0])]
 
 

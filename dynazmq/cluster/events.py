@@ -23,13 +23,14 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from dynazmq import sequence
 from dynazmq.cluster.snapshot import Event
 
 FILE_BYTES_MAX = 2 << 20
@@ -41,7 +42,6 @@ WAITING_MAX = 1_000
 """Events of a process that a full disk has refused; past this the oldest are given up, and missing from the count."""
 
 POLL_S = 0.1
-
 KINDS = {
     "command": "somebody asked for something: the command line, before it is carried out",
     "started": "a node has a process",
@@ -79,7 +79,7 @@ _BEGIN = b'{"at":'
 class Kept:
     """What `read` found."""
 
-    events: list[Event] = field(default_factory=list)  # by time
+    events: list[Event] = field(default_factory=list)  # see `in_order`
     torn: int = 0  # lines that were cut off or are no events
     lost: int = 0  # events that their writers counted and that are not there, between others of the same writer
 
@@ -184,17 +184,15 @@ def _turn(path: Path, handle: int, inode: int) -> None:
 # --- reading --------------------------------------------------------------------------------------------------------------
 
 
-def read(
-    directory: Path, *, since: float | None = None, nodes: Collection[str] = (), kinds: Collection[str] = ()
-) -> Kept:
-    """The events that are kept, by time; since: of this moment (seconds since 1970) and later. nodes, kinds: of these alone.
+def read(directory: Path, *, since: float | None = None, nodes: Collection[str] = (), kinds: Collection[str] = ()) -> Kept:
+    """The events that are kept, `in_order`; since: of this moment (seconds since 1970) and later. nodes, kinds: of these alone.
 
     None at all is no error. Raises OSError when there are some and they cannot be read.
     """
     with Tail(directory) as tail:
         found = tail.poll()
-        kept = Kept(sorted(found, key=lambda event: event.at), tail.torn, missing(found))
-    kept.events = [event for event in kept.events if wanted(event, since, nodes, kinds)]
+        kept = Kept([], tail.torn, missing(found))
+    kept.events = [event for event in in_order(found, since) if wanted(event, nodes, kinds)]
     return kept
 
 
@@ -203,20 +201,26 @@ def follow(
 ) -> Iterator[Event]:
     """As `read`, and then each event as it is written. Never ends by itself; closes its files when it is closed."""
     with Tail(directory) as tail:
-        events = sorted(tail.poll(), key=lambda event: event.at)
+        events = in_order(tail.poll(), since)
         while True:
-            yield from (event for event in events if wanted(event, since, nodes, kinds))
+            yield from (event for event in events if wanted(event, nodes, kinds))
             time.sleep(POLL_S)
             events = tail.poll()
 
 
-def wanted(event: Event, since: float | None = None, nodes: Collection[str] = (), kinds: Collection[str] = ()) -> bool:
+def in_order(events: Sequence[Event], since: float | None = None) -> list[Event]:
+    """As they happened, from those as they were written. since: what has happened before this moment is left out."""
+    now = time.time()
+    return [
+        event
+        for at, event in sequence.in_order(events, lambda event: event.at)
+        if since is None or (at if event.at > now else event.at) >= since
+    ]
+
+
+def wanted(event: Event, nodes: Collection[str] = (), kinds: Collection[str] = ()) -> bool:
     """What concerns the whole cluster ("*") concerns each node."""
-    return (
-        (since is None or event.at >= since)
-        and (not nodes or event.node in nodes or event.node == "*")
-        and (not kinds or event.kind in kinds)
-    )
+    return (not nodes or event.node in nodes or event.node == "*") and (not kinds or event.kind in kinds)
 
 
 def missing(events: Iterable[Event]) -> int:

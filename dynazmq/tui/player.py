@@ -23,7 +23,7 @@ class Player:
         self._recording = recording
         self._show = show
         self._history = History()
-        self._times = [recording.at(index) for index in range(len(recording.moments))]
+        self._times = recording.times
         self._index = -1  # the moment that is shown
         self._target: float | None = None  # the time that is leapt to
         self._playing = True
@@ -102,7 +102,7 @@ class Player:
 def last_model(recording: Recording) -> Model:
     """What the end of it shows."""
     history = History()
-    times = [recording.at(index) for index in range(len(recording.moments))]
+    times = recording.times
     for index in range(max(0, bisect_right(times, times[-1] - BEFORE_S) - 1), len(times)):
         model = history.add(*recording[index])
     return model

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dynazmq.cluster.snapshot import Event, Expelling, Lost, NodeView, Snapshot, Transfer
 from dynazmq.errors import ClusterError
 from dynazmq.faults import Fault
+from dynazmq.sequence import in_sequence
 from dynazmq.tui.load import Check, LoadStats
 from dynazmq.tui.retold import is_event, retell
 
@@ -34,12 +35,15 @@ class Recording:
     path: Path
     moments: list[Document] = field(default_factory=list)
     trouble: str = ""  # it ends before its end
+    times: list[float] = field(default_factory=list)
+    """Of the moments. What was recorded first was first, also where a clock was set back meanwhile (sequence.py)."""
 
     def __getitem__(self, index: int) -> Moment:
-        return moment_of(self.moments[index])
+        snapshot, load = moment_of(self.moments[index])
+        return replace(snapshot, taken_at=self.times[index]), load
 
     def at(self, index: int) -> float:
-        return float(self.moments[index]["snapshot"]["taken_at"])
+        return self.times[index]
 
 
 # --- writing --------------------------------------------------------------------------------------------------------------
@@ -127,7 +131,7 @@ def load_recording(path: Path) -> Recording:
     """Raises ClusterError when it cannot be read or is something else. One that was cut off ends there: see `trouble`."""
     recording = Recording(path)
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
             lines = _lines(file)
             first = next(lines, None)
             if isinstance(first, dict) and is_event(first):
@@ -141,6 +145,7 @@ def load_recording(path: Path) -> Recording:
                 raise ClusterError(f"{path} is {found}: {_KNOWN}")
     except OSError as error:
         raise ClusterError(f"cannot read {path}: {error.strerror}") from None
+    recording.times = in_sequence([float(moment["snapshot"]["taken_at"]) for moment in recording.moments])
     return recording
 
 

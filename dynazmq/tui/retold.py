@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.sequence import in_order
 
 STEP_S = 1.0
 QUIET_S = 30.0
@@ -36,14 +37,13 @@ def is_event(document: Mapping[str, Any]) -> bool:
 
 def retell(path: Path, documents: Iterable[Mapping[str, Any]]) -> Iterator[Snapshot]:
     """A snapshot for each event, and one for each second soon after it."""
-    told = sorted((document for document in documents if is_event(document)), key=lambda each: float(each["at"]))
-    names = sorted({str(each["node"]) for each in told if each["node"] != "*"}, key=lambda name: (len(name), name))
+    told = in_order([document for document in documents if is_event(document)], lambda each: float(each["at"]))
+    names = sorted({str(each["node"]) for _, each in told if each["node"] != "*"}, key=lambda name: (len(name), name))
     world = _World(path, {name: _Node(name) for name in names})
-    for index, document in enumerate(told):
-        at = float(document["at"])
+    for index, (at, document) in enumerate(told):
         world.hear(at, document)
         yield world.seen(at)
-        until = min(at + QUIET_S, float(told[index + 1]["at"]) if index + 1 < len(told) else at)
+        until = min(at + QUIET_S, told[index + 1][0] if index + 1 < len(told) else at)
         while (at := at + STEP_S) < until:
             yield world.seen(at)
 

@@ -24,6 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "config": set(),
     "logs": set(),
     "durable": set(),
+    "sequence": set(),
     "errors": {"dynamo", "client"},  # client: for a type alone
     "dynamo": {"config"},
     "faults": {"errors"},
@@ -36,11 +37,12 @@ LAYERS: dict[str, set[str]] = {
     "client": {"wire", "dynamo", "config", "errors", "paths"},
     "cluster": {
         *("faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths", "place"),
+        "sequence",
     },
     "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
-        *("errors", "logs", "durable", "paths"),
+        *("errors", "logs", "durable", "paths", "sequence"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

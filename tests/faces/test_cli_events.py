@@ -34,14 +34,27 @@ def test_nothing_has_happened_yet(cluster: Path, capsys: pytest.CaptureFixture[s
 
 def test_what_happened_is_one_line_each_with_its_kind(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
     today = time.mktime((*time.localtime()[:3], 12, 4, 33, 0, 0, -1))
-    events.append(cluster, "n2", "killed", "process gone, signal 9 (asked for)", at=today + 0.105)
     events.append(cluster, "*", "converged", "two\nlines \x1b[31m", at=today - 86_400)
+    events.append(cluster, "n2", "killed", "process gone, signal 9 (asked for)", at=today + 0.105)
     code, shown, err = run(cluster, capsys)
     assert (code, err) == (0, "")
     assert shown[1] == "12:04:33.105  n2   killed      process gone, signal 9 (asked for)"
     assert shown[0].endswith("12:04:33.000  *    converged   two\\nlines \\x1b[31m")
     assert run(cluster, capsys, "--node", "n1")[1] == shown[:1], "the cluster's concern is that of each node"
     assert run(cluster, capsys, "-l", "1")[1] == shown[1:]
+
+
+def test_new_events_come_last_also_behind_those_of_a_clock_that_was_ahead(
+    cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = time.time()
+    for at, text in [(-7200.0, "first"), (86_400.0, "ahead"), (86_500.0, "still ahead"), (-1.0, "seen"), (-9.0, "before that")]:
+        events.append(cluster, "n1", "up", text, at=now + at)
+    told = [line.split("  ")[-1] for line in run(cluster, capsys)[1]]
+    assert told == ["first", "ahead", "still ahead", "before that", "seen"]
+    assert [line.split("  ")[-1] for line in run(cluster, capsys, "-l", "1")[1]] == ["seen"]
+    assert len(run(cluster, capsys, "--since", "1m")[1]) == 4
+    assert [event.text for event in events.read(cluster, since=now - 5.0).events] == ["seen"]
 
 
 def test_former_members_are_found_and_unknown_ones_are_not(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:

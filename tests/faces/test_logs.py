@@ -6,10 +6,11 @@ import errno
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynazmq import logs
@@ -18,6 +19,7 @@ from dynazmq.cli.logs import Tail, merge
 from dynazmq.logs import Log, format_line, parse, turn_over
 from dynazmq.paths import ClusterFile, node_dir, node_log
 
+ZONES = st.sampled_from(["UTC", "Asia/Kathmandu", "America/St_Johns", "Europe/Berlin", "Pacific/Kiritimati"])
 NOW = time.mktime((2025, 11, 27, 4, 11, 9, 0, 0, -1)) + 0.12
 
 
@@ -40,7 +42,8 @@ def run(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> l
 
 def test_a_line_says_when_how_bad_where_and_what() -> None:
     line = format_line(NOW, "ERROR", "storage", "disk I/O error")
-    assert line == "2025-11-27 04:11:09.120 ERROR storage  disk I/O error"
+    zone = time.strftime("%z", time.localtime(NOW))
+    assert line == f"2025-11-27 04:11:09.120{zone} ERROR storage  disk I/O error"
     found = parse(line)
     assert found is not None
     assert (found.at, found.level, found.part, found.text) == (pytest.approx(NOW), "ERROR", "storage", "disk I/O error")
@@ -63,6 +66,38 @@ def test_lines_of_an_earlier_release_have_no_date() -> None:
     found = parse("04:11:09.120 WARN  wire     dropped a frame")
     assert found is not None
     assert (found.at, found.level, found.text) == (None, "WARN", "dropped a frame")
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Be somewhere else."""
+
+    def be_in(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield be_in
+    monkeypatch.undo()
+    time.tzset()
+
+
+@given(at=st.floats(0, 4e9).map(lambda at: round(at, 3)), there=ZONES, here=ZONES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_line_is_read_right_in_any_zone_and_in_the_hour_that_comes_twice(
+    zone: Callable[[str], None], at: float, there: str, here: str
+) -> None:
+    zone(there)
+    line = format_line(at, "INFO", "node", "x")
+    zone(here)
+    found = parse(line)
+    assert found is not None
+    assert found.at == pytest.approx(at, abs=0.0011)
+
+
+def test_a_line_of_an_earlier_release_has_no_zone_and_is_read_in_ours() -> None:
+    found = parse("2025-11-27 04:11:09.120 INFO  node     x")
+    assert found is not None
+    assert found.at == pytest.approx(NOW)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------------
@@ -193,6 +228,18 @@ def test_lines_of_one_log_keep_their_order_also_when_the_clock_went_back(tmp_pat
     path = tmp_path / "node.log"
     path.write_text("".join(format_line(NOW - i, "INFO", "node", f"{i}") + "\n" for i in range(3)))
     assert [said.text for said in merge([Tail("n1", path).read()])] == ["0", "1", "2"]
+
+
+def test_lines_that_are_new_come_last_also_behind_those_of_a_clock_that_was_ahead(
+    cluster: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = time.time()
+    said = {"n1": [(-7200.0, "first"), (3600.0, "ahead"), (-3.0, "mended")], "n2": [(-7100.0, "second"), (-2.0, "newest")]}
+    for name, lines in said.items():
+        written = [format_line(now + at, "INFO", "node", text) for at, text in lines]
+        node_log(cluster, name).write_text("\n".join(written) + "\n")
+    assert [line.split()[-1] for line in run(cluster, capsys)] == ["first", "second", "ahead", "mended", "newest"]
+    assert [line.split()[-1] for line in run(cluster, capsys, "--since", "60s")] == ["ahead", "mended", "newest"]
 
 
 @pytest.mark.parametrize(

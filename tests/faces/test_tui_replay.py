@@ -174,6 +174,32 @@ def test_a_player_leaps_holds_and_stops_at_the_end(recorded: tuple[Path, Cluster
         player.stop()
 
 
+def test_a_recording_over_which_the_clock_was_set_back_is_played_in_the_order_in_which_it_was_seen(
+    recorded: tuple[Path, Cluster],
+) -> None:
+    path, _ = recorded
+    first, *lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in [first, *lines[:30]]:  # until then it was an hour ahead
+        line["snapshot"]["taken_at"] += 3600.0
+    path.write_text("\ufeff" + "".join(json.dumps(line) + "\n" for line in [first, *lines]))  # as an editor may save it
+    recording = load_recording(path)
+    assert len(recording.moments) == 80
+    assert recording.times == sorted(recording.times)
+    assert [recording[index][0].taken_at for index in range(80)] == recording.times
+    assert recording.times[-1] == START + 40
+
+    screen = Screen()
+    player = Player(recording, screen)
+    player.pace(-9)
+    player.start()
+    try:
+        screen.until(lambda model, progress: not progress.playing and progress.at == progress.ends)
+        player.seek(-20)
+        screen.until(lambda model, progress: progress.at == START + 20)
+    finally:
+        player.stop()
+
+
 # --- an event log ----------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +238,14 @@ def test_an_event_log_is_played_with_the_outage_that_it_tells_of(tmp_path: Path)
     assert (ended.what, ended.began, ended.down, ended.started, ended.converged) == (
         "killed (9)", START + 10, START + 11, START + 30, START + 33
     )  # fmt: skip
+
+
+def test_an_event_log_of_a_clock_that_was_set_back_tells_it_in_the_order_in_which_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(told((0, "n1", "started", "", {}), (9000, "n1", "killed", "", {}), (20, "n1", "started", "", {})))
+    recording = load_recording(path)
+    assert [event.kind for event in recording[-1][0].events] == ["started", "killed", "started"]
+    assert (recording[-1][0].nodes[0].state, recording.at(-1)) == ("up", START + 20)
 
 
 def test_an_event_log_with_a_line_cut_off_in_its_middle_is_played_without_it(tmp_path: Path) -> None:
