@@ -10,7 +10,9 @@ from dynazmq.errors import InvalidRequest
 
 
 class Codec(NamedTuple):
-    """encode raises InvalidRequest for a value that it cannot carry; decode raises ValueError for bytes that it did not write."""
+    """encode raises InvalidRequest for a value that it cannot carry, and decode gives back an equal one: of ours all but raw, to
+    which a str is its bytes in UTF-8. decode raises ValueError for bytes that it did not write.
+    """
 
     name: str
     encode: Callable[[Any], bytes]
@@ -44,9 +46,13 @@ def _utf8(value: str) -> bytes:
 def _json(value: Any) -> bytes:
     """One text for equal values: keys sorted. Neither NaN nor infinity, which other readers of JSON do not know."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+        packed = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+        changed = _change(value, json.loads(packed))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"codec='json' cannot carry this value: {error}") from None
+    if changed:
+        raise InvalidRequest(f"codec='json' cannot carry this value: {changed}")
+    return packed
 
 
 def _msgpack(value: Any) -> bytes:
@@ -54,8 +60,11 @@ def _msgpack(value: Any) -> bytes:
 
     try:
         packed: bytes = msgpack.packb(value)
-    except (TypeError, ValueError, OverflowError) as error:
+        changed = _change(value, _unmsgpack(packed))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(f"codec='msgpack' cannot carry this value: {error}") from None
+    if changed:
+        raise InvalidRequest(f"codec='msgpack' cannot carry this value: {changed}")
     return packed
 
 
@@ -63,6 +72,26 @@ def _unmsgpack(raw: bytes) -> Any:
     import msgpack
 
     return msgpack.unpackb(raw, strict_map_key=False)
+
+
+def _change(value: Any, back: Any) -> str | None:
+    """What would come back as something else, for a person; None: nothing. NaN comes back as NaN, though it equals nothing."""
+    return None if back == value else _first_change(value, back, "")
+
+
+def _first_change(value: Any, back: Any, at: str) -> str | None:
+    if isinstance(value, dict) and isinstance(back, dict):
+        for key in value:
+            if key not in back:
+                return f"the key {key!r}{at and f' at {at}'}, of type {type(key).__name__}, would come back as something else"
+        pairs = [(value[key], back[key], f"{at}[{key!r}]") for key in value]
+    elif isinstance(value, list) and isinstance(back, list) and len(value) == len(back):
+        pairs = [(inner, back[index], f"{at}[{index}]") for index, inner in enumerate(value)]
+    elif value == back or (value != value and back != back):
+        return None
+    else:
+        return f"{type(value).__name__}{at and f' at {at}'} would come back as {type(back).__name__}"
+    return next((found for pair in pairs if (found := _first_change(*pair)) is not None), None)
 
 
 CODECS = {

@@ -6,11 +6,11 @@ import json
 import pickle
 from collections.abc import Callable
 from itertools import permutations
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from client_bench import topology
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynazmq import resolvers
@@ -34,6 +34,12 @@ from dynazmq.errors import (
 VIEW = View.of(topology(["n1", "n2", "n3", "n4", "n5"], buckets=(("pair", 2, 1, 2),)))
 TOKEN = b"\x01" + b"causal" + bytes(16)
 OPTIONS = Options()
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
 
 # --- contexts -------------------------------------------------------------------------------------------------------------
 
@@ -94,6 +100,41 @@ def test_json_and_msgpack_return_what_they_were_given(value: Any) -> None:
         assert codec.decode(codec.encode(value)) == value
 
 
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.builds(Point, inner, inner)
+        | st.dictionaries(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.tuples(texts), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack", "text"])
+@given(value=anything)
+@example(value=[float("nan")])
+@example(value={(1,): 1})
+def test_what_a_codec_accepts_it_gives_back_equal(name: str, value: Any) -> None:
+    codec = codec_of(name)
+    try:
+        packed = codec.encode(value)
+    except InvalidRequest:
+        return
+    back = codec.decode(packed)
+    assert back == value or repr(back) == repr(value), "NaN is equal to nothing"
+
+
+def test_the_first_part_of_a_value_that_would_change_is_named() -> None:
+    with pytest.raises(InvalidRequest, match=r"tuple at \['cart'\]\[1\] would come back as list"):
+        codec_of("json").encode({"cart": [1, (2, 3)]})
+    with pytest.raises(InvalidRequest, match=r"the key 42 at \['by'\], of type int, would come back as something else"):
+        codec_of("json").encode({"by": {42: "milk"}})
+
+
 @given(st.binary(max_size=50), texts)
 def test_raw_and_text_return_what_they_were_given(raw: bytes, text: str) -> None:
     for value in (raw, bytearray(raw), memoryview(raw)):
@@ -136,6 +177,14 @@ def deep(levels: int) -> list[Any]:
         ("msgpack", deep(100_000)),
         ("msgpack", "\ud800"),
         ("msgpack", object()),
+        ("json", (1, 2)),
+        ("json", {"a": [1, (2,)]}),
+        ("json", {1: "a"}),
+        ("json", {None: 1}),
+        ("json", {True: 1}),
+        ("msgpack", (1, 2)),
+        ("msgpack", {(1, 2): 3}),
+        ("msgpack", [Point(1, 2)]),
     ],
 )
 def test_what_a_codec_cannot_carry_is_refused(codec: str, value: Any) -> None:
