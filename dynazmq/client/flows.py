@@ -22,6 +22,7 @@ from dynazmq.client.view import View
 from dynazmq.config import CONFLICTS, SIBLINGS
 from dynazmq.dynamo.messages import SetBucket
 from dynazmq.errors import ConflictError, DynazmqError, InvalidRequest
+from dynazmq.signals import raised_by_handler
 
 T = TypeVar("T")
 Flow = Generator[list[Request], None, T]
@@ -62,6 +63,8 @@ def _resolved(view: View, options: Options, result: Result, deadline: float) -> 
     try:
         value = options.resolver(list(result.values))
     except Exception as error:
+        if raised_by_handler(error):
+            raise
         text = f"key {result.key!r} has {len(result.values)} concurrent values, and their resolver failed: {error!r}"
         raise ConflictError(text, result) from error
     options = replace(options, timeout=_left(deadline))

@@ -15,6 +15,7 @@ from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, DEFAULT_BUCKET, KEY_
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutAsk, PutReply
 from dynazmq.dynamo.ring import place
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, ValueTooLarge
+from dynazmq.signals import raised_by_handler
 
 Key = str | bytes
 Level = int | str | None
@@ -256,6 +257,8 @@ def get_result(options: Options, request: Request) -> Result:
     try:
         values = [decode(value) for value in reply.values]
     except Exception as error:  # a codec may be anybody's
+        if raised_by_handler(error):
+            raise
         text = f"key {request.key!r}: not written by codec {options.codec.name!r}: {error}"
         raise InvalidRequest(text) from error
     try:

@@ -28,6 +28,7 @@ import msgpack
 
 from dynazmq.config import FRAME_BYTES_MAX, FRAME_BYTES_TARGET, MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import Message
+from dynazmq.signals import raised_by_handler
 from dynazmq.wire.rows import BadFrame as BadFrame
 from dynazmq.wire.rows import OtherCluster as OtherCluster
 from dynazmq.wire.rows import OutOfBounds as OutOfBounds
@@ -175,6 +176,8 @@ def decode_body(body: bytes, out_of_bounds: list[OutOfBounds] | None = None) -> 
     except BadFrame:
         raise
     except Exception as error:  # msgpack raises seven kinds and promises none of them
+        if raised_by_handler(error):
+            raise
         raise BadFrame("not msgpack", type(error).__name__) from None
     if rows.__class__ is not list:
         raise BadFrame("not a list of messages")

@@ -25,16 +25,17 @@ LAYERS: dict[str, set[str]] = {
     "logs": set(),
     "durable": set(),
     "sequence": set(),
+    "signals": set(),
     "errors": {"dynamo", "client"},  # client: for a type alone
     "dynamo": {"config"},
     "faults": {"errors"},
-    "wire": {"faults", "dynamo", "config", "errors"},
+    "wire": {"faults", "dynamo", "config", "errors", "signals"},
     "storage": {"durable", "dynamo", "config", "errors"},
     "paths": {"durable", "config", "errors"},
     "place": set(),
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
     "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths", "place"},
-    "client": {"wire", "dynamo", "config", "errors", "paths"},
+    "client": {"wire", "dynamo", "config", "errors", "paths", "signals"},
     "cluster": {
         *("faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths", "place"),
         "sequence",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -30,6 +32,8 @@ from dynazmq.errors import (
     Unavailable,
     WriteTimeout,
 )
+from dynazmq.signals import raised_by_handler
+from dynazmq.wire.codec import decode_body
 
 VIEW = View.of(topology(["n1", "n2", "n3", "n4", "n5"], buckets=(("pair", 2, 1, 2),)))
 TOKEN = b"\x01" + b"causal" + bytes(16)
@@ -39,6 +43,18 @@ OPTIONS = Options()
 class Point(NamedTuple):
     x: Any
     y: Any
+
+
+class Alarm(Exception):
+    pass
+
+
+class Bell:
+    def ring(self, *_: object) -> None:
+        raise Alarm
+
+    def __call__(self, *_: object) -> None:
+        raise Alarm
 
 
 # --- contexts -------------------------------------------------------------------------------------------------------------
@@ -196,6 +212,53 @@ def test_what_a_codec_cannot_carry_is_refused(codec: str, value: Any) -> None:
 def test_an_unknown_codec_is_refused_with_those_that_there_are(codec: Any) -> None:
     with pytest.raises(InvalidRequest, match="there are raw text json msgpack"):
         OPTIONS.with_(codec=codec)
+
+
+def ring_a_bell(*_: object) -> None:
+    raise Alarm
+
+
+@pytest.fixture
+def bell() -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, ring_a_bell)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_a_signal_handler_raises_in_the_middle_of_a_codec_passes_through(bell: None) -> None:
+    def decode(raw: bytes) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+        return raw
+
+    with pytest.raises(Alarm):
+        read(OPTIONS.with_(codec=Codec("own", bytes, decode)), b"x")
+
+
+def test_what_a_signal_handler_raises_in_the_middle_of_a_resolver_passes_through(bell: None) -> None:
+    def resolver(values: list[Any]) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+
+    with pytest.raises(Alarm):
+        read(OPTIONS.with_(resolver=resolver), b"x", b"y")
+
+
+def test_what_a_signal_handler_raises_while_a_frame_is_decoded_passes_through(
+    bell: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msgpack.unpackb", lambda *_, **__: signal.raise_signal(signal.SIGUSR1))
+    with pytest.raises(Alarm):
+        decode_body(b"\x90")
+
+
+@pytest.mark.parametrize("handler", [ring_a_bell, partial(ring_a_bell), Bell().ring, Bell()])
+def test_a_handler_is_known_whatever_kind_of_callable_it_is(bell: None, handler: Any) -> None:
+    signal.signal(signal.SIGUSR1, handler)
+    with pytest.raises(Alarm) as caught:
+        signal.raise_signal(signal.SIGUSR1)
+    assert raised_by_handler(caught.value)
+    with pytest.raises(ValueError, match="bad") as own:
+        raise ValueError("bad")
+    assert not raised_by_handler(own.value)
 
 
 def test_a_codec_of_ones_own_must_make_bytes() -> None:
