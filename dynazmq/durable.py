@@ -26,10 +26,10 @@ _PART_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 
 
 @contextmanager
-def replaced(path: Path, mode: int = 0o600, *, wait: bool = False) -> Iterator[BufferedWriter]:
+def replaced(path: Path, mode: int | None = 0o600, *, wait: bool = False) -> Iterator[BufferedWriter]:
     """What is written into this is the file when the block ends, and never was when it ends with an error.
 
-    mode: of the file, whatever the umask is.
+    mode: of the file, whatever the umask is; None: what the umask leaves.
     wait: for somebody who writes the same file just now; else BlockingIOError. Raises OSError.
     """
     part = part_of(path)
@@ -76,17 +76,18 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def _own_part(part: Path, mode: int, wait: bool) -> int:
+def _own_part(part: Path, mode: int | None, wait: bool) -> int:
     """A new file under this name, locked."""
     while True:
         try:
-            handle = os.open(part, _PART_FLAGS, mode)
+            handle = os.open(part, _PART_FLAGS, 0o666 if mode is None else mode)
         except FileExistsError:
             _remove_left(part, wait)
             continue
         fcntl.flock(handle, fcntl.LOCK_EX)
         if _is_at(handle, part):
-            os.fchmod(handle, mode)
+            if mode is not None:
+                os.fchmod(handle, mode)
             return handle
         os.close(handle)  # somebody took it for a left one before it was locked
 

@@ -21,10 +21,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from dynazmq import durable
+from dynazmq import output
 from dynazmq.cli import ABSENT, OK, SIBLINGS, code_of
 from dynazmq.cli.data import Access, document, key_document, key_of, scan, texts
 from dynazmq.cli.escaping import printable, typed, unescaped
@@ -167,7 +166,8 @@ def export(access: Access, file: str, *, prefix: str, force: bool) -> int:
         emit("export", summary)
     elif file != "-":
         more = f", {many(values, 'value')}" if values != keys else ""
-        say(f"{paint('ok', GREEN)}   {many(keys, 'key')}{more} of bucket {access.bucket} in {file}")
+        tell = note if output.is_standard_output(file) else say
+        tell(f"{paint('ok', GREEN)}   {many(keys, 'key')}{more} of bucket {access.bucket} in {file}")
     return OK
 
 
@@ -177,16 +177,13 @@ def _write(out: IO[bytes], line: dict[str, Any]) -> None:
 
 @contextmanager
 def _written(file: str, force: bool) -> Iterator[IO[bytes]]:
-    """FILE, which appears when all is written; or standard output."""
+    """FILE, which is new when all is written; or standard output."""
     if file == "-":
         sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path = Path(file)
-    if path.exists() and not force:
-        raise InvalidRequest(f"{file} exists; replace it with --force, or choose another name")
-    with durable.replaced(path) as out:
+    with output.written(file, overwrite=force) as out:
         yield out
 
 

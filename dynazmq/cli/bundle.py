@@ -25,12 +25,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from dynazmq import durable, paths
+from dynazmq import output, paths
 from dynazmq.cli import OK
 from dynazmq.cli.settings import redacted
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
 from dynazmq.cli.words import many, size
-from dynazmq.errors import DynazmqError, InvalidRequest
+from dynazmq.errors import DynazmqError
 from dynazmq.paths import ClusterFile, where
 
 LOG_BYTES_MAX = 512 << 10
@@ -69,7 +69,7 @@ def _forms(secret: bytes) -> list[bytes]:
 class Bundle:
     """A tar file in the making. What cannot be had is noted, and does not stop it."""
 
-    def __init__(self, out: io.BufferedWriter, name: str, redact: Redaction, step: Callable[[str], None]) -> None:
+    def __init__(self, out: io.BytesIO, name: str, redact: Redaction, step: Callable[[str], None]) -> None:
         self._tar = tarfile.open(fileobj=out, mode="w:gz", compresslevel=6)  # noqa: SIM115  (`close` does)
         self._name = name
         self._redact = redact
@@ -105,18 +105,20 @@ def run(directory: Path, file: str | None, *, force: bool, as_json: bool) -> int
     names = _names(directory)
     name = f"dynazmq-support-{_cluster_name(directory)}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = Path(file) if file else Path(f"{name}.tar.gz")
-    if path.exists() and not force:
-        raise InvalidRequest(f"{path} exists; replace it with --force, or choose another name")
+    output.check(path, overwrite=force)  # before it takes its time
     redact = Redaction(_secrets(directory, names))
-    with durable.replaced(path) as out:
-        bundle = Bundle(out, name, redact, (lambda _: None) if as_json else _progress)
-        _fill(bundle, directory, names)
-        bundle.close()
+    content = io.BytesIO()
+    bundle = Bundle(content, name, redact, (lambda _: None) if as_json else _progress)
+    _fill(bundle, directory, names)
+    bundle.close()
+    output.write(path, content.getvalue(), overwrite=force)
+    length = len(content.getvalue())
     if as_json:
-        counts = {"bytes": path.stat().st_size, "files": bundle.files, "errors": bundle.errors, "redacted": redact.count}
+        counts = {"bytes": length, "files": bundle.files, "errors": bundle.errors, "redacted": redact.count}
         emit("support-bundle", {"file": str(path.absolute()), **counts})
     else:
-        say(f"{paint('ok', GREEN)}   {path}   {many(len(bundle.files), 'file')}, {size(path.stat().st_size)}")
+        tell = note if output.is_standard_output(path) else say
+        tell(f"{paint('ok', GREEN)}   {path}   {many(len(bundle.files), 'file')}, {size(length)}")
         for error in bundle.errors:
             note(f"missing  {error}")
         note("it holds no values and no secret; logs may name keys, and paths this machine's users")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import stat
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from dynazmq import output
 from dynazmq.chaos import fresh, plan, report
 from dynazmq.chaos.interrupts import signals_interrupt, uninterrupted
 from dynazmq.chaos.judge import INVALID, VALID
@@ -47,20 +49,20 @@ def run(
     with signals_interrupt():
         if fresh_nodes is not None:
             _announce(f"{fresh_nodes} nodes to be thrown away", settings)
-            return _play_fresh(fresh_nodes, settings, file, as_json)
+            return _play_fresh(fresh_nodes, settings, file, force, as_json)
         ClusterFile.load(directory)
         _announce(f"the cluster in {directory}", settings)
         note(f"  keys of its own in {BUCKET} and {LWW_BUCKET}; others' are not touched. What is switched off comes back.")
         asked(directory)
-        return _play(settings, file, as_json)
+        return _play(settings, file, force, as_json)
 
 
-def _play_fresh(nodes: int, settings: Settings, file: str | None, as_json: bool) -> int:
+def _play_fresh(nodes: int, settings: Settings, file: str | None, force: bool, as_json: bool) -> int:
     """Whatever ends it, no process is left; and nothing else, unless a promise was broken or this program was."""
     directory = fresh.start(nodes)
     code = CHECK_FAILED
     try:
-        code = _play(replace(settings, directory=directory), file, as_json)
+        code = _play(replace(settings, directory=directory), file, force, as_json)
     except KeyboardInterrupt:
         code = INTERRUPTED
         raise
@@ -85,14 +87,16 @@ def _check_file(file: str | None, force: bool) -> None:
     """Before anything is done: what cannot be written in the end is refused now."""
     if file is None:
         return
-    path = Path(file)
-    if path.exists() and not force:
-        raise InvalidRequest(f"{file} exists; replace it with --force")
-    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise InvalidRequest(f"--report {file}: {path.absolute().parent} is no directory that can be written to")
+    parent = Path(os.path.realpath(file)).parent
+    try:
+        found = output.check(file, overwrite=force)
+    except OSError as error:
+        raise InvalidRequest(f"--report {file}: {error.strerror}") from None
+    if (found is None or stat.S_ISREG(found.st_mode)) and not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise InvalidRequest(f"--report {file}: {parent} is no directory that can be written to")
 
 
-def _play(settings: Settings, file: str | None, as_json: bool) -> int:
+def _play(settings: Settings, file: str | None, force: bool, as_json: bool) -> int:
     meter = _Meter(settings.seconds)
     run = Run(settings, meter.show)
     try:
@@ -104,7 +108,7 @@ def _play(settings: Settings, file: str | None, as_json: bool) -> int:
     else:
         _say(outcome)
     if file is not None:
-        _write(Path(file), outcome)
+        _write(Path(file), outcome, force)
         note(f"report: {file}")
     word = outcome.verdict.word
     if word == INVALID:
@@ -124,13 +128,14 @@ def _say(outcome: Outcome) -> None:
         say(line)
 
 
-def _write(path: Path, outcome: Outcome) -> None:
+def _write(path: Path, outcome: Outcome, force: bool) -> None:
     """One JSON document if the file is called so, else text."""
     if path.suffix == ".json":
         whole = {**report.document(outcome), "report": list(report.full(outcome))}
-        path.write_text(json.dumps(whole, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(whole, ensure_ascii=False, indent=1)
     else:
-        path.write_text("\n".join(report.full(outcome)) + "\n", encoding="utf-8")
+        text = "\n".join(report.full(outcome))
+    output.write(path, f"{text}\n".encode("utf-8", "surrogateescape"), overwrite=force, mode=None)
 
 
 class _Meter:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dynazmq import durable
 from dynazmq.cli import OK
 
 if TYPE_CHECKING:
@@ -218,21 +216,21 @@ def show(shell: str | None) -> int:
 
 def install(shell: str | None) -> int:
     """Write the script, and one line into the shell's start file that reads it. Again does nothing new. Raises OSError."""
+    from dynazmq import output
     from dynazmq.cli.terminal import note, say
 
     name = chosen(shell)
     script, start_file = _places(name)
     script.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_text(script, _SCRIPTS[name], 0o644)
+    output.write(script, _SCRIPTS[name].encode(), overwrite=True, mode=0o644)
     say(f"wrote    {script}")
     if start_file is not None:
         line = f'source "{script}"  {_MARK}'
-        start_file = start_file.resolve()  # often a link into a collection of such files: the link stays
-        text = start_file.read_text(errors="surrogateescape") if start_file.exists() else ""
-        kept = [each for each in text.splitlines() if not each.endswith(_MARK)]
-        if line not in text.splitlines():
-            mode = stat.S_IMODE(start_file.stat().st_mode) if start_file.exists() else 0o644
-            durable.write_text(start_file, "\n".join([*kept, line, ""]), mode)
+        text = start_file.read_bytes() if start_file.exists() else b""
+        lines = text.removesuffix(b"\n").split(b"\n") if text else []  # no other line end: what is not ours stays as it is
+        kept = [each for each in lines if not each.endswith(_MARK.encode())]
+        if os.fsencode(line) not in lines:  # often it is a link into a collection of such files: the link stays
+            output.write(start_file, b"\n".join([*kept, os.fsencode(line), b""]), overwrite=True, mode=0o644)
             say(f"changed  {start_file}: one line at its end reads it")
     note("it works in shells that you open from now on; `dynazmq` must be found there")
     return OK

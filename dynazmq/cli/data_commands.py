@@ -303,7 +303,7 @@ def export(
     prefix: Annotated[str, option("--prefix", help="Only keys that begin so.")] = "",
     bucket: Bucket = "default",
     is_escaped: Escaped = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     timeout: PatienceEach = "10s",
     directory: Dir = None,
     as_json: Json = False,
@@ -311,7 +311,8 @@ def export(
     """Write a bucket into a file of JSON lines.
 
     All values of each key, and the context that covers them. No snapshot: what is written meanwhile may be in it or not.
-    FILE is there as a whole or not at all. With --json standard output has a summary, and FILE cannot be -.
+    FILE is there as a whole or not at all; --force overwrites one that is there, and leaves its mode. A link is followed, a
+    FIFO, socket or device is written into. With --json standard output has a summary, and FILE cannot be -.
 
     \b
     Example:  dynazmq export carts.jsonl --bucket carts

@@ -150,14 +150,14 @@ def support_bundle(
     file: Annotated[
         str | None, typer.Argument(help="FILE.tar.gz; named by the time.", metavar="[FILE]", show_default=False)
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     directory: Dir = None,
     as_json: Json = False,
 ) -> Work:  # fmt: skip
     """Gather what somebody else needs to see into one file.
 
     Settings, status, doctor, versions, the newest part of logs and events, sizes. No values, and never the secret. Works on
-    a cluster that does not run, too.
+    a cluster that does not run, too. As for FILE, see `export`.
 
     \b
     Example:  dynazmq support-bundle

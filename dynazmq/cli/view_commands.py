@@ -209,7 +209,7 @@ def verify(
     faults: Annotated[str | None, option("--faults", help="Only these; or none.", metavar="kill,pause,…")] = None,
     users: Annotated[bool, typer.Option("--users", help="Users misbehave, too.")] = False,
     report: Annotated[str | None, option("--report", help="Write all of it, too; JSON in FILE.json.", metavar="FILE")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     directory: Dir = None,
     as_json: Json = False,
 ) -> Work:

@@ -6,6 +6,7 @@ there are and however spaces are treated. (Rich's own export leaves both to the 
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from dynazmq.errors import ClusterError
+from dynazmq import output
+from dynazmq.errors import ClusterError, InvalidRequest
 
 CELL, LINE, FONT = 9, 18, 15  # pixels; a letter of the usual fonts is 0.6 of its size wide
 MARGIN, TITLE = 14, 34
@@ -95,10 +97,14 @@ def plain(text: Text) -> str:
 def save(text: Text, width: int, name: str, where: Path) -> list[Path]:
     """Both, beside each other; their paths. Raises ClusterError when they cannot be written."""
     stem = f"dynazmq-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if os.path.lexists(where / f"{stem}.svg"):  # in one second the second
+        stem += f"-{time.time_ns() % 10**9:09d}"
     files = {where / f"{stem}.svg": svg(text, width, f"dynazmq tui · {name}"), where / f"{stem}.txt": plain(text)}
     for path, content in files.items():
         try:
-            path.write_text(content, encoding="utf-8")
+            output.write(path, content.encode("utf-8", "replace"), overwrite=False, mode=None)
+        except InvalidRequest as refused:
+            raise ClusterError(str(refused)) from None
         except OSError as error:
             raise ClusterError(f"cannot write {path}: {error.strerror}") from None
     return list(files)

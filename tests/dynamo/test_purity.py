@@ -24,6 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "config": set(),
     "logs": set(),
     "durable": set(),
+    "output": {"durable", "errors"},
     "sequence": set(),
     "signals": set(),
     "errors": {"dynamo", "client"},  # client: for a type alone
@@ -43,7 +44,7 @@ LAYERS: dict[str, set[str]] = {
     "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
-        *("errors", "logs", "durable", "paths", "sequence"),
+        *("errors", "logs", "durable", "paths", "sequence", "output"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
+from devices import device
 
 from dynazmq import paths
 from dynazmq.cli import main
@@ -116,11 +120,29 @@ def test_of_a_long_log_the_newest_lines_are_in_it(directory: Path, tmp_path: Pat
 
 def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "b.tar.gz").write_text("mine")
+    (tmp_path / "b.tar.gz").chmod(0o640)
     assert main(["support-bundle", "b.tar.gz"]) == 2
     assert "b.tar.gz exists; replace it with --force" in capsys.readouterr().err
     assert (tmp_path / "b.tar.gz").read_text() == "mine"
     assert main(["support-bundle", "b.tar.gz", "--force"]) == 0
-    assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o640, "--force overwrites what is in it"
+
+
+def test_one_that_goes_into_a_pipe_or_a_device_is_whole_and_replaces_neither(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    assert main(["support-bundle", "pipe"]) == 0
+    reader.join()
+    with tarfile.open(fileobj=io.BytesIO(got[0])) as bundle:
+        assert any(name.endswith("/about.json") for name in bundle.getnames())
+    assert (tmp_path / "pipe").is_fifo()
+    null = device("null", tmp_path)
+    assert main(["support-bundle", str(null)]) == 0
+    assert null.is_char_device()
 
 
 def test_without_a_name_it_is_that_of_the_cluster_and_the_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

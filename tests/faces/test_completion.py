@@ -186,6 +186,17 @@ def test_a_start_file_that_is_a_link_stays_one_and_keeps_its_mode(tmp_path: Path
     assert kept.stat().st_mode & 0o777 == 0o640
 
 
+def test_what_is_not_ours_in_a_start_file_stays_as_it_is_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    mine = b"PS1='\xe9\x0c\x1c>'\r\n\xe2\x80\xa8 # caf\xc3\xa9\n"
+    (home / ".bashrc").write_bytes(mine)
+    for _ in range(2):
+        assert main(["completion", "install", "bash"]) == 0
+        assert (home / ".bashrc").read_bytes().startswith(mine + b"source ")
+        assert (home / ".bashrc").read_bytes().count(b"# dynazmq completion") == 1
+
+
 def test_the_shell_is_that_of_the_user_if_none_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

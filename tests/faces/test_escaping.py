@@ -7,12 +7,14 @@ import json
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from devices import device
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -190,6 +192,22 @@ def test_a_line_that_nobody_has_escaped_is_refused_with_the_option_that_reads_it
     assert b"standard input:2: \\d is none of" in (err := capfdbinary.readouterr().err)
     assert b"with -0 keys are read as they are" in err
     assert run("mget", "-0", "-", given=b"C:\\dir") == b"C:\\\\dir\t1\n"
+
+
+def test_an_export_goes_into_a_device_and_a_pipe_and_replaces_neither(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.held = {b"a": b"1"}
+    os.mkfifo(tmp_path / "pipe")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    run("export", "pipe", "--force")
+    reader.join()
+    assert json.loads(got[0].splitlines()[1])["key"] == "a"
+    null = device("null", tmp_path)
+    run("export", str(null), "--force")
+    run("export", str(null))
+    assert (tmp_path / "pipe").is_fifo()
+    assert null.is_char_device()
 
 
 def test_a_key_with_a_nul_byte_is_left_out_of_what_nul_bytes_part_and_it_is_said(
