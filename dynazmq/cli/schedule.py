@@ -29,26 +29,28 @@ def run(directory: Path, file: str, as_json: bool) -> int:
     """The whole file is read and checked before anything is done. Raises InvalidRequest, ClusterError."""
     cluster = ClusterFile.load(directory)
     try:
-        steps = steps_of(_text(file), list(cluster.members))
+        steps = steps_of(text_of(file), list(cluster.members))
     except InvalidRequest as wrong:
         raise InvalidRequest(f"{file}: {wrong}") from None
     with Observer(directory) as observer, signals_interrupt():
         return Player(observer, steps, as_json).play()
 
 
-def _text(file: str) -> str:
+def text_of(file: str) -> str:
     try:
         if file == "-":
-            return sys.stdin.read(_FILE_BYTES_MAX)
-        with open(file, encoding="utf-8") as opened:
-            text = opened.read(_FILE_BYTES_MAX + 1)
+            raw = sys.stdin.buffer.read(_FILE_BYTES_MAX + 1)
+        else:
+            with open(file, "rb") as opened:
+                raw = opened.read(_FILE_BYTES_MAX + 1)
     except OSError as failure:
         raise InvalidRequest(failure.strerror or str(failure)) from None
+    if len(raw) > _FILE_BYTES_MAX:
+        raise InvalidRequest(f"it is over the limit of {_FILE_BYTES_MAX:,} bytes")
+    try:
+        return raw.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError:
         raise InvalidRequest("it is not text in UTF-8") from None
-    if len(text) > _FILE_BYTES_MAX:
-        raise InvalidRequest(f"it is over the limit of {_FILE_BYTES_MAX:,} characters")
-    return text
 
 
 class Player:

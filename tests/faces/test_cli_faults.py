@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import pytest
 from seen import NAMES, Seen
 
+from dynazmq.cli import schedule
 from dynazmq.cli.fault_words import fault_of, steps_of
 from dynazmq.cli.faults import outcome
 from dynazmq.cli.status import _met, code, document
@@ -122,6 +126,25 @@ def test_a_line_that_cannot_be_played_is_named_before_anything_is_done(text: str
     with pytest.raises(InvalidRequest) as refused:
         steps_of(text, NAMES)
     assert says in str(refused.value)
+
+
+def test_a_schedule_that_an_editor_saved_with_a_byte_order_mark_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = b"\xef\xbb\xbf0s kill n1\r\n2s heal\r\n"
+    (tmp_path / "faults.txt").write_bytes(raw)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw), "ascii"))
+    for file in (str(tmp_path / "faults.txt"), "-"):
+        assert [step.text for step in steps_of(schedule.text_of(file), NAMES)] == ["kill n1", "heal"]
+
+
+def test_a_schedule_that_is_too_long_or_no_text_is_refused_from_standard_input_as_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for raw, says in ((b"0s heal\n" * 200_000, "over the limit of 1,048,576 bytes"), (b"0s kill \xff", "not text in UTF-8")):
+        (tmp_path / "faults.txt").write_bytes(raw)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw), "ascii"))
+        for file in (str(tmp_path / "faults.txt"), "-"):
+            with pytest.raises(InvalidRequest, match=says):
+                schedule.text_of(file)
 
 
 def test_what_comes_of_a_cut_depends_on_how_many_are_on_a_side() -> None:
