@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dynazmq.client import flows
 from dynazmq.client.codecs import Codec
 from dynazmq.client.flows import AnyContext, Begin, DeleteItem, Flow, PutItem
+from dynazmq.client.green import warn_on_gevent
 from dynazmq.client.leading import Connection
 from dynazmq.client.links import Target
 from dynazmq.client.requests import Key, Level, Options, Resolver
@@ -388,6 +389,7 @@ class Client(Bucket):
         self, dir: str | os.PathLike[str] | None = None, endpoints: Sequence[str] | None = None, timeout: float = 2.0
     ) -> None:
         """See `connect`."""
+        warn_on_gevent(stacklevel=3)
         options = Options().with_(timeout=timeout)
         super().__init__(_Driver(Target(dir, endpoints), timeout), options)
 
