@@ -11,6 +11,7 @@ journal's is the newer one: it is what the node serves.
 
 from __future__ import annotations
 
+import base64
 import os
 import sqlite3
 import time
@@ -283,11 +284,18 @@ def _decoded(state: object) -> str | None:
         siblings = decode(_bytes(state))
     except MalformedVersion:
         return None
-    live = [
-        {**each, "value": None if each["value"] is None else each["value"].decode("utf-8", "backslashreplace")}
-        for each in shown(siblings)
-    ]
+    live = [{**each, **_as_text(each["value"])} for each in shown(siblings)]
     return json.dumps({"siblings": live, "context": repr(siblings.context)}, ensure_ascii=False)
+
+
+def _as_text(value: bytes | None) -> dict[str, str | None]:
+    """A value as JSON can hold it, and be read back from it."""
+    if value is None:
+        return {"value": None}
+    try:
+        return {"value": value.decode()}
+    except UnicodeDecodeError:
+        return {"value": base64.b64encode(value).decode(), "encoding": "base64"}
 
 
 def _bytes(raw: object) -> bytes:

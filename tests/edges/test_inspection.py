@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,17 @@ def test_a_select_is_done_decoded_and_bounded(node: SqliteStorage, path: Path) -
         assert [row["key"] for row in rows] == [b"k0", b"k1", b"k2"]
         assert '"value": "v0"' in rows[0]["state"]
         assert inspection.query("SELECT decoded(x'00') AS told", 3) == ([{"told": None}], False)
+
+
+def test_a_value_that_is_no_text_is_told_from_one_that_looks_like_its_escape(node: SqliteStorage, path: Path) -> None:
+    write(node, b"a", b"\xff")
+    write(node, b"b", b"\\xff")
+    node.close()
+    with Inspection(path) as inspection:
+        rows, _ = inspection.query("SELECT decoded(state) AS state FROM data ORDER BY key", 3)
+    first, second = [json.loads(row["state"])["siblings"][0] for row in rows]
+    assert (first["value"], first["encoding"]) == ("/w==", "base64")
+    assert (second["value"], "encoding" in second) == ("\\xff", False)
 
 
 @pytest.mark.parametrize("sql", ["", "SELEKT 1", "SELECT nope FROM data", "SELECT 1; SELECT 2", "SELECT * FROM nowhere", "\0"])
