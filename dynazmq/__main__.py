@@ -1,5 +1,5 @@
 """`python -m dynazmq`: the command line."""
 
-from dynazmq.cli import leave, main
+from dynazmq.cli import command
 
-leave(main())
+command()

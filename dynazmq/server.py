@@ -23,6 +23,7 @@ from typing import Any, Literal, NoReturn, cast
 
 import zmq
 
+from dynazmq import streams
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
@@ -448,6 +449,7 @@ def _clock_us() -> int:
 
 
 def _exit() -> NoReturn:
+    streams.prepare()
     sys.exit(main(sys.argv[1:]))
 
 

@@ -45,6 +45,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code. No exception leaves this function as a traceback."""
+    from dynazmq import streams
     from dynazmq.errors import DynazmqError
 
     try:
@@ -56,11 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
 
         code = run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
+        if code == OK and (lost := streams.loss()) is not None:
+            raise lost
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `dynazmq keys | head`: nobody reads any more, which is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except DynazmqError as error:
         from dynazmq.cli.terminal import error as show
@@ -79,6 +81,14 @@ def main(arguments: list[str] | None = None) -> int:
 
         show(f"this is a bug in dynazmq: {type(error).__name__}: {error} (DYNAZMQ_TRACEBACK=1 shows where)")
         return FAILED
+
+
+def command() -> NoReturn:
+    """This process is one command."""
+    from dynazmq import streams
+
+    streams.prepare()
+    leave(main())
 
 
 def leave(code: int) -> NoReturn:

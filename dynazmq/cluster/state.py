@@ -17,6 +17,7 @@ from pathlib import Path
 from dynazmq import durable
 from dynazmq.cluster.processes import Identity
 from dynazmq.errors import ClusterError
+from dynazmq.streams import above_standard
 
 SCHEMA = "dynazmq.supervisor/1"
 
@@ -112,7 +113,7 @@ def take_lock(directory: Path) -> int | None:
     """
     path = directory / "supervisor.lock"
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = above_standard(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -27,6 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "output": {"durable", "errors"},
     "sequence": set(),
     "signals": set(),
+    "streams": {"errors"},
     "errors": {"dynamo", "client"},  # client: for a type alone
     "dynamo": {"config"},
     "faults": {"errors"},
@@ -35,16 +36,16 @@ LAYERS: dict[str, set[str]] = {
     "paths": {"durable", "config", "errors"},
     "place": set(),
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
-    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths", "place"},
+    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths", "place", "streams"},
     "client": {"wire", "dynamo", "config", "errors", "paths", "signals"},
     "cluster": {
         *("faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths", "place"),
-        "sequence",
+        *("sequence", "streams"),
     },
-    "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths"},
+    "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths", "streams"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
-        *("errors", "logs", "durable", "paths", "sequence", "output"),
+        *("errors", "logs", "durable", "paths", "sequence", "output", "streams"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

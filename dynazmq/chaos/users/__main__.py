@@ -22,6 +22,7 @@ from typing import Any
 
 import zmq
 
+from dynazmq import streams
 from dynazmq.chaos.users import plan
 from dynazmq.chaos.users.bursts import bursts
 from dynazmq.chaos.users.connections import connections
@@ -117,4 +118,5 @@ def main(directory: str, seed: str, seconds: str) -> None:
 
 
 if __name__ == "__main__":
+    streams.prepare()
     main(*sys.argv[1:])

@@ -1,0 +1,168 @@
+"""Descriptors 0, 1 and 2 of a process of ours, whatever it was started with: closed, of the wrong direction, full, read by
+nobody, or such that it does not wait (O_NONBLOCK: whoever shares a pipe or a terminal with us sets it for us, too).
+
+    prepare       the first thing that a process does: none of the three is free any more, so no lock, socket or database of ours
+                  gets its number, where somebody who takes it for a stream (a child, a library, we) writes into it or closes it
+    0             a value that is asked of a stream that cannot be read is the caller's error, never an empty value
+    1             closed, it is as /dev/null. A write that fails ends the command, once; see `carry_on` for those that act
+    2             what is said to a person is lost when it cannot be said. It ends nothing
+
+A library does none of this: the streams of a program that uses the client are the program's.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import select
+import sys
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from dynazmq.errors import InvalidRequest
+
+
+@dataclass(slots=True)
+class _Fate:
+    """Of standard output."""
+
+    failure: OSError | None = None
+    raises: bool = True
+
+
+_fate = _Fate()
+
+
+def prepare() -> None:
+    """See above. For a process of ours, before it opens anything."""
+    closed = [number for number in range(3) if _open_if_closed(number)]
+    if 0 in closed:
+        source: _Stream = _Unreadable("closed")
+    elif fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        source = _Unreadable("not open for reading")
+    else:
+        source = _Input(0)
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(source), **_as(sys.stdin))
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Output(1)), **_as(sys.stdout))
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Talk(2)), **_as(sys.stderr))
+
+
+def above_standard(handle: int) -> int:
+    """This descriptor under a number that is no standard stream's: in a program of somebody else's, which may have closed some,
+    one that is to be inherited would be replaced by the child's streams.
+    """
+    if handle > 2:
+        return handle
+    try:
+        return fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(handle)
+
+
+def carry_on() -> None:
+    """What was asked for is done whoever listens: from now on, what cannot be written to standard output stops nothing.
+
+    `restart | head -1` must not end a cluster and then leave it so.
+    """
+    _fate.raises = False
+
+
+def loss() -> OSError | None:
+    """Why something that was to go to standard output has not; None also if nobody wanted it any more, which is no error."""
+    return None if _fate.failure is None or _fate.failure.errno == errno.EPIPE else _fate.failure
+
+
+def _open_if_closed(number: int) -> bool:
+    try:
+        os.fstat(number)
+        return False
+    except OSError:
+        # Those below are open, so this is the number that it gets. Children inherit it, as they do any standard stream.
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        return True
+
+
+def _as(before: TextIO | None) -> dict[str, Any]:
+    """How the interpreter has set up the one before. There is none where the descriptor was closed."""
+    if not isinstance(before, io.TextIOWrapper):
+        return {"errors": "backslashreplace"}
+    return {
+        "encoding": before.encoding,
+        "errors": before.errors,
+        "line_buffering": before.line_buffering,
+        "write_through": before.write_through,
+    }
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+
+class _Input(_Stream):
+    """Standard input. It waits: what has not come yet must not be taken for the end of a value."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while True:
+            try:
+                data = os.read(self._number, len(buffer))
+                break
+            except BlockingIOError:
+                select.select([self._number], [], [])
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Unreadable(_Input):
+    """In place of a standard input that gives nothing: it must not be taken for an empty one."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(0)
+        self._why = why
+
+    def readinto(self, buffer: Any, /) -> int:
+        raise InvalidRequest(f"standard input is {self._why}: nothing can be read from it")
+
+
+class _Talk(_Stream):
+    """Standard error."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        while True:
+            try:
+                return os.write(self._number, data)
+            except BlockingIOError:
+                select.select([], [self._number], [])
+            except OSError as error:
+                return self._failed(error, len(data))
+
+    def _failed(self, _error: OSError, size: int) -> int:
+        return size
+
+
+class _Output(_Talk):
+    """Standard output. After a write has failed nothing more goes out: what is still buffered would only fail again."""
+
+    def write(self, data: Any, /) -> int:
+        return super().write(data) if _fate.failure is None else len(data)
+
+    def _failed(self, error: OSError, size: int) -> int:
+        error.filename = "standard output"
+        _fate.failure = error
+        if _fate.raises:
+            raise error
+        return size
