@@ -62,6 +62,15 @@ def rename(source: Path, target: Path) -> None:
         sync_directory(source.parent)
 
 
+def remove_if_possible(path: Path) -> None:
+    """Of what need not stay and does no harm: on a file system that has become read-only it does. Raises other OSErrors."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+
+
 def sync_directory(directory: Path) -> None:
     """What was made, renamed and removed in it so far stays so. Raises OSError."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -33,6 +33,7 @@ from dynazmq.paths import faults_path, load_node_config, make_private, node_log,
 from dynazmq.place import Place
 from dynazmq.storage import rescue
 from dynazmq.storage.base import Storage
+from dynazmq.storage.health import TRIAL, TRIAL_BYTES, Health
 from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.clock import clock_name
@@ -89,6 +90,7 @@ class Server:
         for peer in self.node.failure.peers:
             self._sockets.connect(peer)
         self._meter = _Meter(self.node)
+        self._health = Health(Path(config.data_dir))
         self.stopping = False
         self._backlog = False
 
@@ -179,8 +181,7 @@ class Server:
         if turns.notable(began, ended):
             turns.over(began, hearing=heard, due=ticked, commit=committed, sending=ended)
         if self._meter.tick(self.node.runtime.now):
-            if trouble := self._store.trouble():
-                self._log.rarely("WARN", "storage", trouble)
+            self._look_at_storage()
             self._look_where_it_is()
             self._mend_sockets()
         self._sockets.keep(self.node.membership.members)
@@ -213,14 +214,22 @@ class Server:
         try:
             rows = self._store.commit()
         except StoreFailed as error:
-            self._log.rarely("ERROR", "storage", str(error))
-            self._store.rollback()
-            self.node.turn_failed()
+            self._meet_failure(str(error))
             return
         if watch is not None:
             watch.committed(rows)
         if rows:
             self._meter.committed(rows, time.perf_counter() - started)
+            if self._health.stored(self.node.runtime.now):
+                self._log("INFO", "storage", "can store again")
+
+    def _meet_failure(self, words: str) -> None:
+        """The turn's commit failed."""
+        # A fault that is on says nothing about the disk, and is known to whoever asks.
+        why = words if self._store.full else self._health.failed(words, self.node.runtime.now)
+        self._log.rarely("ERROR", "storage", why)
+        self._store.rollback()
+        self.node.turn_failed(why)
 
     def _meet_bad_frame(self, identity: bytes, frame: bytes, error: BadFrame) -> None:
         if isinstance(error, OtherVersion):
@@ -281,6 +290,12 @@ class Server:
         self._log.rarely("WARN", "server", f"a connection was refused: {text}")
         return self._gate.no_way_in(text)
 
+    def _look_at_storage(self) -> None:
+        if trouble := self._store.trouble():
+            self._log.rarely("WARN", "storage", trouble)
+        if self._health.look(self.node.runtime.now):
+            self._store.set_meta(TRIAL, bytes(TRIAL_BYTES))  # for the next turn's commit
+
     # --- looking at it ----------------------------------------------------------------------------------------------------
 
     def _status(self) -> dict[str, Any]:
@@ -299,6 +314,7 @@ class Server:
             "faults": self._faults.effects.ids,
             "commit": {"count": meter.commits, "rows": meter.rows, "avg_ms": round(meter.commit_s * 1000, 3)},
             "log": self._store.log_figures(),
+            "cannot_store": self._store.full or self._health.why or None,
         }
 
     def _log_notes(self) -> None:

@@ -12,11 +12,16 @@ from dynazmq.cli.words import many
 from dynazmq.cluster import launch
 from dynazmq.cluster.creation import Wishes
 from dynazmq.cluster.state import StateFile, alone
-from dynazmq.paths import ClusterFile
+from dynazmq.errors import ClusterError
+from dynazmq.paths import ClusterFile, where
+from dynazmq.storage.health import read_only
 
 
 def run(directory: Path, timeout_s: float, *, rolling: bool, as_json: bool) -> int:
     ClusterFile.load(directory)  # one that could not be started again is not ended
+    if read_only(directory):
+        why = f"{directory} is on a file system that is read-only: no node could start again there, so nothing was ended"
+        raise ClusterError(f"{why}; to end it: dynazmq down{where(directory)}")
     with alone(directory):
         return run_rolling(directory, timeout_s, as_json) if rolling else _all_at_once(directory, timeout_s, as_json)
 

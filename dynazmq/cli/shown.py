@@ -19,6 +19,7 @@ from dynazmq.cluster.judgement import (
     rebuilding,
     ring_moves,
     strays,
+    unable_to_store,
 )
 from dynazmq.cluster.leftovers import silent_supervisor
 from dynazmq.cluster.snapshot import NodeView, Snapshot
@@ -56,6 +57,7 @@ def report(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     lines += _compared(snapshot)
     if discarded := sum(node.lww_discarded for node in snapshot.nodes):
         lines.append(f"{many(discarded, 'concurrent write')} discarded in buckets where the last write wins")
+    lines += [paint(f"{node.name} cannot store: {node.cannot_store}", RED) for node in unable_to_store(snapshot)]
     lines.append(_served(snapshot))
     lines += _versions(snapshot)
     return lines + advice(snapshot, facts, at)
@@ -214,7 +216,7 @@ def _row(node: NodeView, owners: Sequence[str]) -> list[str]:
 
 def _itself(node: NodeView) -> str:
     if node.answers:
-        return "up"
+        return "no writes" if node.cannot_store else "up"
     return "silent" if node.pid is not None and node.process != "paused" and node.state != "starting" else "–"
 
 
@@ -238,6 +240,10 @@ def _served(snapshot: Snapshot) -> str:
     live = sum(node.answers for node in snapshot.nodes)
     if quorum_met(snapshot):
         return f"every key meets R={snapshot.r} W={snapshot.w}"
+    unable = len(unable_to_store(snapshot))
+    if live >= snapshot.r and unable:
+        able = live - unable
+        return paint(f"no key meets W={snapshot.w}: {many(able, 'node')} can store; every key meets R={snapshot.r}", RED)
     return paint(f"no key meets R={snapshot.r} and W={snapshot.w}: {many(live, 'node')} left", RED)
 
 
@@ -292,6 +298,8 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
         lines.append(f"next  dynazmq heal{at}")
     if any(node.protocol is not None for node in snapshot.nodes):
         lines.append(f"next  dynazmq cluster restart{at}    all nodes at once: two versions cannot serve together")
+    if unable := [node.name for node in unable_to_store(snapshot) if not snapshot.faults]:
+        lines.append(f"{brief(unable)} {'tries' if len(unable) == 1 else 'try'} again each second    look  dynazmq doctor{at}")
     if silent:
         lines.append(f"{brief(silent)} runs and does not answer    look  dynazmq logs {silent[0]}{at}")
     return lines

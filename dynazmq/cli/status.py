@@ -134,6 +134,7 @@ def node_document(node: NodeView) -> dict[str, Any]:
         "uptime_s": node.uptime_s,
         "rss_bytes": node.rss_bytes,
         "old_disk": node.old_disk or None,
+        "cannot_store": node.cannot_store or None,
         "standing": node.standing,
         "transfer": asdict(node.transfer),
         "process": node.process,
@@ -213,4 +214,5 @@ def missing_for(snapshot: Snapshot) -> str:
 
 
 def _not_up(snapshot: Snapshot) -> list[str]:
-    return [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state not in judgement.SERVES]
+    away = [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state not in judgement.SERVES]
+    return away + [f"{node.name} cannot store" for node in judgement.unable_to_store(snapshot)]

@@ -31,6 +31,7 @@ from dynazmq.cluster.staging import Staged
 from dynazmq.cluster.state import StateFile
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile
+from dynazmq.storage.health import read_only
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
@@ -101,9 +102,12 @@ def file_limit(hard: int, nodes: int) -> Iterator[Finding]:
         yield Finding(level=OK, check="file-limit", text=f"file limit {'none' if hard < 0 else f'{hard:,}'}")
 
 
-def disk(directory: Path, free_bytes: int, total_bytes: int) -> Iterator[Finding]:
+def disk(directory: Path, free_bytes: int, total_bytes: int, *, closed: bool = False) -> Iterator[Finding]:
     text = f"free disk {_size(free_bytes)} of {_size(total_bytes)}"
-    if free_bytes < DISK_PROBLEM_BYTES:
+    if closed:
+        text = f"{directory} is on a file system that is read-only: nothing can be stored, and no node can be started"
+        yield Finding(level=PROBLEM, check="disk", text=text)
+    elif free_bytes < DISK_PROBLEM_BYTES:
         yield Finding(level=PROBLEM, check="disk", text=f"{text} at {directory}: nodes stop to write when it is full")
     elif free_bytes < DISK_WARNING_BYTES:
         yield Finding(level=WARNING, check="disk", text=f"{text} at {directory}")
@@ -164,12 +168,15 @@ def away(snapshot: Snapshot, facts: Facts, at: str) -> Iterator[Finding]:
         why = f": {reason}" if reason and node.state == "down" else ""
         text = f"{node.name} {node.state} for {_span(node.since_s)}{hints}{why}"
         yield Finding(level=PROBLEM, check="nodes", text=text, fix=_mend(node, at))
+    unable = judgement.unable_to_store(snapshot)
+    for node in unable:
+        fix = f"dynazmq heal{at}" if node.faults else f"dynazmq logs {node.name}{at}"
+        yield Finding(level=PROBLEM, check="storage", text=f"{node.name} cannot store: {node.cannot_store}", fix=fix)
     if not judgement.quorum_met(snapshot):
         live = sum(node.answers for node in snapshot.nodes)
-        yield Finding(
-            level=PROBLEM, check="quorum", text=f"no key meets R={snapshot.r} and W={snapshot.w}: {_many(live, 'node')} left"
-        )
-    elif all(node.state in judgement.SERVES for node in snapshot.nodes):
+        left = f"{_many(live - len(unable), 'node')} can store" if unable else f"{_many(live, 'node')} left"
+        yield Finding(level=PROBLEM, check="quorum", text=f"no key meets R={snapshot.r} and W={snapshot.w}: {left}")
+    elif all(node.state in judgement.SERVES for node in snapshot.nodes) and not unable:
         yield Finding(level=OK, check="nodes", text=f"{_many(len(snapshot.nodes), 'node')} up, every key meets its quorum")
     if snapshot.supervisor_pid is None:
         text, fix = leftovers.silent_supervisor(Path(snapshot.directory), at)
@@ -327,7 +334,8 @@ def examine(directory: Path, at: str) -> list[Finding]:
     found += sockets(directory, names)
     found += file_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1], len(names))
     room = os.statvfs(_existing(directory))
-    found += disk(directory, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize)
+    closed = read_only(_existing(directory))
+    found += disk(directory, room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, closed=closed)
     found += trouble
     if cluster is not None:
         found += _of_cluster(directory, cluster, at)

@@ -316,7 +316,12 @@ class Child:
     def _wipe(self) -> None:
         """Lose the disk: everything that the storage keeps; log and configuration stay."""
         node_dir = paths.node_dir(self._directory, self.name).resolve()
-        removed = removal.remove(node_dir, removal.DATABASE, itself=False)
+        try:
+            removed = removal.remove(node_dir, removal.DATABASE, itself=False)
+        except OSError as error:  # a file system that is read-only, or fails: it is not the end of the others' supervisor
+            self._process = "failed"
+            self._changed(f"could not be wiped: {error.strerror}", "failed")
+            return
         self._process = "wiped"
         self._changed(f"wiped: {removed.bytes:,} bytes of data removed", "wiped")
 

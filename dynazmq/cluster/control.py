@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dynazmq import paths
+from dynazmq import durable, paths
 from dynazmq.errors import ClusterError
 
 REQUEST_BYTES_MAX = 64 << 10
@@ -183,7 +183,7 @@ class ControlServer:
             self._drop(descriptor)
         self._listener.close()
         if self._is_there():
-            self._path.unlink(missing_ok=True)
+            durable.remove_if_possible(self._path)
 
     def _is_there(self) -> bool:
         """Whether the socket at the path is this one."""

@@ -235,13 +235,15 @@ def wrong(snapshot: Snapshot) -> bool:
     """
     agreed = snapshot.ring_agreed or changing(snapshot)
     at_rest = agreed and hints_pending(snapshot) == 0 and not snapshot.faults
-    return not at_rest or any(node.state not in SERVES or node.old_disk for node in snapshot.nodes)
+    return not at_rest or any(
+        node.state not in SERVES or node.old_disk or node.cannot_store for node in snapshot.nodes
+    )
 
 
 def ready(snapshot: Snapshot) -> bool:
-    """Every node is up and says the same of all others, and they agree on the ring."""
+    """Every node is up, can store and says the same of all others, and they agree on the ring."""
     return snapshot.ring_agreed and all(
-        node.state in SERVES and len(node.seen_by) == len(snapshot.nodes) - 1 for node in snapshot.nodes
+        node.state in SERVES and not node.cannot_store and len(node.seen_by) == len(snapshot.nodes) - 1 for node in snapshot.nodes
     )
 
 
@@ -259,8 +261,14 @@ def hints_by_target(snapshot: Snapshot) -> dict[str, int]:
 
 
 def quorum_met(snapshot: Snapshot) -> bool:
-    """Quorums are sloppy: any nodes that can be reached will do, while there are R and W of them."""
-    return sum(node.state in (*SERVES, "suspect") and node.answers for node in snapshot.nodes) >= max(snapshot.r, snapshot.w)
+    """Quorums are sloppy: any nodes that can be reached will do, while there are R of them, and W that can store."""
+    live = [node for node in snapshot.nodes if node.state in (*SERVES, "suspect") and node.answers]
+    return len(live) >= snapshot.r and sum(not node.cannot_store for node in live) >= snapshot.w
+
+
+def unable_to_store(snapshot: Snapshot) -> list[NodeView]:
+    """Nodes that answer and whose commits fail: they are read, and no put counts on them."""
+    return [node for node in snapshot.nodes if node.answers and node.cannot_store]
 
 
 def _changing_buckets(told: Sequence[Answer]) -> list[list[Any]]:
@@ -389,6 +397,7 @@ def _fill_in(view: NodeView, answer: Answer) -> None:
     applied = status.get("faults")
     view.faults = [str(id_) for id_ in applied] if isinstance(applied, list) else []
     view.old_disk = str(status.get("old_disk") or "")
+    view.cannot_store = str(status.get("cannot_store") or "")
     view.standing = answer.standing
     moved = answer.section("transfer")
     view.transfer = Transfer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dynazmq import paths
+from dynazmq import durable, paths
 from dynazmq.cluster import processes, state
 from dynazmq.paths import ClusterFile
 
@@ -33,5 +33,5 @@ def remove_sockets(directory: Path, cluster: ClusterFile) -> None:
     for name in (*(file for member in cluster.members for file in paths.socket_files(member)), "supervisor.sock"):
         path = run / name
         if path.is_socket():
-            path.unlink(missing_ok=True)
+            durable.remove_if_possible(path)
     paths.remove_private(run)

@@ -123,6 +123,7 @@ _FIXED: dict[str, tuple[str, str]] = {
     "commits_total": ("counter", "Transactions of the node's storage."),
     "commit_rows_total": ("counter", "Rows written by them."),
     "commit_seconds": ("gauge", "What one took lately (moving average)."),
+    "can_store": ("gauge", "0 while its commits fail: no put counts on it."),
     "log_bytes": ("gauge", "How much of the database's write-ahead log is in use."),
     "log_held": ("gauge", "1 while somebody's reading keeps the log from beginning anew."),
     "log_waits_total": ("counter", "Commits that waited for a slow disk, so that the log stays short."),
@@ -236,6 +237,7 @@ def _inside(sheet: _Sheet, node: NodeView, answer: Answer) -> None:
     sheet.add("commits_total", _figure(commit, "count"), node=name)
     sheet.add("commit_rows_total", _figure(commit, "rows"), node=name)
     sheet.add("commit_seconds", None if node.commit_ms is None else node.commit_ms / 1000, node=name)
+    sheet.add("can_store", not node.cannot_store, node=name)
     log = answer.section("log")
     waited_ms = _figure(log, "waited_ms")
     sheet.add("log_bytes", _figure(log, "bytes"), node=name)

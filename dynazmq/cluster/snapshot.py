@@ -87,6 +87,7 @@ class NodeView:
     ring_version: int = 0  # 0: it waits to be told of the cluster's
     incarnation: int = 0
     old_disk: str = ""  # what is wrong with its disk, while a node that started on an old copy waits to know what becomes of it
+    cannot_store: str = ""  # why its commits fail; "" while it can store
     standing: str = "member"  # by its own word: member | joining | leaving | left
     transfer: Transfer = field(default_factory=Transfer)
     faults: list[str] = field(default_factory=list)  # ids of the faults that it applies

@@ -6,6 +6,7 @@ The lock is the truth about *whether* somebody supervises: the kernel drops it w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -87,8 +88,8 @@ class StateFile:
 
 
 def forget(directory: Path) -> None:
-    """After a clean end there is nothing to adopt."""
-    _path(directory).unlink(missing_ok=True)
+    """After a clean end there is nothing to adopt. Where nothing can be removed, what it says is of processes that are gone."""
+    durable.remove_if_possible(_path(directory))
 
 
 def _path(directory: Path) -> Path:
@@ -113,7 +114,7 @@ def take_lock(directory: Path) -> int | None:
     """
     path = directory / "supervisor.lock"
     while True:
-        handle = above_standard(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        handle = above_standard(_open_lock(path))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -125,6 +126,16 @@ def take_lock(directory: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(handle)  # purged between our open and our lock: that file is nobody's any more
+
+
+def _open_lock(path: Path) -> int:
+    """A file system that has become read-only since a supervisor began: it must be possible to end it there. Raises OSError."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # which is enough for a flock
 
 
 @contextmanager

@@ -175,7 +175,7 @@ class Admin:
 
     def _not_decided(self, asked: tuple[Address, int]) -> None:
         sender, request_id = asked
-        text = f"{self._runtime.name} could not store it yet; it will be tried again"
+        text = f"{self._runtime.not_stored('it yet')}; it will be tried again"
         self._runtime.send(sender, Failure(request_id, STORAGE, 0, 0, 0, text))
 
     # --- looking ----------------------------------------------------------------------------------------------------------

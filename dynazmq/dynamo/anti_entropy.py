@@ -161,8 +161,7 @@ class AntiEntropy:
 
     def _not_set(self, asked: tuple[Address, int, bool]) -> None:
         sender, request_id, self.paused = asked
-        text = f"{self._runtime.name} could not store it"
-        self._runtime.send(sender, Failure(request_id, STORAGE, 0, 0, 0, text))
+        self._runtime.send(sender, Failure(request_id, STORAGE, 0, 0, 0, self._runtime.not_stored()))
 
     # --- the exchange under way -------------------------------------------------------------------------------------------
 

@@ -354,7 +354,7 @@ class Gets:
     def _unread(self, op: GetOp) -> None:
         """The own copy that this get has read was not stored: neither its client nor, by read repair, anybody else may see it."""
         if not op.done:
-            self._end(op, STORAGE, "what was read could not be stored")
+            self._end(op, STORAGE, self._runtime.not_stored("what was read"))
         else:
             self._ops.drop(op.request_id)
 

@@ -384,9 +384,10 @@ class Node:
         for kind in ASKED_BY[message.__class__]:
             self._decline(to, kind, request_id_of(message), TIMEOUT, f"the answer of {self.runtime.name} fits into no frame")
 
-    def turn_failed(self) -> None:
-        """The turn's commit failed and the store is as before the turn: take back whatever rested on it."""
+    def turn_failed(self, why: str = "") -> None:
+        """The turn's commit failed and the store is as before the turn: take back whatever rested on it. why: for people."""
         runtime = self.runtime
+        runtime.trouble = why
         runtime.counters["commits_failed"] += 1
         aborted, runtime.aborts = runtime.aborts, []
         runtime.unproven.clear()
@@ -397,7 +398,7 @@ class Node:
                     runtime.send(to, message)
                     continue
                 for request_id in _acknowledged(message):
-                    runtime.send(to, Refused(request_id, f"{runtime.name} could not store it"))
+                    runtime.send(to, Refused(request_id, runtime.not_stored()))
         self.trees.rolled_back()
         self.membership.turn_failed()
         self._compare_at = 0.0
@@ -447,6 +448,7 @@ class Node:
     def _on_refused(self, sender: Address, message: Refused) -> None:
         assert isinstance(sender, str)
         self.runtime.counters["refused_by_peers"] += 1
+        self.puts.hear_why(message.request_id, message.text)
         self._refused(sender, message.request_id)
 
     def _refused(self, peer: str, request_id: int) -> None:

@@ -301,7 +301,8 @@ class Puts:
         """One who was asked will not answer again."""
         if not op.done and op.quorum.state == IMPOSSIBLE:
             received = len(op.quorum.answered)
-            self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, received, "too few replicas could store it; some have")
+            text = "too few replicas could store it; some have" + (f" ({op.why_not})" if op.why_not else "")
+            self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, received, text)
             op.done = True
         if not op.quorum.outstanding:
             self._forget(op)
@@ -408,6 +409,11 @@ class Puts:
         except (StoreFailed, StateTooLarge):
             self._runtime.counters["hints_not_kept"] += 1
 
+    def hear_why(self, request_id: int, text: str) -> None:
+        """A replica has refused, for this reason: its client may have to be told."""
+        if (op := self._ops.get(request_id)) is not None:
+            op.why_not = text
+
     def on_refused(self, sender: str, request_id: int) -> bool:
         """A replica could not store it. Whether the request was a put's."""
         op = self._ops.get(request_id)
@@ -430,7 +436,7 @@ class Puts:
         self._forget(op)
         self._joint.forget(op)
         op.done = True
-        self.refuse(op, STORAGE, f"{self._runtime.name} could not store it")
+        self.refuse(op, STORAGE, self._runtime.not_stored())
 
     def _unavailable(self, client: Address, message: Put, copies: Copies, w: int, pw: int) -> None:
         if self._failure.settling():

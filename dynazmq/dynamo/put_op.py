@@ -15,7 +15,7 @@ class PutOp:
 
     __slots__ = (
         "asks", "at", "client", "context", "copies", "deadline", "done", "gone", "held", "joint", "maybe", "message", "others",
-        "quorum", "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in",
+        "quorum", "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in", "why_not",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,7 @@ class PutOp:
         self.maybe = False  # whether an earlier try that this node passed on may have been done
         self.asks = False  # whether its client has kept the value back (PutAsk)
         self.done = False
+        self.why_not = ""  # what a replica said that has refused it
 
     @property
     def retried(self) -> bool:

@@ -130,7 +130,7 @@ class Recalls:
     def _unread(self, recall: RecallOp) -> None:
         """What was read here was not stored."""
         if self._ops.pop(recall.request_id, None) is not None:
-            self._puts.refuse(recall.op, STORAGE, "what was read could not be stored")
+            self._puts.refuse(recall.op, STORAGE, self._runtime.not_stored("what was read"))
 
     def _impatient(self, recall: RecallOp) -> None:
         if recall.request_id in self._ops:

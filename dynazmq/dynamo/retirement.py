@@ -321,7 +321,7 @@ class Retirement:
         """In a turn of its own: what was counted and seen is committed, and with this turn safe from loss of power."""
         sender, told = asked
         if told.vouched == _NOT_STORED:
-            self._runtime.send(sender, Refused(told.request_id, f"{self._runtime.name} could not store that it vouches"))
+            self._runtime.send(sender, Refused(told.request_id, self._runtime.not_stored("that it vouches")))
             return
         self._runtime.store.harden()
         self._runtime.send(sender, told)

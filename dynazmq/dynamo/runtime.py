@@ -134,7 +134,7 @@ class Runtime:
 
     __slots__ = (
         "_due", "_ticks", "aborts", "config", "counters", "name", "notes", "now", "outbox", "random", "replying_bytes",
-        "request_ids", "started", "store", "unproven", "wall_ms",
+        "request_ids", "started", "store", "trouble", "unproven", "wall_ms",
     )  # fmt: skip
 
     def __init__(self, config: NodeConfig, store: Store, random: Random, now: float, wall_ms: int) -> None:
@@ -151,6 +151,7 @@ class Runtime:
         self.request_ids = count(1)
         # What to undo if this turn's commit fails: called with their argument by Node.turn_failed.
         self.aborts: list[tuple[Callable[[Any], None], Any]] = []
+        self.trouble = ""  # why the turn that could not be committed could not
         self.unproven: set[Row] = set()  # rows to which this turn has given a dot, which is given for good by its commit only
         self._due: dict[int, list[tuple[Callable[[Any], None], Any]]] = {}  # tick → what is due then, in order of asking
         self._ticks: list[int] = []  # its keys, as a heap
@@ -162,6 +163,10 @@ class Runtime:
             self.outbox[to] = [message]
         else:
             box.append(message)
+
+    def not_stored(self, what: str = "it") -> str:
+        """What somebody is told whose request was undone since the turn's commit failed."""
+        return f"{self.name} could not store {what}" + (f": {self.trouble}" if self.trouble else "")
 
     def unless_stored(self, to: Address, message: Message, instead: Message | None) -> None:
         """A message in the outbox shows a dot that this turn has given (`unproven`): if the commit fails, `instead` is sent."""

@@ -307,13 +307,13 @@ class Process:
         self._witness.committing(self)
         try:
             self.disk.commit()
-        except StoreFailed:
+        except StoreFailed as error:
             self.disk.rollback()
-            self._take_back()
+            self._take_back(str(error))
 
-    def _take_back(self) -> None:
+    def _take_back(self, why: str) -> None:
         try:
-            self.node.turn_failed()
+            self.node.turn_failed(why)
         except StoreFailed:
             self.crash()  # a disk that can be neither written nor read: the process ends, the supervisor tries again
             self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)

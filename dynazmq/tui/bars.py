@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from dynazmq.cluster.judgement import SERVES, changing, not_comparing
+from dynazmq.tui.coverage import unable
 from dynazmq.tui.faults import lines
 from dynazmq.tui.keys import footer_keys
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Look, Progress, clock, fit, line, long_span, printable
@@ -46,8 +47,10 @@ def _up(model: Model) -> str:
 
 def _verdict(model: Model) -> Text:
     snap = model.snapshot
-    if snap.owners and model.coverage.up and model.coverage.up < max(snap.r, snap.w):
-        short_of = "WRITES" if model.coverage.up < snap.w else "READS"
+    up = model.coverage.up
+    able = up - len(full := unable(snap, model.coverage))
+    if snap.owners and up and (up < snap.r or able < snap.w):
+        short_of = "WRITES" if able < snap.w else "READS"
         return Text(f"✗ NO {short_of} {long_span(snap.degraded_s) if snap.degraded_s else ''} ", BAD)
     if snap.lost:
         return Text(f"✗ DATA LOST: {sum(len(lost.partitions) for lost in snap.lost)} partitions ", BAD)
@@ -59,6 +62,8 @@ def _verdict(model: Model) -> Text:
     if snap.degraded_s is None:
         return Text("● healthy " if snap.converged else "● up ", GOOD)
     since = long_span(snap.degraded_s)
+    if full:
+        return Text(f"◐ {' '.join(full)} CANNOT STORE {since} ", "bold yellow")
     if all(node.state in SERVES for node in snap.nodes):
         return Text(f"◌ catching up {since} ", "cyan")
     if not any(node.answers for node in snap.nodes):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dynazmq.cluster.judgement import SERVES
+from dynazmq.cluster.judgement import SERVES, unable_to_store
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 
 
@@ -39,6 +39,12 @@ def cover(snapshot: Snapshot) -> Coverage:
         short=sum(count < quorum for count in there),
         fallbacks=tuple(_stand_in(walk, snapshot.n, up) for walk in lists),
     )
+
+
+def unable(snapshot: Snapshot, coverage: Coverage) -> list[str]:
+    """Of the nodes that serve together, those whose commits fail."""
+    together = coverage.sides[0] if coverage.sides else ()
+    return [node.name for node in unable_to_store(snapshot) if node.name in together]
 
 
 def _sides(snapshot: Snapshot) -> tuple[tuple[str, ...], ...]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.tui.coverage import unable
 from dynazmq.tui.look import (
     BAD,
     FAINT,
@@ -34,11 +35,15 @@ from dynazmq.tui.model import Model, Service, Traffic
 def appearance(view: NodeView) -> Appearance:
     """Glyph and style of a node's state; reversed when it went away without being asked."""
     look = STATES.get(view.state, UNKNOWN)
+    if view.cannot_store:
+        return Appearance(look.glyph, BAD)
     return Appearance(look.glyph, f"{look.style} reverse") if view.restart_in_s is not None or view.gave_up else look
 
 
 def word(view: NodeView) -> str:
     """One word for the state: the operating system's where it knows better."""
+    if view.cannot_store:
+        return "no write"
     return view.process.partition(" ")[0] if view.state == "down" and view.process not in ("", "running") else view.state
 
 
@@ -99,8 +104,9 @@ def _quorum(model: Model) -> Text:
     snap, cover = model.snapshot, model.coverage
     if not cover.partitions:
         return Text("quorum: nobody to ask", BAD)
-    if cover.up < snap.w:
-        return Text(f"quorum: NO WRITES, {cover.up} of W={snap.w} nodes up", BAD)
+    full = unable(snap, cover)
+    if (able := cover.up - len(full)) < snap.w:
+        return Text(f"quorum: NO WRITES, {able} of W={snap.w} nodes {'can store' if full else 'up'}", BAD)
     if cover.up < snap.r:
         return Text(f"quorum: NO READS, {cover.up} of R={snap.r} nodes up", BAD)
     if len(cover.sides) > 1:
@@ -108,6 +114,8 @@ def _quorum(model: Model) -> Text:
         weak = [side for side in cover.sides if len(side) < max(snap.r, snap.w)]
         alone = " ".join(name for side in weak for name in side)
         return Text(f"quorum: split {sizes}, " + (f"not at {alone}" if weak else f"R={snap.r} W={snap.w} on each"), WARN)
+    if full:
+        return Text(f"quorum: {' '.join(full)} cannot store", WARN)
     if cover.short:
         return Text(f"quorum: by fallbacks for {cover.short}/{cover.partitions} ranges", WARN)
     return Text(f"quorum: every key has R={snap.r} and W={snap.w}", GOOD)

@@ -18,13 +18,15 @@ alone: a peer that was restarted finds its way back to a node that is full of cl
 
 A TCP port cannot be handed from one socket to another without a gap. There the one queue stays inside, and it is only said when
 it may be emptied. That too many come in such a moment does no harm: to libzmq's listener for TCP, EMFILE is a connection that was
-not accepted.
+not accepted. A path on a file system that is full or has become read-only gets no other socket either, and its queue stays, too:
+whoever looks after that cluster must get in.
 
 Tried, and worse: unbinding ends all connections that the listener has accepted; a proxy costs each request its latency.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -75,14 +77,21 @@ class _Queue:
         self.next_path = self._address.removesuffix(".sock").removesuffix(".peer") + ".next"
         self.descriptor = (self._listen_at_path() if self.replaceable else self._listen_at_port()).detach()
 
-    def hand_over(self, to: int) -> None:
-        """Put the queue at the descriptor `to`. Who connects from now on waits in a new one, if that can be. Raises OSError."""
+    def hand_over(self, to: int) -> bool:
+        """Put the queue at the descriptor `to`. Whether who connects from now on waits in a new one. Raises OSError."""
         if not self.replaceable:
-            return
-        new = self._listen_at_path()
+            return False
+        try:
+            new = self._listen_at_path()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            os.dup2(self.descriptor, to, inheritable=False)
+            return False
         os.dup2(self.descriptor, to, inheritable=False)
         os.dup2(new.fileno(), self.descriptor, inheritable=False)
         new.close()
+        return True
 
     def bind_again(self) -> bool:
         """Make a new queue where its file was removed, and say whether it was. Who had not been let in yet tries again.
@@ -269,11 +278,11 @@ class Door:
     def _let_in(self, queue: _Queue) -> bool:
         """Whether all are in; else libzmq is about to accept them, and the door stays open."""
         try:
-            queue.hand_over(self._inside)
+            replaced = queue.hand_over(self._inside)
         except OSError:
-            return True  # somebody has taken the directory away: nothing has changed
-        # Of a port's queue nobody knows how many come in: it is counted again.
-        self._open_at_most += queue.length if queue.replaceable else self.limit
+            return True  # nothing has changed
+        # Of a queue that stays where it is nobody knows how many come in: it is counted again.
+        self._open_at_most += queue.length if replaced else self.limit
         self._open = True
         self._ringer.send(b"\1")
         for _ in range(_PAUSES):

@@ -271,3 +271,30 @@ def test_the_identity_that_an_earlier_release_has_stored_is_understood() -> None
     identity = lone.start().identity
     assert (identity.incarnation, identity.session) == (later + 1, 0)
     assert identity.epoch != "epoch"
+
+
+def test_who_is_refused_since_the_commit_failed_is_told_why() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    second = lone.peers(key)[0]
+    lone.node.receive(CLIENT, a_put(key))
+    lone.node.receive(second, Write(5, "default", key, encode(written(("b", b"1"))), "", 1000))
+    lone.disk.rollback()
+    lone.node.turn_failed("cannot commit: disk I/O error (Read-only file system)")
+    said = lone.flush()
+    why = "a could not store it: cannot commit: disk I/O error (Read-only file system)"
+    assert [failure.text for _, failure in of(Failure, said)] == [why]
+    assert [refused.text for _, refused in of(Refused, said)] == [why]
+
+
+def test_a_put_that_its_replicas_refuse_says_what_they_said() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    said = lone.hear(CLIENT, a_put(key, w=3))
+    for _ in range(8):
+        for to, write in of(Write, said):
+            assert isinstance(to, str)
+            said = [each for each in said if each[1] is not write]
+            said += lone.hear(to, Refused(write.request_id, f"{to} could not store it: No space left on device"))
+    [failure] = [failure for _, failure in of(Failure, said)]
+    assert "could not store it: No space left on device" in failure.text

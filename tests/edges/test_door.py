@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -295,3 +296,29 @@ def test_a_node_may_stop_at_any_moment_while_others_come(tmp_path: Path, kind: s
     ran = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert (ran.stdout, ran.stderr) == ("stopped\n", "")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC], ids=os.strerror)
+def test_who_comes_is_let_in_where_no_other_socket_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A file system that is full, or has become read-only: whoever looks after the cluster must get in."""
+
+    def refused(_queue: object) -> socket.socket:
+        raise OSError(number, os.strerror(number))
+
+    with house(endpoints(tmp_path)["ipc"]) as made:
+        made.serves(made.comer())
+        with monkeypatch.context() as patch:
+            patch.setattr("dynazmq.wire.door._Queue._listen_at_path", refused)
+            for _ in range(3):
+                made.serves(made.comer())
+                made.serves(made.comer(inner_endpoint(made.endpoint)))
+            many = [made.comer() for _ in range(40)]
+            for dealer in many:
+                made.serves(dealer)
+        made.serves(made.comer())
+        made.fill()
+        refused_one = made.comer()
+        refused_one.send(b"question")
+        made.until(lambda: bool(refused_one.poll(0)), "it is told why")

@@ -218,3 +218,23 @@ def test_spans_have_one_unit(seconds: float | None, shown: str) -> None:
 )
 def test_counts_have_five_characters_at_most(count: int, shown: str) -> None:
     assert words.short(count) == shown
+
+
+def test_nodes_that_cannot_store_count_for_no_write_and_are_named_with_the_reason() -> None:
+    seen = Seen()
+    why = "cannot commit: database or disk is full (No space left on device)"
+    seen.said["n2"]["cannot_store"] = why
+    assert seen.lines[0].partition("     ")[2].startswith("DEGRADED")
+    assert f"n2 cannot store: {why}" in seen.lines
+    assert "every key meets R=2 W=2" in seen.lines
+    assert next(line for line in seen.lines if line.startswith("n2  ")).split()[3:5] == ["no", "writes"]
+    assert code(seen.snapshot, check=True) == 8
+    assert _met(seen.snapshot, "ready", 0) == (False, "n2 cannot store")
+    assert document(seen.snapshot)["nodes"][1]["cannot_store"] == why
+    assert document(seen.snapshot)["nodes"][0]["cannot_store"] is None
+
+    for name in NAMES[:4]:
+        seen.said[name]["cannot_store"] = "Read-only file system"
+    assert "no key meets W=2: 1 node can store; every key meets R=2" in seen.lines
+    assert code(seen.snapshot, check=True) == 9
+    assert code(seen.snapshot, check=False) == 0

@@ -232,3 +232,17 @@ def test_what_is_well_shares_lines_and_the_worst_comes_first(monkeypatch: pytest
         " ! durability is relaxed",
         " 1 problem, 1 warning",
     ]
+
+
+def test_a_node_that_cannot_store_is_a_problem_with_its_reason() -> None:
+    full = node("n2", cannot_store="No space left on device")
+    found = bad(checkup.away(snapshot(node("n1"), full, node("n3")), Facts(supervisor_pid=1), ""))
+    assert found == [(PROBLEM, "n2 cannot store: No space left on device", "dynazmq logs n2")]
+    broken = node("n2", cannot_store="disk full (fault f1)", faults=["f1"])
+    found = bad(checkup.away(snapshot(broken, broken, node("n3")), Facts(supervisor_pid=1), ""))
+    assert found[0] == (PROBLEM, "n2 cannot store: disk full (fault f1)", "dynazmq heal")
+    assert found[-1] == (PROBLEM, "no key meets R=2 and W=2: 1 node can store", "")
+
+
+def test_a_file_system_that_is_read_only_is_a_problem_whatever_is_free(tmp_path: Path) -> None:
+    assert [each.level for each in checkup.disk(tmp_path, 80 << 30, 90 << 30, closed=True)] == [PROBLEM]
