@@ -5,7 +5,8 @@
 Local time and how far it is ahead of UTC, so that it is read right in any zone; level, the part of the program, and what
 happened. A line stays one line whatever is in its text, and columns stay where they are, so that `grep`, `cut` and `sort` over
 several files work. A process that writes into its own log file turns it over when it has become long: NAME.log.1 is the one
-before. A full disk costs lines and nothing else.
+before. Where somebody else has moved or removed it (logrotate, an operator) it begins a new one under its name. A full disk costs
+lines and nothing else.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Log:
     def __init__(self, path: Path | None = None, level: str = "") -> None:
         wanted = (level or os.environ.get(LEVEL_VARIABLE, "")).upper()
         self._least = LEVELS.index(wanted) if wanted in LEVELS else LEVELS.index("INFO")
-        self._path = path
+        self._path = path if path is not None and _is_at(2, path) else None  # else it goes where whoever started us wants it
         self._last: dict[str, float] = {}  # what it was about → when it was last said
         self._unsaid: Counter[str] = Counter()  # and how often not, since then
         self._cut_off = False
@@ -97,12 +98,18 @@ class Log:
             return
         line = format_line(time.time(), level, part, text).encode("utf-8", "replace") + b"\n"
         line = b"\n" + line if self._cut_off else line
-        if self._path is not None:
-            turn_over(self._path)
+        self.keep()
         try:
             self._cut_off = os.write(2, line) < len(line)
         except OSError:
             return  # a full disk must not end a process over a line of its log
+
+    def keep(self) -> None:
+        """Write under the name of the log and into a file that is not too long. Before each line, and now and then: what is not
+        written by us, a traceback or the last words of a library, goes there, too.
+        """
+        if self._path is not None and not reopen(self._path):
+            turn_over(self._path)
 
     def rarely(self, level: str, part: str, text: str, about: str = "") -> None:
         """The same once per interval: what goes wrong a thousand times a second is one fact.
@@ -121,6 +128,30 @@ class Log:
         self(level, part, f"{text} (and {more:,} more like it before)" if more else text)
 
 
+def reopen(path: Path, descriptors: tuple[int, ...] = (1, 2)) -> bool:
+    """Let these descriptors write into the file at `path`, a new one if there is none. Whether they wrote into another."""
+    if _is_at(descriptors[-1], path):
+        return False
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptors[-1]).st_mode)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+    except OSError:  # its directory is gone, or the disk is full: better into a file without a name than nowhere
+        return False
+    try:
+        for descriptor in descriptors:
+            os.dup2(handle, descriptor)
+    finally:
+        os.close(handle)
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
 def turn_over(path: Path, descriptors: tuple[int, ...] = (1, 2), bytes_max: int = FILE_BYTES_MAX) -> bool:
     """Let these descriptors write into a new file at `path`, if they write into the one that is there and it is too long.
 
@@ -129,7 +160,7 @@ def turn_over(path: Path, descriptors: tuple[int, ...] = (1, 2), bytes_max: int 
     fresh = path.with_name(path.name + ".new")
     try:
         found, there = os.fstat(descriptors[-1]), path.stat()
-        if (found.st_dev, found.st_ino) != (there.st_dev, there.st_ino) or found.st_size <= bytes_max:
+        if not os.path.samestat(found, there) or found.st_size <= bytes_max:
             return False
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(fresh, flags, stat.S_IMODE(there.st_mode))

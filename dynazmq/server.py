@@ -183,6 +183,8 @@ class Server:
         if self._meter.tick(self.node.runtime.now):
             self._look_at_storage()
             self._look_where_it_is()
+            if not self.stopping:  # it may have been moved, and the log at its old path be another's
+                self._log.keep()
             self._mend_sockets()
         self._sockets.keep(self.node.membership.members)
         for peer, (endpoint, why) in self._sockets.unconnectable.items():

@@ -101,6 +101,7 @@ class Supervisor:
                 self._watch.turn(now, self._children, lambda: self._facts(time.monotonic()))
             if not self._lost:
                 events.retry(self._directory)
+                self._log.keep()
         self._clean_up()
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dynazmq import logs
 from dynazmq.cli import main
 from dynazmq.cli.logs import Tail, merge
-from dynazmq.logs import Log, format_line, parse, turn_over
+from dynazmq.logs import Log, format_line, parse, reopen, turn_over
 from dynazmq.paths import ClusterFile, node_dir, node_log
 
 ZONES = st.sampled_from(["UTC", "Asia/Kathmandu", "America/St_Johns", "Europe/Berlin", "Pacific/Kiritimati"])
@@ -168,6 +168,51 @@ def test_a_log_of_somebody_else_or_that_cannot_be_replaced_is_left_alone(tmp_pat
     finally:
         os.close(descriptor)
     assert path.read_text().endswith("y")
+
+
+@pytest.mark.parametrize("what", ["moved", "removed", "replaced"])
+def test_a_log_that_is_not_there_any_more_is_begun_anew_under_its_name(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "node.log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, b"first\n")
+        assert not reopen(path, (descriptor,))
+        if what == "removed":
+            path.unlink()
+        else:
+            path.rename(tmp_path / "node.log.0")
+        if what == "replaced":
+            path.write_text("somebody else's\n")
+        assert reopen(path, (descriptor,))
+        os.write(descriptor, b"second\n")
+        assert path.read_text().splitlines() == (["somebody else's"] if what == "replaced" else []) + ["second"]
+        assert path.stat().st_mode & 0o077 == 0 or what == "replaced"
+        assert not reopen(path, (descriptor,))
+    finally:
+        os.close(descriptor)
+
+
+def test_a_log_whose_directory_is_gone_is_written_on_without_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "node.log"
+    path.parent.mkdir()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        path.unlink()
+        path.parent.rmdir()
+        assert not reopen(path, (descriptor,))
+        os.write(descriptor, b"y")
+        assert os.pread(descriptor, 2, 0) == b"y"
+    finally:
+        os.close(descriptor)
+
+
+def test_who_was_started_with_another_standard_error_keeps_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """In the foreground, or under an init system."""
+    path = tmp_path / "node.log"
+    path.write_text("of an earlier life\n")
+    Log(path)("INFO", "node", "hello")
+    assert path.read_text() == "of an earlier life\n"
+    assert "hello" in capfd.readouterr().err
 
 
 # --- reading --------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from supervised import Cluster, eventually
 
+from dynazmq import paths
 from dynazmq.cluster import events
 from dynazmq.cluster.processes import environment
 from dynazmq.cluster.snapshot import Event
@@ -177,6 +178,20 @@ def test_logs_of_nodes_and_supervisor_tell_the_same_story(cluster: Cluster) -> N
     warned = [json.loads(line) for line in cluster.run("logs", "--jsonl", "--level", "warn", "-l", "2000").out.splitlines()]
     assert any(line["node"] == "n1" and line["text"] == "n3 is down" for line in warned)
     assert {line["level"] for line in warned} <= {"WARN", "ERROR"}
+
+
+def test_logs_that_somebody_moved_away_or_removed_go_on_under_their_names(cluster: Cluster) -> None:
+    eventually(cluster.whole, "it is whole")
+    logs = [paths.supervisor_log(cluster.directory), *(paths.node_log(cluster.directory, f"n{i}") for i in (1, 2, 3, 4))]
+    for log in logs[:3]:
+        log.rename(log.with_name(f"{log.name}.0"))
+    for log in logs[3:]:
+        log.unlink()
+    eventually(lambda: all(log.exists() for log in logs), "all are there again, though nothing was to be written")
+    assert cluster.run("node", "restart", "n1").code == 0
+    assert "server   stopped" in cluster.run("logs", "n1").out, "the last word of the process that had the old one"
+    assert "stopped" in cluster.run("logs", "supervisor").out
+    eventually(cluster.whole, "it is whole")
 
 
 def test_of_a_cluster_that_is_down_events_and_logs_are_still_there(cluster: Cluster) -> None:
