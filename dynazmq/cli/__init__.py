@@ -27,6 +27,7 @@
     tree.py completion.py       the commands without building them; what a shell offers at TAB
     escaping.py                 keys and values as text that can be read back
     terminal.py words.py        colours, questions, JSON; durations, sizes, lists of nodes
+    restored.py                 a terminal that is as it was, whatever ends a full-screen program
 
 Data goes to standard output; errors, questions and "next" hints to standard error.
 """

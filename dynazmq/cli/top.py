@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq.cli import NOT_RUNNING, OK
+from dynazmq.cli.restored import LEAVE, screen
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, colored, emit, paint, say
 from dynazmq.cli.words import short, size, span
 from dynazmq.cluster import judgement, rates
@@ -28,7 +29,7 @@ FIRST_S = 1.0
 WINDOW_S = 5.0
 EVERY_S_MIN = 0.2
 
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the other screen, no cursor; and back
+_ENTER = b"\x1b[?1049h\x1b[?25l"  # the other screen, no cursor
 _HEADS = (
     *("NODE", "STATE", "CPU%", "RSS", "PUT/S", "GET/S", "FAIL/S", "P50ms", "P99ms", "Q", "COMMIT", "ROWS", "KEYS"),
     *("HINTS FOR", "TREES"),
@@ -94,8 +95,7 @@ def run(directory: Path, *, sort: str, once: bool, every_s: float, as_json: bool
 def _redraw(meter: Meter, frame: Frame, sort: str, every_s: float) -> None:
     """Until Ctrl-C. Each frame is one write over the one before, so nothing flickers; the terminal is as it was in the end."""
     out = sys.stdout
-    out.write(_ENTER)
-    try:
+    with screen(out.fileno(), _ENTER, LEAVE):
         while True:
             columns, rows = shutil.get_terminal_size((80, 24))
             shown = [cut(line, columns) for line in lines(frame, sort)[: max(1, rows - 1)]]
@@ -103,9 +103,6 @@ def _redraw(meter: Meter, frame: Frame, sort: str, every_s: float) -> None:
             out.flush()
             time.sleep(every_s)
             frame = meter.look()
-    finally:
-        out.write(_LEAVE)
-        out.flush()
 
 
 # --- as text --------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from textual.binding import Binding, BindingType
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.screen import ModalScreen, Screen
 
+from dynazmq.cli.restored import LEAVE_ALL
+from dynazmq.cli.restored import screen as screen_as_it_was
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile, where
 from dynazmq.tui import NOT_RUNNING, screen, table
@@ -43,7 +45,7 @@ def run(directory: Path, settings: Settings) -> int:
     """Raises ClusterError when what is to be replayed cannot be read, or what is to be recorded cannot be written."""
     if settings.replay is not None:
         console = Console(directory, settings)
-        console.run()
+        _show(console)
         if trouble := console.trouble:
             print(f"{settings.replay}: {trouble}", file=sys.stderr)
         return 1 if trouble else 0
@@ -53,12 +55,18 @@ def run(directory: Path, settings: Settings) -> int:
         print(error, file=sys.stderr)
         return NOT_RUNNING if isinstance(error, NoSuchCluster) else 1
     console = Console(directory, settings)
-    left = console.run()
+    left = _show(console)
     if trouble := console.trouble:
         print(f"{settings.record}: {trouble}", file=sys.stderr)
     if left == "left":
         print(f"{cluster.name} keeps running    stop it with  dynazmq cluster down{where(directory)}", file=sys.stderr)
-    return 0
+    return console.return_code or 0
+
+
+def _show(console: Console) -> str | None:
+    """Until somebody leaves it; None when something else ended it. Textual draws on standard error."""
+    with screen_as_it_was(2, b"", LEAVE_ALL):
+        return console.run()
 
 
 class Console(Stage):
