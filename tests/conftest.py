@@ -52,9 +52,14 @@ def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_of_a_terminal() -> None:
-    """A shell starts in the background what ignores Ctrl-C, and that is inherited: tests that send one would wait in vain."""
+    """A shell starts in the background what ignores Ctrl-C, and nohup what ignores the end of its terminal, and that is
+    inherited: tests that send one would wait in vain.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _ours(everybody: processes.CommandLines, home: str) -> processes.CommandLines:
