@@ -300,10 +300,8 @@ class Puts:
     def _one_less(self, op: PutOp) -> None:
         """One who was asked will not answer again."""
         if not op.done and op.quorum.state == IMPOSSIBLE:
-            received = len(op.quorum.answered)
-            text = "too few replicas could store it; some have" + (f" ({op.why_not})" if op.why_not else "")
-            self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, received, text)
-            op.done = True
+            why = f" ({op.why_not})" if op.why_not else ""
+            self._leave_unknown(op, f"too few replicas could store it; some have{why}")
         if not op.quorum.outstanding:
             self._forget(op)
 
@@ -340,9 +338,7 @@ class Puts:
                 if not self._holder(op, primary):
                     self._keep_hint(op, primary)  # neither it nor a stand-in has it: nobody else will bring it
             if not op.done:
-                text = "the deadline passed before W copies"
-                self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), text)
-                op.done = True
+                self._leave_unknown(op, "the deadline passed before W copies")
             self._forget(op)
             return
         if now >= op.started + _RETRY_EXPECTED_S:
@@ -361,12 +357,21 @@ class Puts:
         overwritten, if they were written when he who is silent was lost. Slow peers are no reason: the retry finds the write with
         them (recall.py), and under load each put would be stored twice.
         """
+        if any(self._failure.silent(node, op.started) for node in op.quorum.outstanding):
+            self._mark(op)
+
+    def _leave_unknown(self, op: PutOp, text: str) -> None:
+        """The client is told that some have it, and will mostly try again elsewhere: be it where nobody can hear of this try."""
+        self._mark(op)
+        self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), text)
+        op.done = True
+
+    def _mark(self, op: PutOp) -> None:
+        """Have those who hold this try know that its write may have another dot."""
         message = op.message
         again = [] if op.done else [message.write_id]
         again += [write_id for write_id, wall_ms in op.gone if self._elsewhere.age_s(wall_ms) < NOTICED_S]
-        if op.context.retried.issuperset(again) or not any(
-            self._failure.silent(node, op.started) for node in op.quorum.outstanding
-        ):
+        if op.context.retried.issuperset(again):
             return
         known = decode(op.state)
         if op.done and len(known.context.retried) >= SUSPECTED_MAX:

@@ -361,6 +361,25 @@ def test_what_its_dead_coordinator_alone_held_and_somebody_overwrote_there_does_
     assert bob.get("k", r="all").values == ["new"]
 
 
+def test_a_try_that_too_few_could_store_is_overwritten_under_whatever_dot_by_who_has_read_it() -> None:
+    """Half an hour of chaos: its coordinator told the client that the outcome is unknown, and knew that it would try again."""
+    cluster = settled(38)
+    first, second, third = cluster.primaries("k")
+    cluster.partition([first, second], [node for node in cluster.nodes if node not in (first, second)])
+    cluster.run(3.0)
+    second.process.disk.fail_commits = True
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    assert first.name not in alice.put("k", "old").acked, "it was stored there, by one of two, and then at the other side"
+    found = bob.get("k", at=first.name, r="one")
+    assert found.values == ["old"]
+    bob.put("k", "new", found.context, at=third.name)
+    assert bob.get("k", at=third.name).values == ["new"]
+    second.process.disk.fail_commits = False
+    cluster.heal()
+    cluster.settle()
+    assert bob.get("k", r="all").values == ["new"]
+
+
 def test_a_write_that_is_never_retried_has_no_byte_of_the_memory_of_retries() -> None:
     cluster = settled(34)
     alice = cluster.client("alice")
