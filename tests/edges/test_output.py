@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -159,17 +160,17 @@ output.write(sys.argv[1], b"new", overwrite=True)
 
 @pytest.mark.skipif(not ROOT, reason="only root can be somebody else")
 @pytest.mark.parametrize(("mode", "says"), [(0o644, "must not be written: mode 0644, of user 0"), (0o666, "belongs to user 0")])
-def test_a_file_of_somebody_else_is_left_to_them(tmp_path: Path, mode: int, says: str) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"old")
-    file.chmod(mode)
-    for each in (tmp_path, *list(tmp_path.parents)[:3]):
-        each.chmod(0o777)
-    ran = subprocess.run(
-        [sys.executable, "-P", "-c", AS_ANOTHER, str(file)], env=environment(), capture_output=True, text=True, check=False
-    )
-    assert says in ran.stderr
-    assert (file.read_bytes(), os.listdir(tmp_path)) == (b"old", ["file"])
+def test_a_file_of_somebody_else_is_left_to_them(mode: int, says: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:  # the run's own directories are nobody else's to enter
+        os.chmod(directory, 0o777)
+        file = Path(directory, "file")
+        file.write_bytes(b"old")
+        file.chmod(mode)
+        ran = subprocess.run(
+            [sys.executable, "-P", "-c", AS_ANOTHER, str(file)], env=environment(), capture_output=True, text=True, check=False
+        )
+        assert says in ran.stderr
+        assert (file.read_bytes(), os.listdir(directory)) == (b"old", ["file"])
 
 
 def test_whatever_ends_the_writing_leaves_what_was_there_and_no_part(file: Path) -> None:

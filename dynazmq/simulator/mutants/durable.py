@@ -40,13 +40,13 @@ def speak_before_commit(patch: Patches) -> None:
 @mutant("I1", "I15", faults=(FULL_DISK,), w=1, r=1)
 def answer_although_the_commit_failed(patch: Patches) -> None:
     """A turn whose commit failed is answered as if it had been stored."""
-    patch.set(Node, "turn_failed", lambda _self: None)
+    patch.set(Node, "turn_failed", lambda *_: None)
 
 
 @mutant("I12", "I6", "I5", "I3", faults=(FLICKERING_DISK,), load=_HOT, every_s=0.1, lasting_s=1.0)
 def show_what_was_not_stored(patch: Patches) -> None:
     """A read shows a dot of its own turn, whose commit then fails, and the dot is given again."""
-    patch.set(Runtime, "tell", lambda self, _row, to, message, _otherwise: self.send(to, message))
+    patch.set(Runtime, "unless_stored", lambda *_: None)
     patch.set(Gets, "_unread", lambda *_: None)
     patch.set(Recalls, "_unread", lambda *_: None)
 
