@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,13 +67,21 @@ def screen(descriptor: int, enter: bytes, leave: bytes) -> Iterator[None]:
             os.write(descriptor, enter)
         yield
         if enter:
+            _say_what_is_left()
             put_back()
     except BaseException:
+        _say_what_is_left()
         put_back()
         raise
     finally:
         for number, was in before.items():
             signal.signal(number, was)
+
+
+def _say_what_is_left() -> None:
+    """Ctrl-C may have come in the middle of a print. At the process's end the rest would be drawn on the screen that is back."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
 
 
 def _modes(descriptor: int) -> list[Any] | None:
