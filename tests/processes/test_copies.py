@@ -145,7 +145,7 @@ def test_a_copy_with_an_identity_of_its_own_runs_beside_the_original(at: Callabl
     assert first.secret != second.secret
     assert not {*first.members.values()} & {*second.members.values()}
     assert b.down().out.startswith("stopped 2 nodes")
-    assert a.whole()
+    eventually(a.whole, "what was ended was the copy")
     b.up()  # it is a cluster like any other now
     assert b.run("up", "--identity", "new").code == 2
     b.down()
@@ -194,7 +194,7 @@ def test_a_cluster_whose_directory_is_moved_ends_and_starts_where_it_is(at: Call
     assert a.run("get", "whose").code == 3
     b.up()
     assert b.run("get", "whose").out == "the moved one's"
-    assert a.whole()
+    eventually(a.whole, "it goes on as it was")
     assert a.run("get", "whose").code == 3
 
 
