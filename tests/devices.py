@@ -20,5 +20,5 @@ def device(name: str, directory: Path) -> Path:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, _MINOR[name]))
         os.close(os.open(path, os.O_WRONLY))
     except OSError:
-        pytest.skip("root may not make a device here, and must not risk the machine's")
+        pytest.skip("root may not make a device here (no CAP_MKNOD, or nodev), and a mistake would replace the machine's own")
     return path

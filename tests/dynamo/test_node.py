@@ -38,9 +38,9 @@ from dynazmq.dynamo.runtime import ROWS_LOST
 from dynazmq.dynamo.versions import EMPTY, encode
 
 
-def fail_commit(lone: LoneNode) -> None:
+def fail_commit(lone: LoneNode, why: str = "") -> None:
     lone.disk.rollback()
-    lone.node.turn_failed()
+    lone.node.turn_failed(why)
 
 
 def test_when_the_commit_fails_nothing_is_said_that_rests_on_it() -> None:
@@ -279,8 +279,7 @@ def test_who_is_refused_since_the_commit_failed_is_told_why() -> None:
     second = lone.peers(key)[0]
     lone.node.receive(CLIENT, a_put(key))
     lone.node.receive(second, Write(5, "default", key, encode(written(("b", b"1"))), "", 1000))
-    lone.disk.rollback()
-    lone.node.turn_failed("cannot commit: disk I/O error (Read-only file system)")
+    fail_commit(lone, "cannot commit: disk I/O error (Read-only file system)")
     said = lone.flush()
     why = "a could not store it: cannot commit: disk I/O error (Read-only file system)"
     assert [failure.text for _, failure in of(Failure, said)] == [why]
