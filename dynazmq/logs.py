@@ -20,6 +20,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynazmq.place import Place
+
 LEVELS = ("DEBUG", "INFO", "WARN", "ERROR")
 
 FILE_BYTES_MAX = 10 << 20
@@ -85,10 +87,12 @@ def _seconds(stamp: str, zone: str | None) -> float:
 class Log:
     """Writes to standard error, which is a file of this process where `path` says so: then it is turned over."""
 
-    def __init__(self, path: Path | None = None, level: str = "") -> None:
+    def __init__(self, path: Path | None = None, level: str = "", place: Place | None = None) -> None:
+        """place: the directory of `path`. Once it was moved, what is at the path may be the log of another process."""
         wanted = (level or os.environ.get(LEVEL_VARIABLE, "")).upper()
         self._least = LEVELS.index(wanted) if wanted in LEVELS else LEVELS.index("INFO")
         self._path = path if path is not None and _is_at(2, path) else None  # else it goes where whoever started us wants it
+        self._place = place
         self._last: dict[str, float] = {}  # what it was about → when it was last said
         self._unsaid: Counter[str] = Counter()  # and how often not, since then
         self._cut_off = False
@@ -108,7 +112,9 @@ class Log:
         """Write under the name of the log and into a file that is not too long. Before each line, and now and then: what is not
         written by us, a traceback or the last words of a library, goes there, too.
         """
-        if self._path is not None and not reopen(self._path):
+        if self._path is None or (self._place is not None and not self._place.unchanged()):
+            return
+        if not reopen(self._path):
             turn_over(self._path)
 
     def rarely(self, level: str, part: str, text: str, about: str = "") -> None:

@@ -33,6 +33,10 @@ class Place:
             return self.path  # it cannot be seen
         return self._elsewhere() if own.st_nlink else None
 
+    def unchanged(self) -> bool:
+        """Whether what is at `path` may be taken for it."""
+        return self.now() == self.path
+
     def _elsewhere(self) -> Path | None:
         try:
             return Path(os.readlink(f"/proc/self/fd/{self._handle}"))

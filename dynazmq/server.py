@@ -72,7 +72,7 @@ class Server:
         self._config = config
         self._store = store
         self._place = Place(Path(config.data_dir))
-        self._log = Log(_log_path(config))
+        self._log = Log(_log_path(config), place=self._place)
         self._faults = FaultyNode(config.name, faults_path(_cluster_dir(config)), time.monotonic, Random(os.getpid()), self._log)
         self._look_for_faults(time.monotonic())  # a clock that is wrong was so before its process started
         self.node = Node(config, store, SystemRandom(), time.monotonic(), self._wall_ms())
@@ -100,12 +100,14 @@ class Server:
         Raises Expelled when the node was removed from its cluster by force, OldDisk when its peers know of a newer disk of it.
         """
         try:
-            self._run()
+            try:
+                self._run()
+            finally:
+                self._sockets.close()  # always: see Door.stop
+            self._store.close()
+            self._log("INFO", "server", "stopped")
         finally:
-            self._sockets.close()  # always: see Door.stop
-            self._place.close()
-        self._store.close()
-        self._log("INFO", "server", "stopped")
+            self._place.close()  # the log asks it
 
     def _run(self) -> None:
         self._log("INFO", "server", f"{self._config.name} serves {self._config.endpoint}, epoch {self.node.identity.epoch}")
@@ -183,8 +185,7 @@ class Server:
         if self._meter.tick(self.node.runtime.now):
             self._look_at_storage()
             self._look_where_it_is()
-            if not self.stopping:  # it may have been moved, and the log at its old path be another's
-                self._log.keep()
+            self._log.keep()
             self._mend_sockets()
         self._sockets.keep(self.node.membership.members)
         for peer, (endpoint, why) in self._sockets.unconnectable.items():

@@ -68,7 +68,7 @@ class Supervisor:
         self.signalled = 0
         """The signal that asked for the end, if one did."""
         self._changed = True
-        self._log = Log(paths.supervisor_log(directory))
+        self._log = Log(paths.supervisor_log(directory), place=self._place)
         self._wake, waker = socket.socketpair()
         self._wake.setblocking(False)
         waker.setblocking(False)
@@ -83,9 +83,9 @@ class Supervisor:
         while not (self._ending and not any(child.runs for child in self._children.values())):
             self._wait()
             now = time.monotonic()
-            if (place := self._place.now()) != self._directory:
+            if (place := self._place.now()) != self._place.path:
                 self._follow(place)
-            elif not self._lost:
+            else:
                 self._mend_socket()
             if self.signalled and not self._ending:
                 self.end()
@@ -117,7 +117,7 @@ class Supervisor:
 
         What is still to be written goes where the directory is. It is started there like any other cluster that was moved.
         """
-        if self._lost:
+        if self._lost or place == self._directory:
             return
         self._lost, self._directory = place is None, place or self._directory
         text = "was deleted, and another is in its place" if place is None else f"was moved to {place}"
@@ -242,11 +242,11 @@ class Supervisor:
         if not self._lost:
             remove_sockets(self._directory, self._cluster)
             state.forget(self._directory)
-        self._place.close()
         signal.set_wakeup_fd(-1)
         self._wake.close()
         self._waker.close()
         self._log("INFO", "*", "down")
+        self._place.close()
 
     def _tell(self, name: str, text: str, kind: str) -> None:
         self._changed = True

@@ -22,7 +22,7 @@ CORE_MAY_IMPORT = {
 
 LAYERS: dict[str, set[str]] = {
     "config": set(),
-    "logs": set(),
+    "logs": {"place"},
     "durable": set(),
     "output": {"durable", "errors"},
     "sequence": set(),

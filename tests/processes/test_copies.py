@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from supervised import Cluster, eventually, run
+from supervised import Cluster, eventually, processes_below, run
 
 import dynazmq
+from dynazmq import paths
 from dynazmq.cluster.processes import find_nodes, identify, running_clusters
 from dynazmq.errors import InvalidRequest, NoSuchCluster
 from dynazmq.paths import ClusterFile
+
+
+def files_below(directory: Path) -> set[Path]:
+    return {found for found in directory.rglob("*") if not found.is_dir()}
 
 
 def copied(a: Path, b: Path) -> None:
@@ -196,6 +202,30 @@ def test_a_cluster_whose_directory_is_moved_ends_and_starts_where_it_is(at: Call
     assert b.run("get", "whose").out == "the moved one's"
     eventually(a.whole, "it goes on as it was")
     assert a.run("get", "whose").code == 3
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_what_is_at_the_old_path_of_a_moved_cluster_is_not_touched_while_that_one_ends(
+    at: Callable[[str], Cluster], supervised: bool
+) -> None:
+    """A frozen node makes its end long. Its supervisor once took the new one's socket for one that a cleaner had removed."""
+    a, b = at("a"), at("b")
+    a.up("-n", "2")
+    nodes = find_nodes(a.directory, ["n1", "n2"])
+    if not supervised:
+        a.kill_supervisor()
+    os.kill(nodes["n1"].pid, signal.SIGSTOP)
+    theirs = {*files_below(a.directory), paths.supervisor_socket(a.directory)}
+    a.directory.rename(b.directory)
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("another's")
+    eventually(lambda: identify(nodes["n2"].pid) is None, "it ends")
+    if not supervised:
+        os.kill(nodes["n1"].pid, signal.SIGCONT)
+    eventually(lambda: not processes_below(a.directory) and identify(nodes["n1"].pid) is None, "it has ended")
+    assert {path.read_text() for path in theirs} == {"another's"}
+    assert files_below(a.directory) == theirs
 
 
 def test_a_directory_restored_under_its_processes_is_served_by_new_ones(at: Callable[[str], Cluster], base: Path) -> None:
