@@ -170,13 +170,15 @@ class Server:
         self.node.tick(now, wall_ms, turns.hurry)
         ticked = clock()
         for _ in range(_ROUNDS_MAX):
-            self._commit()
+            stored = self._commit()
             committed = clock()
             outbox = self.node.drain()
             if not outbox:
                 break
-            # What cannot be sent gives the core new work (a hint, another replica): that is committed before it is spoken of.
-            self._gate.speak(outbox, int(time.monotonic() * 1000), self._send)
+            # What cannot be sent gives the core new work (a hint, another replica), and so does what cannot be stored: that is
+            # committed before it is spoken of.
+            if not self._gate.speak(outbox, int(time.monotonic() * 1000), self._send) and stored:
+                break
         if watch is not None:
             watch.turned()
         ended = clock()
@@ -210,7 +212,8 @@ class Server:
             intake.go_on()
         self._backlog = more or intake.waiting > 0
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
+        """Whether what the turn has written is durable now."""
         started = time.perf_counter()
         if (watch := self._gate.watch) is not None:
             watch.committing()
@@ -218,13 +221,14 @@ class Server:
             rows = self._store.commit()
         except StoreFailed as error:
             self._meet_failure(str(error))
-            return
+            return False
         if watch is not None:
             watch.committed(rows)
         if rows:
             self._meter.committed(rows, time.perf_counter() - started)
             if self._health.stored(self.node.runtime.now):
                 self._log("INFO", "storage", "can store again")
+        return True
 
     def _meet_failure(self, words: str) -> None:
         """The turn's commit failed."""

@@ -154,6 +154,8 @@ class Gets:
     def _effective(self, message: Get) -> tuple[int, int, int]:
         """n, r, pr of this request after the bucket's policy. Raises BadMessage with the limit and what was given."""
         policy = self._membership.policy(message.bucket)
+        if not (message.n or message.r or message.pr):  # the usual case
+            return policy.n, policy.r, 0
         n = message.n or policy.n
         if not 1 <= n <= policy.n:
             raise BadMessage(f"n={n} is not in 1..{policy.n}, the bucket's n")

@@ -152,6 +152,8 @@ class Puts:
             limit = self._runtime.config.max_value_bytes
             raise BadMessage(f"value of {len(message.value):,} bytes is over the limit of {limit:,} bytes")
         policy = self._membership.policy(message.bucket)
+        if not (message.n or message.w or message.pw):  # the usual case
+            return policy.n, policy.w, 0
         n = message.n or policy.n
         if not 1 <= n <= policy.n:
             raise BadMessage(f"n={n} is not in 1..{policy.n}, the bucket's n")

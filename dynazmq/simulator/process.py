@@ -261,7 +261,7 @@ class Process:
             self.crash()
             return
         for _ in range(_ROUNDS_MAX):
-            self._commit()
+            stored = self._commit()
             if crash_when == AFTER_COMMIT:
                 self.crash()
             if self.state == "down":
@@ -269,10 +269,12 @@ class Process:
             outbox = self.node.drain()
             if not outbox:
                 break
-            self._send(outbox, 1 if crash_when else 1 << 30)
+            new_work = self._send(outbox, 1 if crash_when else 1 << 30)
             if crash_when:
                 self.crash()
                 return
+            if stored and not new_work:
+                break
         self.node.runtime.notes.clear()
         self._witness.turned(self)
         if self.node.membership.expelled:
@@ -303,13 +305,15 @@ class Process:
         self.world.record("aside", self.name)
         self.start()
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
         self._witness.committing(self)
         try:
             self.disk.commit()
         except StoreFailed as error:
             self.disk.rollback()
             self._take_back(str(error))
+            return False
+        return True
 
     def _take_back(self, why: str) -> None:
         try:
@@ -318,9 +322,10 @@ class Process:
             self.crash()  # a disk that can be neither written nor read: the process ends, the supervisor tries again
             self.world.at(self.world.now + _RETRY_S, self._start_again, self._life)
 
-    def _send(self, outbox: dict[Address, list[Message]], destinations_max: int) -> None:
+    def _send(self, outbox: dict[Address, list[Message]], destinations_max: int) -> bool:
+        """See `Gate.speak`."""
         some = dict(islice(outbox.items(), destinations_max))
-        self._gate.speak(some, int(self._now * 1000), self._send_frame)
+        return self._gate.speak(some, int(self._now * 1000), self._send_frame)
 
     def _send_frame(self, to: Address, frame: bytes) -> bool:
         return self._network.send(self.name, to if isinstance(to, str) else to.decode(), frame)

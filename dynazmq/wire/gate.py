@@ -100,6 +100,7 @@ class Gate:
         """Whether `work` has found that the turn's time is over; the driver says when another one begins."""
         self.watch: Tracer | None = None
         """Who notes what is heard and said, while somebody traces a key."""
+        self._new_work = False  # of the core's, by what was spoken last
         self._quickest: dict[str, tuple[int, float, float]] = {}  # peer → its incarnation, least lag in ms, when that was so
         self._state_life_ms = node.runtime.config.timing.retirement_grace_ms * 2 // 3 or _CLOCKS_DIFFER_MS
 
@@ -129,20 +130,19 @@ class Gate:
 
         A message with a value that is not admitted is refused, and the others of its frame are heard.
         """
-        sender, messages, begin = heard.sender, heard.messages, heard.next
+        sender, messages, done = heard.sender, heard.messages, heard.next
         void, age_ms = self._standing(sender, heard.envelope)
-        these = messages if not begin and len(messages) <= most else messages[begin : begin + most]
         receive = self._node.receive if self.watch is None else self.watch.receive
-        heard.next = begin + len(these)
-        for at, message in enumerate(these, begin + 1):
+        for message in messages if not done and len(messages) <= most else messages[done : done + most]:
+            done += 1
             if (void or age_ms) and not self._holds(message, void, age_ms):
                 continue
             receive(sender, message)
             if hurry():
                 self.late = True
-                heard.next = at
                 break
-        if heard.next < len(messages):
+        if done < len(messages):
+            heard.next = done
             return False
         if heard.refused and not void:
             for each in heard.refused:
@@ -168,7 +168,7 @@ class Gate:
     def _standing(self, sender: Address, envelope: Envelope) -> tuple[bool, int]:
         """Whether a frame is void, being of or for another life; and how long it was under way, in ms."""
         node = self._node
-        if not isinstance(sender, str):
+        if sender.__class__ is not str:
             lag = int(node.runtime.now * 1000) - envelope.sent_ms
             return False, lag if 0 <= lag < _CLOCKS_DIFFER_MS else 0
         if node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation):
@@ -247,12 +247,12 @@ class Gate:
         if refused or not FROM_STRANGERS.issuperset(map(type, messages)):
             raise BadFrame("another cluster", f"{envelope.cluster_id:016x}")
 
-    def speak(self, outbox: Mapping[Address, list[Message]], sent_ms: int, send: Callable[[Address, bytes], bool]) -> None:
-        """Send all; what the transport does not take goes back to the core, which then has new work.
+    def speak(self, outbox: Mapping[Address, list[Message]], sent_ms: int, send: Callable[[Address, bytes], bool]) -> bool:
+        """Send all. What cannot be sent goes back to the core: whether that has given it new work.
 
         send: False when it was not taken. Of messages whose frame has left nobody may say that they were not sent.
         """
-        node = self._node
+        node, self._new_work = self._node, False
         for to, messages in outbox.items():
             to_incarnation = node.membership.incarnation_of(to) if isinstance(to, str) else 0
             envelope = Envelope(FROM_NODE, self._cluster_id, node.identity.incarnation, to_incarnation, sent_ms)
@@ -261,6 +261,8 @@ class Gate:
                 if self.watch is not None:
                     self.watch.spoken(to, untaken, False)
                 node.undeliverable(to, untaken)
+                self._new_work = True
+        return self._new_work
 
     def _speak_to(
         self, to: Address, envelope: Envelope, messages: list[Message], send: Callable[[Address, bytes], bool]
@@ -291,6 +293,7 @@ class Gate:
                 runtime.counters["unsendable"] += 1
                 runtime.note(f"cannot send a {message.__class__.__name__} to {to!r}: {error}", "WARN")
                 self._node.unsendable(to, message)
+                self._new_work = True
             else:
                 sendable.append(message)
         return sendable

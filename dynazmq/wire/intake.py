@@ -123,26 +123,33 @@ class Intake:
 
     def take(self, identity: bytes, frame: bytes) -> None:
         """A frame has come: work on it, or let it wait."""
-        gate, size = self._gate, len(frame)
-        self.taken += size
-        peer = gate.peer_of(identity) is not None
+        self.taken += len(frame)
+        over = self._gate.late or self._begun >= TURN_BYTES_MAX
+        if not (over or self._peers.senders or self._clients.senders):  # the usual case: nobody waits
+            self._begin(identity, frame)
+            return
+        peer = self._gate.peer_of(identity) is not None
         lane = self._peers if peer else self._clients
-        # The usual case: nobody waits for his turn.
-        if not lane.senders and not gate.late and self._begun < TURN_BYTES_MAX:
-            try:
-                heard = gate.open(identity, frame)
-            except BadFrame as error:
-                self._on_bad_frame(identity, frame, error)
-                return
-            self._begun += size
-            if not gate.work(heard, self.hurry):
-                lane.add(heard.sender, heard, size, gate.now)
+        if not (over or lane.senders):
+            self._begin(identity, frame)
         elif peer:
             self._take_of_peer(identity, frame)
-        elif lane.has_room(identity, size):
-            lane.add(identity, frame, size, gate.now)
+        elif lane.has_room(identity, len(frame)):
+            lane.add(identity, frame, len(frame), self._gate.now)
         elif (opened := self._open(identity, frame)) is not None:
             self._decline(lane, opened)
+
+    def _begin(self, identity: bytes, frame: bytes) -> None:
+        """It is this frame's turn at once."""
+        try:
+            heard = self._gate.open(identity, frame)
+        except BadFrame as error:
+            self._on_bad_frame(identity, frame, error)
+            return
+        self._begun += len(frame)
+        if not self._gate.work(heard, self.hurry):
+            lane = self._peers if isinstance(heard.sender, str) else self._clients
+            lane.add(heard.sender, heard, len(frame), self._gate.now)
 
     def _take_of_peer(self, identity: bytes, frame: bytes) -> None:
         """It waits, but for its probes."""
