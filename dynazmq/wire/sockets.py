@@ -199,8 +199,9 @@ class Sockets:
         if len(peers) != self._expected:
             self._expected = len(peers)
             self.door.expect(self._expected)
-        for name in [name for name in self.unconnectable if name not in peers]:
-            del self.unconnectable[name]
+        if self.unconnectable:
+            for name in [name for name in self.unconnectable if name not in peers]:
+                del self.unconnectable[name]
         if len(self._dealers) <= len(peers):
             return
         for name in [name for name in self._dealers if name not in peers]:
