@@ -54,6 +54,7 @@ COUNTERS = {
     "keys_salvaged": "Versions found elsewhere of keys whose holders were all removed by force.",
     "keys_transferred": "Keys received as partitions moved here.",
     "lww_discarded": "Concurrent writes let go of in buckets where the last write wins.",
+    "marks_given_up": "Puts of unknown outcome that a failing disk could not mark as retried, given up.",
     "messages_of_other_lives": "Messages meant for an earlier process of this node, dropped.",
     "handlers_failed": "Messages that met a mistake in this program, given up: please report the node's log.",
     "messages_refused": "Messages that made no sense here.",

@@ -11,6 +11,7 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
     §4.5             counting replies                        quorum.py
     §4.5             the life of a put; of a get             put.py   get.py (ending in read repair)
                      who coordinates a put; retried puts     forward.py   recall.py   elsewhere.py
+                     puts that are marked as retried         marking.py   marks.py
     §4.3             a node's own copies                     replica.py (what it remembers: overwritten.py)
                      pages of them, for who lists all keys   scans.py
     §4.6             the first N reachable nodes; hints      routing.py   hints.py

@@ -144,7 +144,7 @@ class Node:
         )
         self.recalls = Recalls(runtime, self.membership, self.replica, self.puts)
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
-        under_way = (self.puts.under_way, self.gets.under_way, self.recalls.under_way)
+        under_way = (self.puts.under_way, self.gets.under_way, self.recalls.under_way, self.replica.marks.under_way)
         empty = not self.replica.keys and not self.hints.pending
         self.vouches = Vouches(runtime, self.identity, self.membership, self.failure, empty=empty)
         self.retirement = Retirement(
@@ -155,7 +155,7 @@ class Node:
         self.transfer = Transfer(runtime, self.membership, self.failure, self.trees, self.replica, self.hints)
         self.handover = Handover(
             runtime, self.membership, self.failure, self.trees, self.replica, self.hints,
-            lambda: self.puts.may_leave_hints or len(self.recalls) > 0,
+            lambda: self.puts.may_leave_hints or len(self.recalls) > 0 or len(self.replica.marks) > 0,
         )  # fmt: skip
         self.eviction = Eviction(
             runtime, self.membership, self.failure, self.hints, self.replica,

@@ -25,6 +25,7 @@ from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.lww import at_least, clock, latest, stamp
+from dynazmq.dynamo.marking import Marking
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import (
     INVALID,
@@ -91,6 +92,7 @@ class Puts:
         self._hints = hints
         self._latency = latency
         self._elsewhere = elsewhere
+        self._marking = Marking(runtime, replica)
         self._hint_after = runtime.config.timing.hint_after_ms / 1000
         self._ops: Operations[PutOp] = Operations()
         self._joint = Joint(runtime, membership, failure, replica, hints, self._reply_if_done)
@@ -375,19 +377,9 @@ class Puts:
         again += [write_id for write_id, wall_ms in op.gone if self._elsewhere.age_s(wall_ms) < NOTICED_S]
         if op.context.retried.issuperset(again):
             return
-        known = decode(op.state)
-        if op.done and len(known.context.retried) >= SUSPECTED_MAX:
+        if op.done and len(decode(op.state).context.retried) >= SUSPECTED_MAX:
             return
-        state = encode(known.with_retried(*again))
-        try:
-            self._replica.merge(op.stands_for[self._runtime.name], op.at, message.bucket, message.key, state)
-        except (StoreFailed, StateTooLarge):
-            return  # the next look comes soon
-        op.state, op.context = state, op.context.with_retried(again)
-        for node in op.quorum.answered:
-            if node != self._runtime.name:
-                write = Write(0, message.bucket, message.key, state, op.stands_for[node], BUDGET_MS_MAX)
-                self._runtime.send(node, write)
+        self._marking.mark(op, again)
 
     def _stand_in(self, op: PutOp, primary: str) -> None:
         """Have somebody hold the version for a primary that does not answer: the next spare, or this node."""
@@ -442,7 +434,7 @@ class Puts:
         """This turn's commit failed: the dot was never given, and nothing of this put has left the node."""
         self._forget(op)
         self._joint.forget(op)
-        op.done = True
+        op.done, op.state = True, b""
         self.refuse(op, STORAGE, self._runtime.not_stored())
 
     def _unavailable(self, client: Address, message: Put, copies: Copies, w: int, pw: int) -> None:

@@ -31,7 +31,7 @@ class PutOp:
         self.request_id = 0
         self.started = now
         self.deadline = now + message.budget_ms / 1000
-        self.state = b""
+        self.state = b""  # with this write; b"" while there is no such write
         self.held = 0  # bytes of it
         self.gone: list[tuple[bytes, int]] = []  # write id and time of each that it has overwritten
         self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""

@@ -14,6 +14,7 @@ from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.lww import latest
+from dynazmq.dynamo.marks import Marks
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import (
@@ -69,13 +70,14 @@ class Replica:
         self._hints = hints
         self.keys = runtime.store.key_count()
         self.overwritten = overwritten
+        self.marks = Marks(runtime)
 
     # --- the node's own copy, also for its coordinators -------------------------------------------------------------------
 
     def read(self, at: int, bucket: str, key: bytes) -> bytes:
-        """All that this node holds of a key: its own copy, and what it keeps for others. Raises StateTooLarge."""
+        """All that this node holds of a key: its own copy, what it keeps for others, marks that wait. Raises StateTooLarge."""
         own = self.read_own(at, bucket, key)
-        if not self._hints.pending:
+        if not self._hints.pending and not self.marks.waiting:
             return own
         for kept in self._hints.states_of(at, bucket, key):
             if own and own != kept:
@@ -84,7 +86,7 @@ class Replica:
                 check_size(both, own)
             else:
                 own = kept
-        return own
+        return self.marks.on((at, bucket, key), own)
 
     def known(self, at: int, bucket: str, key: bytes) -> tuple[bytes, Siblings]:
         """The same as `read` with what it means."""
@@ -144,7 +146,8 @@ class Replica:
             self._hints.keep(stands_for, at, bucket, key, state)
             return
         # With hints about, it may rest on one of them alone: then this is the first own row.
-        own = held if not held or not self._hints.pending else self.read_own(at, bucket, key)
+        whole = not self._hints.pending and not self.marks.waiting
+        own = held if whole or not held else self.read_own(at, bucket, key)
         if not own:
             self.keys += 1
         self._write_own(at, bucket, key, own, state)

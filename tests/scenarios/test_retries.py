@@ -380,6 +380,36 @@ def test_a_try_that_too_few_could_store_is_overwritten_under_whatever_dot_by_who
     assert bob.get("k", r="all").values == ["new"]
 
 
+@pytest.mark.parametrize("disk", ["is full still", "has failed in that one turn"])
+def test_a_try_is_overwritten_under_whatever_dot_though_the_disk_failed_that_was_to_keep_in_mind_that_there_may_be_one(
+    disk: str,
+) -> None:
+    """The coordinator's own disk is full, too, in the turn in which it tells the client that the outcome is unknown."""
+    cluster = settled(38)
+    first, second, third = cluster.primaries("k")
+    cluster.partition([first, second], [node for node in cluster.nodes if node not in (first, second)])
+    cluster.run(3.0)
+    second.process.disk.fail_commits = True
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    call = alice.begin_put("k", "old")
+    assert cluster.world.run_until(lambda: first.holds("k") == ["old"], 1.0), "and nowhere else"
+    first.process.disk.fail_commits = True
+    assert cluster.world.run_until(lambda: first.counters["commits_failed"] > 0, 1.0)
+    assert first.name not in call.result().acked, "it was stored at the other side as well"
+    if disk != "is full still":
+        first.process.disk.fail_commits = False
+        cluster.run(2.0)
+        assert len(first.state("k").context.retried) == 1
+    found = bob.get("k", at=first.name, r="one")
+    assert found.values == ["old"]
+    bob.put("k", "new", found.context, at=third.name)
+    assert bob.get("k", at=third.name).values == ["new"]
+    first.process.disk.fail_commits = second.process.disk.fail_commits = False
+    cluster.heal()
+    cluster.settle()
+    assert bob.get("k", r="all").values == ["new"]
+
+
 def test_a_write_that_is_never_retried_has_no_byte_of_the_memory_of_retries() -> None:
     cluster = settled(34)
     alice = cluster.client("alice")
