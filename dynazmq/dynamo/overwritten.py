@@ -36,10 +36,11 @@ class Overwritten:
         if not write_id:
             return
         dots = self._dots
+        if write_id not in dots:  # else it stays, whatever becomes of this turn: it was overwritten before
+            self._runtime.aborts.append((self._forget, write_id))
         dots[write_id] = (dot, self._runtime.now)
         if len(dots) > _REMEMBERED_MAX:
             _, (_, self.since) = dots.popitem(last=False)
-        self._runtime.aborts.append((self._forget, write_id))
 
     def learn(self, before: Siblings, after: Siblings) -> None:
         """What was live in one state of a key and is not in the next."""

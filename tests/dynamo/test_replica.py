@@ -266,6 +266,19 @@ def test_what_a_failed_commit_took_back_was_not_overwritten() -> None:
     assert lone.stored(key).values == [b"kept"]
 
 
+def test_what_was_overwritten_before_is_so_though_the_turn_in_which_it_was_once_more_is_taken_back() -> None:
+    """It had come back from somebody. Forgotten, it would be said to have never been here, and its retry be done anew."""
+    lone = LoneNode()
+    memory = lone.node.replica.overwritten
+    memory.add(b"w" * 16, ("b~epoch", 1))
+    lone.turn()
+    memory.add(b"w" * 16, ("c~epoch", 1))
+    lone.disk.rollback()
+    lone.node.turn_failed()
+    lone.turn()
+    assert b"w" * 16 in memory
+
+
 def test_what_a_damaged_row_had_overwritten_is_not_known_any_more() -> None:
     lone, key, (second, *_) = primary()
     first = beside(EMPTY, "b", b"kept", b"kept".ljust(16))
