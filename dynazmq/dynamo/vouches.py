@@ -79,8 +79,6 @@ class Vouches:
         self.rebuild = False
         """Whether the disk is to be set aside: this life is over."""
         self.reload()
-        if self.sure:
-            identity.prove()
 
     def reload(self) -> None:
         """What is stored: at the start, and after a failed commit."""
@@ -90,6 +88,8 @@ class Vouches:
         self._known = dict(known)
         if self._remembered > self.mine and self.sure:
             self._take_over()
+        if self.sure and not self.old:  # after the identity's own reload: that it is proven may have been lost with the turn
+            self._identity.prove()
 
     def committed(self) -> None:
         self.stored = self.mine

@@ -242,3 +242,16 @@ def test_a_count_that_nobody_can_have_reached_is_not_believed() -> None:
     assert lone.node.vouches.sure
     lone.hear("c", GossipDelta([], [], [], [], vouched=[["d", 1 << 60]], disk=SURE))
     assert lone.node.vouches.rows() == []
+
+
+def test_that_a_disk_is_believed_is_stored_again_when_its_turn_was_not() -> None:
+    """Or a backup of it would be rescued as if nobody else had its writes, and those that were deleted since would be back."""
+    lone = restarted()
+    lone.node.receive("b", ProbeReply(1, 0, SURE))
+    assert lone.node.vouches.sure
+    lone.disk.rollback()
+    lone.node.turn_failed()
+    lone.turn()
+    epoch = lone.node.identity.epoch
+    lone.start()
+    assert epoch not in lone.node.identity.unproven
