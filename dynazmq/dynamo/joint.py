@@ -7,6 +7,8 @@ worth, gets a hint here, on the coordinator's disk: the write is durable by its 
 The same where a bucket is to have another number of replicas. Its new holders may be some of the old ones, and then W of the old
 need not be any of these: so of such a put the answers of all of them are awaited, whatever W is.
 
+A hint is counted on once it is stored: when its turn's commit fails, the put waits for it again.
+
 An operation that was begun before the ring changed is caught up with: before this node says that it knows of the change, its
 operations obey it.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.hints import Hints, StateTooLarge
+from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import Write
 from dynazmq.dynamo.put_op import PutOp
@@ -33,7 +35,6 @@ class Joint:
         membership: Membership,
         failure: FailureDetector,
         replica: Replica,
-        hints: Hints,
         complete: Callable[[PutOp], None],
     ) -> None:
         """complete: called when the last of an operation's others has its copy."""
@@ -41,7 +42,6 @@ class Joint:
         self._membership = membership
         self._failure = failure
         self._replica = replica
-        self._hints = hints
         self._complete = complete
         self._patience = runtime.config.timing.hint_after_ms / 1000
         self._ops: dict[int, PutOp] = {}
@@ -66,13 +66,11 @@ class Joint:
         budget_ms = max(int((op.deadline - self._runtime.now) * 1000), 1)
         for name in missing:
             op.joint.add(name)
-            if name == self._runtime.name:
-                self._replica.merge("", op.at, message.bucket, message.key, op.state)
-            elif self._failure.reachable(name):
+            if name != self._runtime.name and self._failure.reachable(name):
                 op.others.add(name)
                 self._runtime.send(name, Write(request_id, message.bucket, message.key, op.state, "", budget_ms))
-            else:
-                self._hint(op, name)
+            elif not self._keep(op, name):
+                op.others.add(name)
         if op.others:
             when = min(self._runtime.now + self._patience, op.deadline)
             self._runtime.call_at(when, self._overdue, request_id)
@@ -94,13 +92,15 @@ class Joint:
                 awaited = True
             elif not own or name not in op.quorum.answered:
                 op.joint.add(name)
-                self._hint(op, name)
+                if not self._keep(op, name):
+                    op.others.add(name)
+                    awaited = True
         if awaited:
             self._runtime.call_at(min(self._runtime.now + self._patience, op.deadline), self._copies_overdue, op)
 
     def _copies_overdue(self, op: PutOp) -> None:
         for name in sorted(op.others.intersection(op.copies.primaries)):
-            if not op.done and self._hint(op, name):
+            if not op.done and self._keep(op, name):
                 op.others.discard(name)
         self._complete(op)
 
@@ -120,7 +120,7 @@ class Joint:
         op = self._ops.get(request_id)
         if op is None or sender not in op.others:
             return False
-        if self._hint(op, sender):
+        if self._keep(op, sender):
             self._one_less(op, sender, request_id)
         return True
 
@@ -129,17 +129,37 @@ class Joint:
         if op is None:
             return
         for name in sorted(op.others):
-            if self._hint(op, name):
+            if self._keep(op, name):
                 self._one_less(op, name, request_id)
         self._ops.pop(request_id, None)
 
-    def _hint(self, op: PutOp, name: str) -> bool:
+    def _keep(self, op: PutOp, name: str) -> bool:
+        """Have this holder's copy here, in a hint or, if it is this node, as its own. False: that cannot be now."""
+        stands_for = name if name != self._runtime.name else ""
         try:
-            self._hints.keep(name, op.at, op.message.bucket, op.message.key, op.state)
+            self._replica.merge(stands_for, op.at, op.message.bucket, op.message.key, op.state)
         except (StoreFailed, StateTooLarge):
             self._runtime.counters["hints_not_kept"] += 1
             return False
+        self._runtime.aborts.append((self._not_kept, (op, name)))
         return True
+
+    def _not_kept(self, kept: tuple[PutOp, str]) -> None:
+        """The turn's commit failed: nobody has this holder's copy, and the put waits for it again, if there still is one."""
+        op, name = kept
+        if not op.void:
+            op.others.add(name)
+            self._runtime.call_at(self._runtime.now + self._patience, self._keep_again, kept)
+
+    def _keep_again(self, kept: tuple[PutOp, str]) -> None:
+        op, name = kept
+        if name not in op.others:
+            return
+        if self._keep(op, name):
+            op.others.discard(name)
+            self._complete(op)
+        elif self._runtime.now < op.deadline:
+            self._runtime.call_at(self._runtime.now + self._patience, self._keep_again, kept)
 
     def _one_less(self, op: PutOp, name: str, request_id: int) -> None:
         op.others.discard(name)

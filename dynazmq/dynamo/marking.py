@@ -59,7 +59,7 @@ class Marking:
     def _not_stored(self, marked: tuple[PutOp, Mark]) -> None:
         """It waits, unless the dot was given in the turn that was not stored: then there is no such try."""
         op, mark = marked
-        if op.state:
+        if not op.void:
             self._keep(mark)
 
     def _keep(self, mark: Mark) -> None:

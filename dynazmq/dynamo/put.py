@@ -95,7 +95,7 @@ class Puts:
         self._marking = Marking(runtime, replica)
         self._hint_after = runtime.config.timing.hint_after_ms / 1000
         self._ops: Operations[PutOp] = Operations()
-        self._joint = Joint(runtime, membership, failure, replica, hints, self._reply_if_done)
+        self._joint = Joint(runtime, membership, failure, replica, self._reply_if_done)
 
     def __len__(self) -> int:
         return len(self._ops)
@@ -434,7 +434,7 @@ class Puts:
         """This turn's commit failed: the dot was never given, and nothing of this put has left the node."""
         self._forget(op)
         self._joint.forget(op)
-        op.done, op.state = True, b""
+        op.done = op.void = True
         self.refuse(op, STORAGE, self._runtime.not_stored())
 
     def _unavailable(self, client: Address, message: Put, copies: Copies, w: int, pw: int) -> None:

@@ -15,7 +15,7 @@ class PutOp:
 
     __slots__ = (
         "asks", "at", "client", "context", "copies", "deadline", "done", "gone", "held", "joint", "maybe", "message", "others",
-        "quorum", "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in", "why_not",
+        "quorum", "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in", "void", "why_not",
     )  # fmt: skip
 
     def __init__(
@@ -31,7 +31,7 @@ class PutOp:
         self.request_id = 0
         self.started = now
         self.deadline = now + message.budget_ms / 1000
-        self.state = b""  # with this write; b"" while there is no such write
+        self.state = b""
         self.held = 0  # bytes of it
         self.gone: list[tuple[bytes, int]] = []  # write id and time of each that it has overwritten
         self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
@@ -42,6 +42,7 @@ class PutOp:
         self.maybe = False  # whether an earlier try that this node passed on may have been done
         self.asks = False  # whether its client has kept the value back (PutAsk)
         self.done = False
+        self.void = False  # whether its dot was never given, since the turn's commit failed: there is no such write
         self.why_not = ""  # what a replica said that has refused it
 
     @property

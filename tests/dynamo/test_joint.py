@@ -170,3 +170,50 @@ def test_a_turn_that_fails_acknowledges_nothing_whoever_answers() -> None:
     for request_id in range(1, 30):
         for name in ("b", "c", "d", "e"):
             assert not of(PutReply, lone.hear(name, WriteReply([request_id])))
+
+
+def fail(lone: LoneNode) -> None:
+    """The turn ends with a commit that fails."""
+    lone.node.tick(lone.now, lone.wall_ms + int(lone.now * 1000))
+    lone.disk.rollback()
+    lone.node.turn_failed("the disk is full")
+    assert not of(PutReply, lone.flush())
+
+
+def test_a_hint_for_a_new_owner_that_was_lost_with_its_turn_is_kept_again_before_the_put_is_done() -> None:
+    """In the turn in which the node hears of the ring, so that nothing else makes the put wait."""
+    lone, key = changing(OLD), a_key(1)
+    (new,) = FILLING.extras(OLD.partition_of(place("default", key)), 3)
+    lone.away.add(new)
+    lone.pass_time(1.5)
+    sent = writes(lone, key)
+    lone.node.membership.learn_ring(FILLING)
+    fail(lone)
+    assert lone.disk.hint_total(new).count == 0
+    assert not of(PutReply, lone.hear("b", WriteReply([sent["b"].request_id]))), "only old owners have it"
+    assert len(of(PutReply, lone.pass_time(0.5))) == 1
+    assert lone.disk.hint_total(new).count == 1
+
+
+def test_one_that_refuses_in_a_turn_that_is_not_stored_has_its_hint_before_the_put_is_done() -> None:
+    lone, key = changing(), a_key(2)
+    sent = writes(lone, key)
+    first, second = FILLING.extras(OLD.partition_of(place("default", key)), 3)
+    assert not of(PutReply, lone.hear("b", WriteReply([sent["b"].request_id])))
+    lone.node.receive(first, Refused(sent[first].request_id, "full"))
+    fail(lone)
+    assert not of(PutReply, lone.hear(second, WriteReply([sent[second].request_id])))
+    assert len(of(PutReply, lone.pass_time(0.5))) == 1
+    assert lone.disk.hint_total(first).count == 1
+
+
+def test_a_put_whose_dot_was_not_stored_leaves_no_hint_behind() -> None:
+    lone, key = changing(), a_key(1)
+    (new,) = FILLING.extras(OLD.partition_of(place("default", key)), 3)
+    lone.away.add(new)
+    lone.pass_time(1.5)
+    lone.node.receive(CLIENT, a_put(key))
+    fail(lone)
+    lone.pass_time(2.5)
+    assert lone.disk.hint_total(new).count == 0
+    assert not lone.stored(key).context
