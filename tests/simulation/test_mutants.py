@@ -7,7 +7,7 @@ import pytest
 from dynazmq.dynamo import put
 from dynazmq.dynamo.hints import Hints
 from dynazmq.simulator.mutants import MUTANTS, SEEDS, hunt
-from dynazmq.simulator.mutants.mutant import Patches
+from dynazmq.simulator.mutants.mutant import Mutant, Patches
 from dynazmq.simulator.simulation import Report, run_seed
 
 pytestmark = pytest.mark.campaign
@@ -54,6 +54,27 @@ def test_a_mutant_is_gone_after_its_block_even_when_that_ends_in_an_error() -> N
     with MUTANTS["last_write_wins_in_puts"].built_in():
         assert put.put is not newest
     assert (Hints.keep, put.put) == (keep, newest)
+
+
+def test_a_patch_of_what_is_not_there_is_refused_and_what_was_patched_before_is_as_it_was() -> None:
+    """A function had got another name, and the mutant of it was the real core."""
+
+    def patch(patches: Patches) -> None:
+        patches.set(Hints, "keep", lambda *_: None)
+        patches.set(Hints, "keep_under_its_old_name", lambda *_: None)
+
+    keep, harmless = Hints.keep, Mutant("harmless", "", patch, (), {})
+    with pytest.raises(AttributeError, match=r"Hints has no 'keep_under_its_old_name'"), harmless.built_in():
+        pass
+    with pytest.raises(AttributeError, match=r"dynazmq\.dynamo\.put has no 'gone'"):
+        Patches().set(put, "gone", None)
+    assert Hints.keep is keep
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_what_a_mutant_patches_is_there(name: str) -> None:
+    with MUTANTS[name].built_in():
+        pass
 
 
 def test_what_a_class_only_inherited_is_inherited_again() -> None:

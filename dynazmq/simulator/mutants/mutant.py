@@ -31,7 +31,9 @@ class Patches:
         self._before: list[tuple[Any, str, Any]] = []
 
     def set(self, owner: Any, name: str, value: Any) -> None:
-        """owner.name is value until `undo`."""
+        """owner.name is value until `undo`. Raises AttributeError where there is none: nothing would be broken then."""
+        if not hasattr(owner, name):
+            raise AttributeError(f"{owner.__name__} has no {name!r} that could be patched: was it renamed?")
         self._before.append((owner, name, vars(owner).get(name, _GONE)))
         setattr(owner, name, value)
 
