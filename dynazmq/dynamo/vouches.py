@@ -9,6 +9,7 @@ how often it has *vouched* that nothing old is left on it, and the others rememb
     retirement       so each member has in mind of each other a count that no disk from before the first asking has
 
 A node that starts on rows of an earlier life asks its peers what they remember of it, before any state goes from it or to it.
+What they told the life before counts for nothing: it may come late, from before a retirement.
 They say so in gossip, and in short in each answer to a probe. Nothing but such answers makes a peer reachable (failure.py). So
 nobody is taken for reachable, and waited for, who has not spoken, be gossip late or lost for as long as it likes (promise 2).
 
@@ -46,6 +47,10 @@ from dynazmq.dynamo.runtime import Address, Runtime
 
 UNSURE, SURE, OLD = range(3)
 """What a node says of its own disk, on the wire."""
+
+FOR_ANOTHER_LIFE = -1
+"""What it says in a frame that was meant for another life, or comes from one: nothing that counts for this one (gate.py). When it
+was sent, much may not have been forgotten yet; what it remembers stays true."""
 
 _META = "vouches"
 _NAMES_MAX = 2 * MEMBERS_MAX
@@ -162,7 +167,7 @@ class Vouches:
     def hear(self, sender: str, rows: list[Any], says: int) -> None:
         """What a peer remembers of all, and what it says of its own disk."""
         self.learn(rows)
-        if not self.old or self._runtime.now >= self._ask_anew_at:
+        if says != FOR_ANOTHER_LIFE and (not self.old or self._runtime.now >= self._ask_anew_at):
             self._heard[sender] = says
         mine = max([count for name, count in rows if name == self._runtime.name], default=0)
         if mine > self._remembered and in_reach(mine, max(self._remembered, self.mine)):

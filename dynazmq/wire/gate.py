@@ -6,7 +6,8 @@ The server's loop and the simulator's processes use the same one, so that the ru
                 One that means another cluster is told that this is not it: where that was, another was made since
     versions    a frame of another version of the protocol is not understood: a client is told which one is spoken here, a peer's
                 is noted. Two versions in one cluster take each other for down
-    lives       of or for an earlier life of either side only gossip and probes are heard: its requests are void (N11)
+    lives       of or for an earlier life of either side only gossip and probes are heard: its requests are void (N11), and so is
+                what it says of disks
     age         what a frame spent under way is taken off its requests' budgets. Expired work is then dropped by the core; and
                 a state that was under way for very long is not taken in at all (retirement.py rests on it). Hosts have clocks
                 of their own: a peer's frame is as old as it came later than the quickest that we had of this peer
@@ -27,6 +28,7 @@ from dynazmq.dynamo.messages import (
     WITH_AGE,
     WITH_BUDGET,
     Failure,
+    GossipDelta,
     Message,
     Probe,
     ProbeReply,
@@ -36,6 +38,7 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.vouches import FOR_ANOTHER_LIFE
 from dynazmq.wire.codec import (
     FROM_CLIENT,
     FROM_NODE,
@@ -62,6 +65,9 @@ _A_START = 1000
 """By at least so much a new process raises its incarnation, mostly (identity.py); a refutation by one."""
 
 _PROBES = frozenset((Probe, ProbeReply))
+
+_WORDS = frozenset((ProbeReply, GossipDelta))
+"""In which a peer says what it remembers of the life that it speaks to (dynamo/vouches.py)."""
 
 _LATE_MS = 250
 """A client that waits this long begins to ask elsewhere."""
@@ -155,6 +161,8 @@ class Gate:
         if void and kind not in ABOUT_LIVES:
             counters["messages_of_other_lives"] += 1
             return False
+        if void and kind in _WORDS:
+            cast(ProbeReply, message).disk = FOR_ANOTHER_LIFE
         if age_ms > self._state_life_ms and kind in DATED:
             counters["states_too_old"] += 1
             return False
@@ -183,9 +191,9 @@ class Gate:
         """
         if not isinstance(heard.sender, str):
             return  # a client under a name that looks like a peer's
-        self._node.heard(heard.sender, heard.envelope.incarnation)
+        void, _ = self._standing(heard.sender, heard.envelope)
         for message in heard.messages:
-            if message.__class__ in _PROBES:
+            if message.__class__ in _PROBES and self._holds(message, void, 0):
                 self._node.receive(heard.sender, message)
         heard.messages = [message for message in heard.messages if message.__class__ not in _PROBES]
 

@@ -154,6 +154,36 @@ def test_who_reaches_nobody_serves_by_what_it_has_and_gives_peers_nothing_of_it(
     assert set_aside(cluster) == {node.name: 1}
 
 
+@pytest.mark.parametrize("turn_messages", [0, 1], ids=["at leisure", "busy: frames wait, and probes are heard before them"])
+def test_what_peers_told_the_life_before_does_not_make_the_next_one_believe_its_disk(turn_messages: int) -> None:
+    """It comes late, from before anything was forgotten: they knew of nothing newer then."""
+    cluster = a_cluster(16, turn_messages=turn_messages)
+    node = cluster.primaries("k0")[0]
+    late: list[tuple[str, bytes]] = []
+    arrive = node.process.arrive
+
+    def hold_back(source: str, frame: bytes) -> None:
+        if source in cluster.names:
+            late.append((source, frame))
+        arrive(source, frame)
+
+    node.process.arrive = hold_back  # type: ignore[method-assign]
+    cluster.run(5.0)
+    node.process.arrive = arrive  # type: ignore[method-assign]
+    backups = grown_old(cluster, node)
+    alone(cluster, node)
+    put_back([node], backups)
+    assert len({source for source, _ in late}) == 4
+    for source, frame in late:
+        node.process.arrive(source, frame)
+    cluster.run(0.1)
+    assert not node.process.node.vouches.sure
+    cluster.heal()
+    cluster.settle()
+    assert shown(cluster) == []
+    assert set_aside(cluster) == {node.name: 1}
+
+
 def test_a_new_disk_counts_on_and_is_not_taken_for_an_old_one_when_it_starts_again() -> None:
     cluster = a_cluster(13)
     node = cluster.primaries("kept")[0]
