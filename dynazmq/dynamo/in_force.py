@@ -6,16 +6,26 @@ they are whichever asks for more, the ring's or the wish, until the ring has wha
 
 So a node that has heard of a larger W waits for more than what is in force. It must not say that the larger W is: others have not
 heard of it, and acknowledge by the ring's. And who judges what was acknowledged some time ago goes by the least that may have
-counted then (`least`).
+counted then (`least`). That outlives the process: what a retry is a retry of may have been acknowledged in its coordinator's last
+life, and be known there no more (recall.py).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.change import levels_of
 from dynazmq.dynamo.records import Policies, Policy, wanted_quorums
 from dynazmq.dynamo.ring import Quorums, Ring
+from dynazmq.dynamo.runtime import Runtime
+
+_ASKED_OF_MS = 2 * BUDGET_MS_MAX
+"""No retry comes later after its first try, by clocks that may have been set meanwhile."""
+
+
+Rows = list[tuple[str, int, int, int]]
+"""(bucket, least N and W, until when in ms since 1970) each."""
 
 
 class InForce:
@@ -50,6 +60,23 @@ class InForce:
                 after._before[bucket] = min(n, was_n), min(w, was_w), now
         return after
 
+    def to_keep(self, runtime: Runtime) -> Rows:
+        """What was before, for the node's next life. Not what nobody asks of any more."""
+        rows: Rows = []
+        for bucket, (n, w, until) in self._before.items():
+            ago_ms = int((runtime.now - until) * 1000)
+            if ago_ms <= _ASKED_OF_MS:
+                rows.append((bucket, n, w, runtime.wall_ms - ago_ms))
+        return rows
+
+    def after(self, kept: Rows, runtime: Runtime) -> InForce:
+        """The same in the next life, with what the last one has kept. It lasted until now: when it ended, only clocks could say
+        that may have been set since."""
+        for bucket, n, w, until_ms in kept:
+            if runtime.wall_ms - until_ms <= _ASKED_OF_MS:
+                self._before[bucket] = n, w, runtime.now
+        return self
+
     def policy(self, bucket: str) -> Policy:
         """By which this node reads and writes: nowhere less than what is in force."""
         return self._policies.get(bucket, self._default)
@@ -61,7 +88,7 @@ class InForce:
     def least(self, bucket: str, since: float) -> tuple[int, int]:
         """N and W: the least by which any node may have acknowledged a write since this time.
 
-        What was before this node's present life it does not know.
+        A node whose disk was lost does not know what was before; but it was none of those who are sure of having been there.
         """
         n, w = self._least(bucket)
         was_n, was_w, until = self._before.get(bucket, (n, w, since))

@@ -80,9 +80,10 @@ class Membership:
         self._overruled = False  # whether another side of a split, which outweighs this one, has expelled this node
         self.news = True
         """Something has changed that others should hear of at once; gossip takes it back."""
-        if not self._reload():
+        kept = self._reload()
+        if kept is None:
             self.ring = self.founders.ring()
-        self.in_force = InForce(self.ring, self.policies, self.default_policy)
+        self.in_force = InForce(self.ring, self.policies, self.default_policy).after(kept.least if kept else [], runtime)
         # Our own address may have changed since the last life; only we can say so.
         self.members[runtime.name] = Member(runtime.name, config.endpoint, identity.incarnation, 0, ALIVE, self.knowledge())
         self._watch()
@@ -470,7 +471,8 @@ class Membership:
 
     def _save(self) -> None:
         self._unsaved = self._stored = False
-        known = Kept(self.members, self.ring, self.policies, self.intents, self.settled, self.losses)
+        least = self.in_force.to_keep(self._runtime)
+        known = Kept(self.members, self.ring, self.policies, self.intents, self.settled, self.losses, least)
         self._runtime.store.set_meta("membership", known.pack())
 
     def turn_failed(self) -> None:
@@ -479,11 +481,11 @@ class Membership:
         me = self.members[self._runtime.name]
         self.members[me.name] = me._replace(knows=b"")  # until it is stored: a life that ends now would not know it
 
-    def _reload(self) -> bool:
-        """What was stored, laid over what the configuration said. Whether anything was."""
+    def _reload(self) -> Kept | None:
+        """What was stored, laid over what the configuration said; None where nothing was."""
         raw = self._runtime.store.get_meta("membership")
         if raw is None:
-            return False
+            return None
         kept = Kept.unpack(raw)
         # Those that are not sound were let in by an earlier release. Whom they speak of will speak up again.
         self.members.update({name: member for name, member in kept.members.items() if member.sound})
@@ -495,4 +497,4 @@ class Membership:
         self.settled = self.settled or kept.settled
         self._note_gone()
         self._forget_removed()
-        return True
+        return kept

@@ -160,18 +160,19 @@ class Kept(NamedTuple):
     intents: dict[str, Intent]
     settled: bool
     losses: Losses
+    least: list[Any]  # by which writes were acknowledged a moment ago (in_force.py)
 
     def pack(self) -> bytes:
         members = [list(member) for member in self.members.values()]
         rows = [members, self.ring.to_wire(), policy_rows(self.policies), intent_rows(self.intents), self.settled]
-        packed: bytes = msgpack.packb([*rows, self.losses.to_wire()])
+        packed: bytes = msgpack.packb([*rows, self.losses.to_wire(), self.least])
         return packed
 
     @classmethod
     def unpack(cls, packed: bytes) -> Kept:
         members, ring, policies, *later = msgpack.unpackb(packed)
-        intents, settled, *latest = later or ([], True)  # two more than in stores of earlier releases, and then one
-        losses = latest[0] if latest else []
+        intents, settled, *latest = later or ([], True)  # two more than in stores of earlier releases, then one, and one
+        losses, *newest = latest or [[]]
         known = {row[0]: Policy(*row[1:]) for row in policies}
         return cls(
             {row[0]: Member(*row) for row in members},
@@ -180,6 +181,7 @@ class Kept(NamedTuple):
             {row[0]: Intent(*row) for row in intents},
             settled,
             Losses.from_wire(losses),
+            newest[0] if newest else [],
         )
 
 

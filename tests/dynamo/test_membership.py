@@ -251,7 +251,7 @@ def test_p2_a_node_that_restarts_knows_ring_members_and_policies_from_its_own_st
 
 def test_in_a_store_of_an_earlier_release_the_policies_that_it_knows_are_in_force() -> None:
     """There the ring said nothing of buckets: whoever knew of a policy went by it, and keys lie as it says."""
-    known = Kept({}, Ring(3, NAMES * 4, NAMES[::-1] * 4, filling=True), {"b": Policy(1, 1, 1, 2, "a")}, {}, True, Losses())
+    known = Kept({}, Ring(3, NAMES * 4, NAMES[::-1] * 4, filling=True), {"b": Policy(1, 1, 1, 2, "a")}, {}, True, Losses(), [])
     members, ring, *rest = msgpack.unpackb(known.pack())
     quorums = (("b", 1, 1, 1),)
     kept = Kept.unpack(msgpack.packb([members, ring[:5], *rest]))

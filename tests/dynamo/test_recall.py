@@ -141,6 +141,33 @@ def test_where_w_was_raised_before_the_first_try_the_larger_one_says_it() -> Non
     assert written_when_two_are_certain(lone, age_ms=400)
 
 
+def restarted(lone: LoneNode, after_s: float = 0.3) -> LoneNode:
+    """The coordinator of the retry, in another life than when W was raised: it has forgotten what it knew of the first try."""
+    lone.turn()
+    lone.now += after_s
+    lone.start()
+    lone.pass_time(0.3)
+    return lone
+
+
+def test_the_smaller_w_outlives_the_coordinator() -> None:
+    """It may itself be all that had acknowledged the first try, which was read and overwritten there since."""
+    lone = restarted(of_which_w_was(1, wanted=2, in_force=2))
+    key = lone.key(0)
+    recalls = asked(lone.hear(CLIENT, a_put(key, age_ms=900)))
+    said = [message for peer in recalls for message in lone.hear(peer, never(recalls[peer]))]
+    assert not of(Write, said), "the two others are not enough"
+
+
+def test_it_does_so_twice_and_no_longer_than_a_retry_may_come() -> None:
+    lone = restarted(restarted(of_which_w_was(1, wanted=2, in_force=2)))
+    least = lone.node.membership.in_force.least
+    assert least("default", lone.now - 1.0) == (3, 1)
+    assert least("default", lone.now) == (3, 2)
+    lone.wall_ms += 200_000
+    assert restarted(lone).node.membership.in_force.least("default", lone.now - 1.0) == (3, 2)
+
+
 def test_a_w_that_the_put_names_is_that_of_its_first_try() -> None:
     assert written_when_two_are_certain(of_which_w_was(1, wanted=2, in_force=2), age_ms=400, w=2)
 

@@ -323,7 +323,7 @@ def test_a_stored_member_at_no_endpoint_does_not_keep_a_node_from_starting() -> 
     """An earlier release believed it."""
     node, disk = a_node()
     members = {**node.membership.members, "d": Member("d", "bogus", 1, 1, "alive"), "b": Member("b", "bogus", 1, 1, "alive")}
-    disk.set_meta("membership", Kept(members, node.membership.ring, {}, {}, True, Losses()).pack())
+    disk.set_meta("membership", Kept(members, node.membership.ring, {}, {}, True, Losses(), []).pack())
     disk.commit()
     again = Node(node.runtime.config, disk, Random(2), 100.0, 1_700_000_000_000)
     assert {name: member.endpoint for name, member in again.membership.members.items()} == {

@@ -410,6 +410,34 @@ def test_a_try_is_overwritten_under_whatever_dot_though_the_disk_failed_that_was
     assert bob.get("k", r="all").values == ["new"]
 
 
+def test_what_was_acknowledged_by_a_smaller_w_and_overwritten_does_not_come_back_through_who_has_been_restarted_since() -> None:
+    """Its coordinator alone had it. Of the larger W that is in force now, two others would be enough who never had it."""
+    cluster = settled(43, nodes=3, w=1, r=3, anti_entropy_ms=200)
+    alice, bob = cluster.client("alice"), cluster.client("bob")
+    first, *others = cluster.primaries("k")
+    for node in others:
+        cluster.cut(first, node)
+        cluster.cut(CLIENT + "alice", node)
+    lose_answers(cluster, first)
+    call = alice.begin_put("k", "old", timeout=20.0)
+    cluster.run(0.01)
+    bob.put("k", "new", bob.get("k", at=first.name, r="one").context, at=first.name)
+    cluster.cut(CLIENT + "alice", first)
+    for node in others:
+        cluster.network.mend(first.name, node.name)
+    bob.configure("default", 3, 3, 2)
+    cluster.wait(lambda: all(told.process.node.membership.in_force.held("default").w == 2 for told in cluster.nodes), "w=2")
+    cluster.wait(lambda: all(node.holds("k") == ["new"] for node in cluster.nodes), "it is brought to the others")
+    first.come_back()
+    cluster.network.mend(CLIENT + "alice", first.name)
+    cluster.network.mend(first.name, CLIENT + "alice")
+    with pytest.raises(WriteTimeout):
+        call.result()
+    cluster.heal()
+    cluster.settle()
+    assert bob.get("k", r="all").values == ["new"]
+
+
 def test_a_write_that_is_never_retried_has_no_byte_of_the_memory_of_retries() -> None:
     cluster = settled(34)
     alice = cluster.client("alice")
