@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX, SUSPECTED_MAX
 from dynazmq.dynamo.elsewhere import NOTICED_S, Elsewhere
 from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.hints import Hints, StateTooLarge
+from dynazmq.dynamo.hints import Hints, StateTooLarge, check_size
 from dynazmq.dynamo.identity import Identity
 from dynazmq.dynamo.joint import Joint
 from dynazmq.dynamo.lww import at_least, clock, latest, stamp
@@ -222,12 +222,16 @@ class Puts:
         op.context = at_least(op.context, clock(state.context))
         if dot is not None:
             op.context = op.context.add(*dot)
-        if op.retried:  # it may have been tried more often than twice, and not all tries were found
-            state, op.context = state.with_retried(message.write_id), op.context.with_retried([message.write_id])
         self._replica.merge(stands_for, op.at, message.bucket, message.key, encode(state))
         # What this node holds now, merged, is what the others get: at least the first try, or what overwrote it.
-        held = self._replica.read(op.at, message.bucket, message.key)
-        self.replicate(op, held, stands_for, held)
+        held = encoded = self._replica.read(op.at, message.bucket, message.key)
+        known = decode(held)
+        # It may have been tried more often than twice, and not all tries were found. Only of a state that has the write, or what
+        # overwrote it, or of none at all: any other would say that it is overwritten, and by nothing.
+        if op.retried and (not held or known.knows(message.write_id) or (dot is not None and known.context.covers(*dot))):
+            known, op.context = known.with_retried(message.write_id), op.context.with_retried([message.write_id])
+            check_size(known, encoded := encode(known))
+        self.replicate(op, encoded, stands_for, held)
 
     def _actor(self, op: PutOp, known: Siblings, stands_for: str) -> tuple[str, int]:
         """The name under which the dot is given, and the counter above which it is.

@@ -7,10 +7,10 @@ and overwritten before the retry comes: a second dot would bring the overwritten
     coordinator ──Recall──▶ the other reachable nodes of the first N
                 ◀─RecallReply── the write's dot, or "never here", or "my memory does not reach back that far"
 
-One that knows it settles it: the put is done already, and only its copies are completed to W. Otherwise all are heard, and
-at least N − W + 1 of them (so many that no W of N acknowledged it; if the bucket's W was smaller then, by that one), or all that
-can be reached, must be certain that it was never there: then it is written anew. Whoever does not answer is waited for only a
-little. When neither comes before the deadline the outcome stays unknown, and that is what the client is told.
+One that has it, or what overwrote it, settles it: the put is done already, and only its copies are completed to W. Otherwise all
+are heard, and at least N − W + 1 of them (so many that no W of N acknowledged it; if the bucket's W was smaller then, by that
+one), or all that can be reached, must be certain that it was never there: then it is written anew. Whoever does not answer is
+waited for only a little. When neither comes before the deadline the outcome stays unknown, and that is what the client is told.
 
 Who was not asked may hold the first try all the same, under a dot that nobody here has seen. So what a retry writes says in the
 key's state that it was retried (versions.py): when the two meet they are one write, be it live or overwritten by then.
@@ -40,15 +40,24 @@ _ASKED_PATIENCE_S = 0.025  # with all of them, for who has only asked: sending t
 class RecallOp:
     """What is known so far of a retried put's first try."""
 
-    __slots__ = ("never", "op", "outstanding", "patient", "request_id", "state")
+    __slots__ = ("dot", "never", "op", "outstanding", "patient", "refused", "request_id", "state")
 
     def __init__(self, op: PutOp, request_id: int, state: Siblings) -> None:
         self.op = op
         self.request_id = request_id
         self.state = state  # merge of all answers
+        self.dot: Dot | None = None  # of the first try, as somebody knows it
+        self.refused = False  # whether somebody would not answer
         self.outstanding: set[str] = set()
         self.never = 0  # who is certain that it was never there
         self.patient = True
+
+    @property
+    def accounted(self) -> bool:
+        """Whether the write is there, or what overwrote it. Who remembers that it was overwritten need not have that any more:
+        it was in a hint that was delivered since.
+        """
+        return self.state.knows(self.op.message.write_id) or (self.dot is not None and self.state.context.covers(*self.dot))
 
 
 class Recalls:
@@ -89,13 +98,14 @@ class Recalls:
             text = f"{RETRIED_MAX} writes of this key were retried while some node was away, the limit"
             self._puts.fail(op.client, message, TIMEOUT, op.quorum.needed, 0, text)
             return
-        if dot is not None or recall.state.knows(message.write_id):
-            self._known(recall, dot)
+        recall.dot = dot
+        if recall.accounted:
+            self._known(recall)
             return
         self._ops[recall.request_id] = recall
         if (op.at, message.bucket, message.key) in self._runtime.unproven:
             self._runtime.aborts.append((self._unread, recall))
-        recall.never += sure
+        recall.never += sure and dot is None
         recall.outstanding = {node for node, _ in op.copies.targets if node != name}
         budget_ms = int((op.deadline - self._runtime.now) * 1000)
         request = Recall(recall.request_id, message.bucket, message.key, message.write_id, message.age_ms, budget_ms)
@@ -113,17 +123,21 @@ class Recalls:
             return
         recall.state = sync(recall.state, decode(message.state))  # first: one that is malformed is no answer
         recall.outstanding.discard(sender)
-        if message.actor or recall.state.knows(recall.op.message.write_id):
-            self._known(recall, (message.actor, message.counter) if message.actor else None)
-            return
-        recall.never += message.sure
-        self._settle(recall)
+        if message.actor:
+            recall.dot = message.actor, message.counter
+        else:
+            recall.never += message.sure
+        if recall.accounted:
+            self._known(recall)
+        else:
+            self._settle(recall)
 
     def on_refused(self, sender: str, request_id: int) -> bool:
         recall = self._ops.get(request_id)
         if recall is None or sender not in recall.outstanding:
             return False
         recall.outstanding.discard(sender)
+        recall.refused = True
         self._settle(recall)
         return True
 
@@ -141,6 +155,12 @@ class Recalls:
         if recall.patient and recall.outstanding:
             return
         op = recall.op
+        if recall.dot is not None and not op.asks:
+            # Done, and overwritten by what nobody who has answered has. It is awaited: W copies of anything else are no ground to
+            # acknowledge it. Where all have answered, what overwrote it was forgotten since.
+            if not recall.outstanding and not recall.refused:
+                self._known(recall)
+            return
         if op.asks:
             del self._ops[recall.request_id]
             self._puts.ask_for_value(op)
@@ -172,11 +192,11 @@ class Recalls:
         text = "what became of the first try could not be found out in time"
         self._puts.fail(op.client, op.message, TIMEOUT, op.quorum.needed, 0, text)
 
-    def _known(self, recall: RecallOp, dot: Dot | None) -> None:
+    def _known(self, recall: RecallOp) -> None:
         """It is done already. Complete its copies and answer with its own dot, if that is known still."""
         self._ops.pop(recall.request_id, None)
         op = recall.op
         try:
-            self._puts.complete(op, recall.state, dot)
+            self._puts.complete(op, recall.state, recall.dot)
         except (StoreFailed, StateTooLarge) as error:
             self._puts.fail(op.client, op.message, TIMEOUT, op.quorum.needed, 0, f"the first try is known, but: {error}")

@@ -66,6 +66,42 @@ def test_one_that_knows_what_overwrote_it_does_not_bring_it_back() -> None:
     assert lone.stored(key).values == [b"new"]
 
 
+def remembers(recall: Recall) -> RecallReply:
+    """Of one that had what overwrote it in a hint, which was delivered since."""
+    return RecallReply(recall.request_id, True, "b~epoch", 1, b"")
+
+
+def test_one_that_only_remembers_that_it_was_overwritten_does_not_settle_it_without_what_overwrote_it() -> None:
+    lone, key, (second, third, *_), recalls = retried()
+    first, _, _ = put(EMPTY, EMPTY.context, "b~epoch", b"v", b"w" * 16, 1)
+    after, _, _ = put(first, first.context, "b~epoch", b"new", b"n" * 16, 1)
+    assert lone.hear(second, remembers(recalls[second])) == []
+    # The first try comes here meanwhile. Nothing that this node has seen covers it.
+    lone.hear(third, Write(7, "default", key, encode(first.with_retried(b"w" * 16)), "", 1000))
+    assert of(Write, lone.pass_time(0.2)) == []
+    assert lone.stored(key).values == [b"v"]
+    lone.hear(third, RecallReply(recalls[third].request_id, True, "b~epoch", 1, encode(after)))
+    assert lone.stored(key) == after.with_retried(b"w" * 16)
+
+
+def test_what_nobody_accounts_for_who_answers_stays_unknown() -> None:
+    lone, key, (second, third, *_), recalls = retried(w=2)
+    lone.hear(second, remembers(recalls[second]))
+    lone.hear(third, Refused(recalls[third].request_id, "I/O error"))
+    ((to, failure),) = of(Failure, lone.pass_time(2.2))
+    assert (to, failure.code) == (CLIENT, TIMEOUT)
+    assert lone.stored(key) == EMPTY
+
+
+def test_what_was_overwritten_and_forgotten_by_all_since_is_done() -> None:
+    lone, key, (second, third, *_), recalls = retried()
+    lone.hear(second, remembers(recalls[second]))
+    writes = of(Write, lone.hear(third, never(recalls[third])))
+    ((_, reply),) = of(PutReply, lone.hear(third, WriteReply([writes[0][1].request_id])))
+    assert reply.acked
+    assert lone.stored(key) == EMPTY.with_retried(b"w" * 16), "there may be a third try"
+
+
 def test_one_that_is_silent_is_waited_for_a_little_when_enough_are_certain() -> None:
     lone, _, (second, *_), recalls = retried()
     lone.hear(second, never(recalls[second]))
