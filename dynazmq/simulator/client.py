@@ -16,7 +16,7 @@ from dynazmq.client.requests import Options, Request, get_request, get_result, p
 from dynazmq.client.results import PutResult, Result
 from dynazmq.client.scan import PAGE_KEYS
 from dynazmq.config import SIBLINGS
-from dynazmq.dynamo.messages import OVERLOADED, AcknowledgeLosses, ChangeMembers, Failure, SetBucket
+from dynazmq.dynamo.messages import OVERLOADED, TIMEOUT, AcknowledgeLosses, ChangeMembers, Failure, Put, SetBucket
 from dynazmq.simulator.history import History, Op
 from dynazmq.simulator.listing import Listing
 from dynazmq.simulator.network import Network
@@ -79,6 +79,7 @@ class Client:
         self._network = network
         self._one_clock = one_clock
         self._watch = watch
+        self._calls: list[Call] = []  # under way
         self._history: History = watch.history
         self._random = world.random(f"client {name}")
         self.core = ClientCore([SCHEME + node for node in nodes], cluster_id, self._random, world.now, ask_above_bytes)
@@ -179,12 +180,14 @@ class Client:
 
     def _start(self, call: Call) -> Call:
         call.request.notify = lambda _request: self._ended(call)
+        self._calls.append(call)
         self.core.start(call.request, self.world.now)
         self._drive()
         return call
 
     def _ended(self, call: Call) -> None:
         call.done = True
+        self._calls.remove(call)
         request, op = call.request, call.op
         if op is not None:
             self._history.end(op, request.reply, request.error, request.sent, self.world.now)
@@ -200,9 +203,18 @@ class Client:
         except BadFrame:
             return
         for message in messages:
-            self._watch.figures["overloaded"] += isinstance(message, Failure) and message.code == OVERLOADED
+            if isinstance(message, Failure):
+                self._watch.figures["overloaded"] += message.code == OVERLOADED
+                if message.code == TIMEOUT:
+                    self._is_unknown(source, message.request_id)
         self.core.receive(SCHEME + source, messages, self.world.now)
         self._drive()
+
+    def _is_unknown(self, source: str, request_id: int) -> None:
+        for call in self._calls:
+            asked = call.request.message
+            if isinstance(asked, Put) and asked.request_id == request_id and not asked.age_ms:
+                self._watch.left_unknown(source, asked)
 
     def _on_due(self, when: float) -> None:
         if when == self._due:

@@ -11,7 +11,8 @@
     I12 dots              no dot names two writes
     I13 bounded           siblings and clock entries of a key, frames that wait, requests under way: `Limits`
     I15 honesty           an acknowledged write is on as many disks as the acknowledgement says, and as many as it needed. No node
-                          takes its disk for an old copy that is none: nobody was told of more than there is
+                          takes its disk for an old copy that is none: nobody was told of more than there is. Who leaves an
+                          outcome unknown says of its try that there may be another
     I16 honest absence    what all owners hold is not said to be absent (presence.py)
 
 What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
@@ -30,6 +31,7 @@ from typing import Any
 from dynazmq.config import SIBLINGS_MAX
 from dynazmq.dynamo.change import concerned
 from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.messages import Put
 from dynazmq.dynamo.ring import Quorums, Ring, place
 from dynazmq.dynamo.versions import Sibling, Siblings, node_of
 from dynazmq.dynamo.versions import decode as decode_state
@@ -288,6 +290,18 @@ class Watch:
             return
         self.figures["resurrected"] += 1
         self._broken(str(breach))
+
+    def left_unknown(self, coordinator: str, put: Put) -> None:
+        """A client hears of its first try that some may have it, and will try elsewhere: who reads it must know of that (I15)."""
+        process = self.processes.get(coordinator)
+        if process is None or not process.alive:
+            return
+        at = (place(put.bucket, put.key), put.bucket, put.key)
+        node, held = process.node, process.disk.state("", at, next_=False)
+        retried = decode(node.replica.marks.on(at, held)).context.retried
+        for sibling in decode(held).live:
+            if sibling.write_id == put.write_id and sibling.actor == node.identity.actor and put.write_id not in retried:
+                self._broken(f"I15: {coordinator} has left the outcome of {sibling} unknown, and it may have no other dot")
 
     def _copies(self, op: Op) -> None:
         """As many disks hold the write, or have seen it, as its acknowledgement says (I15). Hints may have moved meanwhile."""

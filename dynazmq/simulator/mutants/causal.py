@@ -9,12 +9,13 @@ from typing import Any
 from dynazmq.dynamo import get, hints, put, recall, replica, versions
 from dynazmq.dynamo.elsewhere import Elsewhere
 from dynazmq.dynamo.forward import Forwards
+from dynazmq.dynamo.messages import TIMEOUT
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import Quorum
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.versions import Context, Sibling, Siblings
-from dynazmq.simulator.faults import CRASH, CRASH_ALL, ISOLATE, SPLIT
+from dynazmq.simulator.faults import CRASH, CRASH_ALL, FULL_DISK, ISOLATE, SPLIT
 from dynazmq.simulator.history import History
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
@@ -90,6 +91,24 @@ def suspect_no_retry(patch: Patches) -> None:
     """A put whose coordinator has died, or whose client may be beyond a cut, is overwritten as if it could not be retried."""
     patch.set(Elsewhere, "suspected", lambda *_: [])
     patch.set(History, "seen_too_early", lambda *_: False)
+
+
+_UNKNOWN: dict[str, Any] = {
+    "nodes": 3, "n": 3, "r": 1, "w": 3, "faults": (FULL_DISK,), "every_s": 1.0, "lasting_s": 0.2,
+    "load": Load(clients=3, keys=6, requests=20, think_s=0.1, timeout_s=1.0, mix=Mix(get=1.0, put_known=4.0, update=2.0)),
+}  # fmt: skip
+"""Coordinators find again and again that too few can store a put."""
+
+
+@mutant("I15", **_UNKNOWN)
+def leave_an_unknown_outcome_unmarked(patch: Patches) -> None:
+    """A coordinator that has told its client that the outcome is unknown does not say of the try that it may have another dot."""
+
+    def leave_unknown(self: Puts, op: PutOp, text: str) -> None:
+        self.fail(op.client, op.message, TIMEOUT, op.quorum.needed, len(op.quorum.answered), text)
+        op.done = True
+
+    patch.set(Puts, "_leave_unknown", leave_unknown)
 
 
 @mutant("I1", "I3")

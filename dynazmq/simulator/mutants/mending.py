@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dynazmq.dynamo import answers, exchange, versions
+from dynazmq.dynamo import answers, exchange, node, versions
 from dynazmq.dynamo.answers import Answers
 from dynazmq.dynamo.eviction import Eviction
 from dynazmq.dynamo.get import GetOp, Gets
 from dynazmq.dynamo.gossip import Gossip
 from dynazmq.dynamo.membership import Membership
-from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Mend, MendReply
+from dynazmq.dynamo.messages import VOUCHING, GossipDelta, GossipDigest, Mend, MendReply, RetireAsk
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.records import Member
@@ -21,7 +21,7 @@ from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.trees import Trees
 from dynazmq.dynamo.versions import EMPTY, Siblings
 from dynazmq.dynamo.vouches import Vouches
-from dynazmq.simulator.faults import DAMAGE, FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
+from dynazmq.simulator.faults import CRASH_ALL, DAMAGE, FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
 from dynazmq.simulator.workload import Load, Mix
@@ -128,6 +128,22 @@ def believe_an_old_disk(patch: Patches) -> None:
 def tell_no_counts_before_a_retirement(patch: Patches) -> None:
     """Who is asked to forget is not told how often the others have vouched, and knows no old disk when it sees one."""
     patch.set(Vouches, "learn", lambda *_: False)
+
+
+@mutant(
+    "I15", faults=(FULL_DISK, CRASH_ALL), nodes=3, anti_entropy_ms=_EXCHANGING, grace_ms=4500,
+    load=replace(_FORGOTTEN, keys=60, requests=90, think_s=0.3), every_s=2.0, lasting_s=0.5,
+)  # fmt: skip
+def tell_of_a_count_before_it_is_stored(patch: Patches) -> None:
+    """Others hear how often a node has vouched, this turn included, and hear it though the turn's commit has failed."""
+
+    def vouch(self: Vouches) -> int:
+        self.stored = original(self)
+        return self.stored
+
+    original = Vouches.vouch
+    patch.set(Vouches, "vouch", vouch)
+    patch.set(node, "VOUCHING", VOUCHING - {RetireAsk})
 
 
 @mutant("I8")
