@@ -52,11 +52,11 @@ class Forwards:
         return len(self._ops)
 
     def on_put(self, client: Address, message: Put) -> None:
+        if not message.age_ms and message.write_id in self._write_ids:
+            return  # its frame came twice (N9): the first is passed on, and will be answered; two would not know of each other
         op = self._puts.admit(client, message)
         if op is None:
             return
-        if message.write_id in self._write_ids:
-            message.age_ms = max(message.age_ms, 1)  # its frame came twice (N9): the first may be done where it was passed on to
         name = self._runtime.name
         if (name, "") not in op.copies.targets:
             primaries = op.copies.reachable_primaries
