@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dynazmq.client.results import Result
 
 
@@ -146,6 +148,14 @@ class ClusterError(DynazmqError):
 
 class ClusterReplaced(ClusterError):
     """The cluster that was looked at is not there any more, and another one in its place. Whoever looks again sees that one."""
+
+
+class NotPermitted(ClusterError):
+    """It is another user's: the message says whose, and as whom to do it. directory: the cluster's, where that is known."""
+
+    def __init__(self, message: str, directory: Path | None = None) -> None:
+        super().__init__(message)
+        self.directory = directory
 
 
 class NoSuchCluster(ClusterError):

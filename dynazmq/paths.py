@@ -21,10 +21,11 @@ import json
 import os
 import shlex
 import stat
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from dynazmq import durable
+from dynazmq import durable, users
 from dynazmq.config import VALUE_BYTES_MAX, NodeConfig, Timing
 from dynazmq.errors import ClusterError, NoSuchCluster
 
@@ -33,6 +34,8 @@ SOCKET_PATH_BYTES_MAX = 103
 
 SOCKET_NAME_BYTES_MAX = 32 + len("/.sock")
 """What is kept free behind the directory: the longest node name there may ever be, so that all sockets are in one place."""
+
+_SHORT = Path("/tmp")
 
 _CHOSEN = ".chosen.json"  # no cluster's name begins with a dot
 
@@ -126,35 +129,44 @@ def supervisor_socket(directory: Path) -> Path:
 
 
 def runtime_dir(directory: Path) -> Path:
-    """The directory for this cluster's sockets: DIR/run, or a hashed one of this user's when that path is too long."""
-    directory = canonical(directory)
-    near = directory / "run"
-    if len(os.fsencode(near)) + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX:
-        return near
-    import hashlib  # it loads OpenSSL, which takes longer than all the rest of this module: only long paths need it
+    """The directory for this cluster's sockets: DIR/run, or `elsewhere` when that path is too long."""
+    return _near(directory) or elsewhere(directory)
 
-    digest = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
-    return _short_dir() / digest
+
+def elsewhere(directory: Path) -> Path:
+    """The directory for sockets that cannot be in the cluster's own."""
+    import hashlib  # it loads OpenSSL, which takes longer than all the rest of this module: few clusters need it
+
+    digest = hashlib.blake2b(os.fsencode(canonical(directory)), digest_size=8).hexdigest()
+    return _short_dir(directory) / digest
+
+
+def _near(directory: Path) -> Path | None:
+    """DIR/run, if sockets can be there."""
+    near = canonical(directory) / "run"
+    too_long = len(os.fsencode(near)) + SOCKET_NAME_BYTES_MAX > SOCKET_PATH_BYTES_MAX
+    return None if too_long else near
 
 
 def make_private(path: Path) -> None:
     """Make a directory that only this user can enter. Raises ClusterError when somebody else owns it already."""
-    shared = path.parent == _short_dir()
+    shared = _is_short(path)
     for part in (path.parent, path) if shared else (path,):
         try:
-            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # of what it is, the next lines judge
+                part.mkdir(mode=0o700, parents=True)
             found = part.lstat() if shared else part.stat()  # a link in /tmp may be another user's trap
         except OSError as error:
             raise ClusterError(f"cannot make the directory {part}: {error.strerror}") from None
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise ClusterError(f"{part} belongs to another user; remove it or choose another --dir")
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != users.me():
+            raise _trap(part, found)
         if part == path and stat.S_IMODE(found.st_mode) & 0o077:
             part.chmod(0o700)
 
 
 def remove_private(path: Path) -> None:
     """Remove a directory that `make_private` made, unless something is in it."""
-    for part in (path, path.parent) if path.parent == _short_dir() else (path,):
+    for part in (path, path.parent) if _is_short(path) else (path,):
         try:
             part.rmdir()
         except FileNotFoundError:
@@ -163,14 +175,61 @@ def remove_private(path: Path) -> None:
             return
 
 
-def _short_dir() -> Path:
-    """Short on purpose; made 0700 and checked by make_private, since in /tmp anyone may have been there before us."""
-    return Path("/tmp") / f"dynazmq-{os.getuid()}"
+def check_private(path: Path, directory: Path) -> None:
+    """For who is about to talk to what listens there: in /tmp another user may have made one for us to fall into, while no
+    cluster runs. Raises ClusterError.
+    """
+    if not _is_short(path):
+        return  # below the cluster's directory, which is as much its user's as what it says
+    owner = users.owner_of(directory)
+    for part in (path.parent, path):
+        try:
+            found = part.lstat()
+        except OSError:
+            return  # nothing is there to talk to
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
+            raise _trap(part, found)
+
+
+def _trap(part: Path, found: os.stat_result) -> ClusterError:
+    what = "is a link" if stat.S_ISLNK(found.st_mode) else "is a directory" if stat.S_ISDIR(found.st_mode) else "is a file"
+    near_max = SOCKET_PATH_BYTES_MAX - SOCKET_NAME_BYTES_MAX - len("/run")
+    short = f" with a path of {near_max} bytes at most" if part.is_relative_to(_SHORT) and part.name != "run" else ""
+    return ClusterError(
+        f"{part} is to hold this cluster's sockets, and {what} of {users.name_of(found.st_uid)}'s: have it removed, or choose "
+        f"another --dir{short}"
+    )
+
+
+def _short_dir(directory: Path) -> Path:
+    """Of the cluster's user, whoever looks. Short on purpose; made 0700 and checked by make_private, since in /tmp anyone may
+    have been there before us.
+    """
+    try:
+        owner = os.stat(directory / "cluster.json").st_uid
+    except OSError:
+        owner = users.me()
+    return _SHORT / f"dynazmq-{owner}"
+
+
+def _is_short(path: Path) -> bool:
+    return path.parent.parent == _SHORT and path.parent.name.startswith("dynazmq-")
 
 
 def socket_files(name: str) -> tuple[str, ...]:
     """All that a node makes in the directory for sockets (wire/door.py)."""
     return f"{name}.sock", f"{name}.peer", f"{name}.next"
+
+
+def has_cluster(directory: Path) -> bool:
+    """Whether there is one in it. Raises NotPermitted where that may not be seen."""
+    try:
+        os.stat(directory / "cluster.json")
+        return True
+    except PermissionError:
+        raise users.refused(directory, directory) from None
+    except OSError:
+        return False
 
 
 def ipc_endpoint(directory: Path, name: str) -> str:
@@ -185,8 +244,8 @@ class ClusterFile:
     former: names of those that have left; none is used twice, since the nodes remember for good that its bearer is gone.
     home: the directory in which it was last started; "" where an earlier release did that.
 
-    The file may have been copied or moved with all that is beside it. So what it says of sockets is believed at home only:
-    elsewhere they are where the directory is now.
+    The file may have been copied, moved or given to another user, with all that is beside it. So what it says of sockets is not
+    believed: they are where those of the directory belong now.
     """
 
     name: str
@@ -215,13 +274,25 @@ class ClusterFile:
             raw["cluster_id"] = int(raw["cluster_id"], 16)
             cluster = cls(**raw)
             cluster.founders = cluster.founders or list(cluster.members)  # of a release without: members did not change then
-            if cluster.transport == "ipc" and cluster.home != str(canonical(directory)):
-                cluster.members = {name: ipc_endpoint(directory, name) for name in cluster.members}
+            if cluster.transport == "ipc":
+                cluster._place_sockets(directory)
             return cluster
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NoSuchCluster(none_in(directory)) from None
+        except PermissionError:
+            raise users.refused(path, directory) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ClusterError(f"cannot read {path}: {error}") from None
+
+    def _place_sockets(self, directory: Path) -> None:
+        """Raises ClusterError when somebody else has made the directory in which they would be."""
+        told = {Path(endpoint.removeprefix("ipc://")).parent for endpoint in self.members.values()}
+        run = told.pop() if len(told) == 1 else None
+        at_home = self.home == str(canonical(directory))
+        if run is None or not at_home or _near(directory) is not None or run.parent != _short_dir(directory):
+            run = runtime_dir(directory)
+            self.members = {name: f"ipc://{run / (name + '.sock')}" for name in self.members}
+        check_private(run, directory)
 
     def save(self, directory: Path) -> None:
         raw = asdict(self)

@@ -11,6 +11,7 @@ from pathlib import Path
 from dynazmq.cluster import creation, launch, readiness
 from dynazmq.cluster.creation import Wishes
 from dynazmq.errors import ClusterError
+from dynazmq.paths import has_cluster
 
 START_S = 30.0
 
@@ -46,7 +47,7 @@ def _start(directory: Path, wishes: Wishes) -> None:
 
 def end(directory: Path) -> None:
     """No process of it is left."""
-    if (directory / "cluster.json").exists():
+    if has_cluster(directory):
         launch.end_cluster(directory)
 
 

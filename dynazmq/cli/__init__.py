@@ -36,7 +36,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from dynazmq.errors import NotPermitted
 
 OK, FAILED, USAGE, ABSENT, SIBLINGS, UNAVAILABLE, TIMED_OUT, NOT_RUNNING, DEGRADED, NO_QUORUM, CHECK_FAILED, DATA_LOST = range(12)
 """Exit codes; 130 when interrupted."""
@@ -47,7 +51,7 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code. No exception leaves this function as a traceback."""
     from dynazmq import streams
-    from dynazmq.errors import DynazmqError
+    from dynazmq.errors import DynazmqError, NotPermitted
 
     try:
         if shell := os.environ.get("_DYNAZMQ_COMPLETE"):  # TAB was pressed in a shell
@@ -65,11 +69,21 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # `dynazmq keys | head`: nobody reads any more, which is no error
         return OK
+    except NotPermitted as error:
+        from dynazmq.cli.terminal import error as show
+
+        show(_with_who_runs_it(error))
+        return code_of(error)
     except DynazmqError as error:
         from dynazmq.cli.terminal import error as show
 
         show(str(error))
         return code_of(error)
+    except PermissionError as error:
+        from dynazmq.cli.terminal import error as show
+
+        show(_refused(error))
+        return FAILED
     except OSError as error:
         from dynazmq.cli.terminal import error as show
 
@@ -100,6 +114,22 @@ def leave(code: int) -> NoReturn:
     """
     exec("")
     sys.exit(code)
+
+
+def _with_who_runs_it(error: NotPermitted) -> str:
+    from dynazmq.cluster import processes
+
+    others = processes.of_others(error.directory) if error.directory is not None else []
+    return f"{error}    {processes.named(others)}" if others and processes.named(others) not in str(error) else str(error)
+
+
+def _refused(error: PermissionError) -> str:
+    """Whose it is that may not be used, where a path was named."""
+    from dynazmq import users
+
+    if not isinstance(error.filename, str):
+        return f"{error.strerror or error}"
+    return f"{error.strerror}: {users.refused(Path(error.filename).absolute())}"
 
 
 def code_of(error: Exception) -> int:

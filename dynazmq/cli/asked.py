@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dynazmq import streams
+from dynazmq import paths, streams, users
 
 _typed: list[str] = []
 """The words of the command that this process carries out."""
@@ -27,16 +27,18 @@ def asked(directory: Path, names: Sequence[str] = ()) -> None:
     """Tell what was typed. names: the nodes that it means; none for the whole cluster. Call it when all is checked."""
     global _told
     streams.carry_on()
-    if _told or not (directory / "cluster.json").exists():  # a directory of somebody else's gets no file of ours
+    if _told or not paths.has_cluster(directory):  # a directory of somebody else's gets no file of ours
         return
     import shlex
 
-    from dynazmq.cluster import events
+    from dynazmq.cluster import events, ownership
+
+    ownership.check_own(directory)
 
     _told = True
     text = f"dynazmq {shlex.join(_without_directory(_typed))}"
     node = names[0] if len(names) == 1 else "*"
-    events.append(directory, node, "command", text, nodes=list(names), pid=os.getpid(), user=_user())
+    events.append(directory, node, "command", text, nodes=list(names), pid=os.getpid(), user=users.name_of(users.me()))
 
 
 def _without_directory(words: Sequence[str]) -> list[str]:
@@ -48,12 +50,3 @@ def _without_directory(words: Sequence[str]) -> list[str]:
             left.append(word)
         skip = word in _NAMES_THE_CLUSTER and not skip
     return left
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user that has no name
-        return str(os.getuid())

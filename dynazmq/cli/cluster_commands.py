@@ -206,7 +206,9 @@ def use(
         str | None,
         typer.Argument(help="One of `cluster list`.", metavar="[NAME]", show_default=False, autocompletion=complete_clusters),
     ] = None,
-    directory: Annotated[Path | None, option("--dir", help="One by its directory, in place of NAME.", metavar="DIR")] = None,
+    directory: Annotated[
+        Path | None, option("--dir", help="One by its directory, in place of NAME.", metavar="DIR", readable=False)
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="The default one again.")] = False,
     as_json: Json = False,
 ) -> Work:

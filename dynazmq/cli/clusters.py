@@ -13,12 +13,13 @@ from dynazmq.cli.words import brief, many, seconds, size_bytes
 from dynazmq.cluster.leftovers import anybody_runs
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster, ValueTooLarge
 from dynazmq.paths import ClusterFile, where
+from dynazmq.users import name_of
 
 
 def run_list(directory: Path, as_json: bool) -> int:
     """`directory`: the one that other commands would act on; it is listed wherever it is."""
     from dynazmq.cluster import launch
-    from dynazmq.cluster.processes import find_nodes, works_in
+    from dynazmq.cluster.processes import find_nodes, of_others, works_in
     from dynazmq.cluster.state import StateFile
 
     found: list[dict[str, Any]] = []
@@ -43,8 +44,11 @@ def run_list(directory: Path, as_json: bool) -> int:
                 "supervisor_pid": before.supervisor.pid if supervised and before.supervisor else None,
             }
         )
+    listed = {each["dir"] for each in found}
+    others = [each for each in of_others() if str(each.directory) not in listed]
     if as_json:
-        emit("list", {"clusters": found})
+        elsewhere = [{"dir": str(each.directory), "user": name_of(each.uid), "supervisor_pid": each.pid} for each in others]
+        emit("list", {"clusters": found, "of_others": elsewhere})
         return OK
     for each in found:
         mark = "*" if each["current"] else " "
@@ -52,8 +56,12 @@ def run_list(directory: Path, as_json: bool) -> int:
             say(f"{each['name']:<12} {mark} {each['error']}")
             continue
         state = f"{each['running']}/{each['nodes']} running" if each["running"] else f"stopped, {many(each['nodes'], 'node')}"
+        theirs = of_others(Path(each["dir"])) if each["running"] else []
         orphan = "  no supervisor" if each["running"] and each["supervisor_pid"] is None else ""
+        orphan = f"  {name_of(theirs[0].uid)} runs it (pid {theirs[0].pid})" if theirs else orphan
         say(f"{each['name']:<12} {mark} {state + orphan:<28}  {each['dir']}")
+    for other in others:
+        note(f"{name_of(other.uid)} runs {other.directory} (supervisor pid {other.pid})")
     if not found:
         note("no cluster; start one with: dynazmq up -n 5")
     elif not any(each["current"] for each in found):
@@ -79,7 +87,7 @@ def run_use(name: str | None, directory: Path | None, *, default: bool, as_json:
     by = "DYNAZMQ_DIR" if os.environ.get("DYNAZMQ_DIR") else "default" if paths.chosen() is None else "chosen"
     if by == "DYNAZMQ_DIR" and (default or name is not None or directory is not None):
         note("DYNAZMQ_DIR is set, and goes before what was chosen now    unset DYNAZMQ_DIR")
-    missing = default and not (place / "cluster.json").exists()  # to go back is right, even to where nothing is yet
+    missing = default and not paths.has_cluster(place)  # to go back is right, even to where nothing is yet
     called = place.name if missing else ClusterFile.load(place).name
     if as_json:
         emit("use", {"name": called, "dir": str(place), "by": by})

@@ -10,12 +10,13 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.faults import status_line
 from dynazmq.cli.terminal import confirm, emit, note, say
 from dynazmq.cli.words import many, size
-from dynazmq.cluster import faults, launch
-from dynazmq.paths import where
+from dynazmq.cluster import faults, launch, ownership
+from dynazmq.paths import has_cluster, where
 
 
 def run(directory: Path, *, purge: bool, yes: bool, as_json: bool) -> int:
-    if purge and (directory / "cluster.json").exists():
+    ownership.check_own(directory)
+    if purge and has_cluster(directory):
         confirm(f"Remove the cluster in {directory} with all that it stored?", yes)
     asked(directory)
     ended = launch.end_cluster(directory)

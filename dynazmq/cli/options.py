@@ -49,7 +49,11 @@ def complete_clusters(incomplete: str) -> list[str]:
     return [name for name in found if name.startswith(incomplete)]
 
 
-Dir = Annotated[Path | None, option("--dir", envvar="DYNAZMQ_DIR", help="The cluster's directory.", metavar="DIR")]
+Dir = Annotated[
+    Path | None,
+    # readable: what is another user's is said in our words, not as a mistake in typing
+    option("--dir", envvar="DYNAZMQ_DIR", help="The cluster's directory.", metavar="DIR", readable=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Bucket = Annotated[str, typer.Option("--bucket", "-b", help="The bucket.")]

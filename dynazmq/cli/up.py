@@ -13,10 +13,10 @@ from dynazmq.cli import FAILED, INTERRUPTED, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.progress import Report
 from dynazmq.cli.terminal import note
-from dynazmq.cluster import control, copies, creation, launch, processes
+from dynazmq.cluster import control, copies, creation, launch, ownership, processes
 from dynazmq.cluster.creation import Wishes
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
-from dynazmq.paths import ClusterFile, where
+from dynazmq.paths import ClusterFile, has_cluster, where
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,7 +44,8 @@ def run(start: Start, *, foreground: bool, tui: bool) -> int:
         raise InvalidRequest(f"--restart is on-failure or never, not {start.policy!r}")
     if foreground and tui:
         raise InvalidRequest("--foreground and --tui both want this terminal: choose one")
-    if (start.directory / "cluster.json").exists():
+    ownership.check_own(start.directory)
+    if has_cluster(start.directory):
         creation.agree(ClusterFile.load(start.directory), start.wishes, new_identity=start.identity == "new")
     elif start.identity is not None:
         raise InvalidRequest(f"--identity is for a copy of a cluster, and there is none in {start.directory}")
@@ -74,7 +75,7 @@ def _open(start: Start, held: int) -> ClusterFile:
     try:
         # The directory may have been deleted under processes that still run, and another been put in its place: made anew, or
         # restored from a copy. They would answer instead of the new ones, and a supervisor would start them again.
-        exists = (start.directory / "cluster.json").exists()
+        exists = has_cluster(start.directory)
         left = processes.left_behind(start.directory) if exists else processes.strangers(start.directory)
         if left:
             processes.end_all({name: each for name, each in left.items() if name.startswith("supervisor ")})

@@ -11,6 +11,7 @@ from typing import Any
 
 import zmq
 
+from dynazmq import users
 from dynazmq.client.core import ClientCore
 from dynazmq.client.view import Link, View, is_endpoint
 from dynazmq.config import MEMBERS_MAX
@@ -62,6 +63,7 @@ class Target:
                     f"{place} is a copy of the cluster in {original}, and was not started: dynazmq up{where(place)}"
                 )
             self.endpoints = list(cluster.members.values())
+            _check_permitted(self.endpoints, place)
             self.cluster_id = cluster.cluster_id
 
 
@@ -77,6 +79,21 @@ class Target:
 
     def __str__(self) -> str:
         return str(self._place) if self._place is not None else ", ".join(self.endpoints)
+
+
+def _check_permitted(endpoints: Iterable[str], directory: Path) -> None:
+    """A socket that this user may not connect to looks like a node that is down. Raises NotPermitted."""
+    for endpoint in endpoints:
+        if endpoint.startswith("ipc://"):
+            path = Path(endpoint.removeprefix("ipc://"))
+            try:
+                path.stat()
+            except PermissionError:
+                raise users.refused(path, directory) from None
+            except OSError:
+                continue
+            if not os.access(path, os.W_OK):
+                raise users.refused(path, directory)
 
 
 def _check_endpoint(endpoint: object) -> str:

@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dynazmq import paths
+from dynazmq import paths, users
 from dynazmq.cluster import judgement, launch, leftovers, processes, rebuild, removal
 from dynazmq.cluster.judgement import Facts
 from dynazmq.cluster.observe import PATIENT_S, Observer
@@ -137,6 +137,18 @@ def files(directory: Path, cluster: ClusterFile, at: str) -> Iterator[Finding]:
         yield Finding(level=WARNING, check="anti-entropy", text=text, fix=f"dynazmq down{at} && dynazmq up --anti-entropy on{at}")
 
 
+def foreign(directory: Path) -> Iterator[Finding]:
+    """What another user has started or left there: this one could not end it, or not read it."""
+    owner = users.owner_of(directory)
+    if owner != users.me():  # all of it is another's
+        return
+    if others := processes.of_others(directory):
+        text = f"processes of another user serve {directory}: {processes.named(others)}"
+        yield Finding(level=PROBLEM, check="owner", text=text, fix=processes.mend_others(directory, others))
+    elif (path := users.foreign_file(directory)) is not None:
+        yield Finding(level=PROBLEM, check="owner", text=f"{path} is another user's", fix=users.give_back(directory))
+
+
 def staged(directory: Path, at: str) -> Iterator[Finding]:
     changes = Staged.load(directory).changes
     if changes:
@@ -178,7 +190,7 @@ def away(snapshot: Snapshot, facts: Facts, at: str) -> Iterator[Finding]:
         yield Finding(level=PROBLEM, check="quorum", text=f"no key meets R={snapshot.r} and W={snapshot.w}: {left}")
     elif all(node.state in judgement.SERVES for node in snapshot.nodes) and not unable:
         yield Finding(level=OK, check="nodes", text=f"{_many(len(snapshot.nodes), 'node')} up, every key meets its quorum")
-    if snapshot.supervisor_pid is None:
+    if snapshot.supervisor_pid is None and not processes.of_others(Path(snapshot.directory)):  # which `foreign` tells
         text, fix = leftovers.silent_supervisor(Path(snapshot.directory), at)
         yield Finding(level=PROBLEM, check="supervisor", text=text, fix=fix)
 
@@ -290,7 +302,7 @@ def stale(directory: Path, cluster: ClusterFile) -> Iterator[Finding]:
 def orphans() -> Iterator[Finding]:
     """Processes of clusters whose directory is gone, also where they see it: a container's is not ours to judge."""
     for directory in sorted(set(processes.running_clusters())):
-        if (directory / "cluster.json").exists():
+        if launch.may_be_one(directory):
             continue
         left = {**processes.supervisors(directory), **processes.strangers(directory)}
         if left and not any(_sees(identity.pid, directory / "cluster.json") for identity in left.values()):
@@ -330,6 +342,7 @@ def examine(directory: Path, at: str) -> list[Finding]:
             trouble.append(Finding(level=OK, check="cluster", text=f"no cluster in {directory}"))
     except ClusterError as error:
         trouble.append(Finding(level=PROBLEM, check="cluster", text=str(error)))
+    found += foreign(directory)
     names = list(cluster.members) if cluster else []
     found += sockets(directory, names)
     found += file_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1], len(names))
@@ -395,7 +408,7 @@ def repair(finding: Finding) -> str:
 
 def _existing(path: Path) -> Path:
     """The nearest directory above that is there."""
-    while not path.exists() and path != path.parent:
+    while not os.path.exists(path) and path != path.parent:  # which it also says of what may not be seen
         path = path.parent
     return path
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dynazmq import durable, paths
+from dynazmq import durable, paths, users
+from dynazmq.cluster import ownership
 from dynazmq.errors import ClusterError
 
 REQUEST_BYTES_MAX = 64 << 10
@@ -48,11 +49,20 @@ class Control:
         self._socket: socket.socket | None = None
 
     def call(self, verb: str, timeout: float = 5.0, **arguments: Any) -> Document:
-        """Raises NoSupervisor when nobody answers in time, ClusterError with the supervisor's words when it refuses."""
+        """Raises NoSupervisor when nobody answers in time, ClusterError with the supervisor's words when it refuses.
+
+        NotPermitted: it is another user's.
+        """
+        if verb != "facts":
+            ownership.check_own(self._directory)
+        paths.check_private(self._path.parent, self._directory)
         deadline = time.monotonic() + timeout
         try:
             request = json.dumps({"verb": verb, **arguments, "place": place_of(self._directory)}).encode() + b"\n"
             reply = json.loads(self._exchange(request, deadline))
+        except PermissionError:
+            self.close()
+            raise users.refused(self._path, self._directory) from None
         except (OSError, ValueError) as error:
             self.close()
             raise NoSupervisor(f"no supervisor answers at {self._path}: {error}") from None

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dynazmq import durable, paths
+from dynazmq.cluster import ownership
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.faults import Fault, as_text, check, describe, from_text, lasts, same, touches
 from dynazmq.faults.fault import FAULTS_MAX
@@ -124,6 +125,7 @@ def _alone(directory: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises ClusterError when that cannot be.
     """
+    ownership.check_own(directory)
     try:
         handle = os.open(directory / "nodes", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynazmq import paths
-from dynazmq.cluster import control, processes, state
+from dynazmq import paths, users
+from dynazmq.cluster import control, ownership, processes, state
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.leftovers import remove_sockets
 from dynazmq.cluster.removal import Removed, remove_cluster
-from dynazmq.errors import ClusterError, NoSuchCluster
+from dynazmq.errors import ClusterError, NoSuchCluster, NotPermitted
 from dynazmq.paths import ClusterFile
 
 POLL_S = 0.02
@@ -31,10 +31,13 @@ DOWN_S = processes.STOP_GRACE_S + 3.0
 
 
 def lock(directory: Path) -> int | None:
-    """See `state.take_lock`; makes the directory when there is none."""
+    """See `state.take_lock`; makes the directory when there is none. Raises ClusterError."""
+    ownership.check_own(directory)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = state.take_lock(directory)
+    except PermissionError as error:
+        raise users.refused(Path(error.filename), directory) from None
     except OSError as error:
         raise ClusterError(f"cannot use {directory}: {error.strerror}") from None
     if held is None:
@@ -118,8 +121,9 @@ class Ended:
 
 def end_cluster(directory: Path) -> Ended:
     """End every process of the cluster, with or without a supervisor; returns when all are gone. Raises NoSuchCluster."""
-    if not (directory / "cluster.json").exists():
+    if not paths.has_cluster(directory):
         raise NoSuchCluster(paths.none_in(directory))
+    ownership.check_own(directory)
     ended = Ended()
     held = state.take_lock(directory)
     if held is None:
@@ -192,6 +196,7 @@ def _remove_sockets(directory: Path) -> None:
 
 def purge(directory: Path) -> Removed:
     """Remove a cluster that is down, with all that it stored, and nothing that is not its own. Raises ClusterError."""
+    ownership.check_own(directory)
     held = state.take_lock(directory)
     if held is None:
         raise ClusterError("somebody starts this cluster just now; nothing was removed")
@@ -213,6 +218,14 @@ def known_clusters(also: Path) -> Iterator[Path]:
     found = sorted(home.glob("*/cluster.json")) if home.is_dir() else []
     elsewhere = sorted({also, *processes.running_clusters()})
     for directory in [path.parent for path in found] + elsewhere:
-        if directory.resolve() not in seen and (directory / "cluster.json").exists():
+        if directory.resolve() not in seen and may_be_one(directory):
             seen.add(directory.resolve())
             yield directory
+
+
+def may_be_one(directory: Path) -> bool:
+    """Whether a cluster is in it, as far as can be seen."""
+    try:
+        return paths.has_cluster(directory)
+    except NotPermitted:
+        return True  # whoever lists it says whose it is

@@ -20,6 +20,8 @@ def anybody_runs(directory: Path, names: Iterable[str]) -> bool:
 
 def silent_supervisor(directory: Path, at: str) -> tuple[str, str]:
     """What there is to say where no supervisor answers, and what to type. at: what names the directory in a command."""
+    if others := processes.of_others(directory):
+        return f"you have no say in what another user runs: {processes.named(others)}", processes.mend_others(directory, others)
     identity, socket = state.StateFile.load(directory).supervisor, paths.supervisor_socket(directory)
     if identity is not None and not socket.exists() and processes.works_in(identity, directory):
         text = f"the supervisor runs (pid {identity.pid}), and the file of its socket was removed: {socket}; it makes it anew"

@@ -18,12 +18,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dynazmq import paths
+from dynazmq import paths, users
 
 STOP_GRACE_S = 5.0
 """What a node may take to end in good order before it is killed."""
@@ -127,10 +127,10 @@ def works_in(identity: Identity, place: Path) -> bool:
 
 
 def running_clusters() -> Iterator[Path]:
-    """Directories of clusters of which a supervisor or a node runs, each as often as that."""
-    for pid, told in _supervisors():
+    """Directories of clusters of which a supervisor or a node of this user's runs, each as often as that."""
+    for pid, told in _mine(_supervisors()):
         yield _now(pid, told)
-    for pid, told in _nodes():
+    for pid, told in _mine(_nodes()):
         yield _now(pid, told).parents[1]
 
 
@@ -139,7 +139,7 @@ def strangers(directory: Path) -> dict[str, Identity]:
     nodes = directory / "nodes"
     return {
         told.name: identity
-        for pid, told in _nodes()
+        for pid, told in _mine(_nodes())
         if nodes in told.parents and _is_from(pid, told) and (identity := identify(pid))
     }
 
@@ -148,7 +148,7 @@ def supervisors(directory: Path) -> dict[str, Identity]:
     """The same of supervisors: "supervisor (PID)" → who it is."""
     return {
         f"supervisor ({pid})": identity
-        for pid, told in _supervisors()
+        for pid, told in _mine(_supervisors())
         if told == directory and _is_from(pid, told) and (identity := identify(pid))
     }
 
@@ -157,6 +157,65 @@ def left_behind(directory: Path) -> dict[str, Identity]:
     """Processes that were started from here and whose own directory was deleted: what is here now was put in its place."""
     started = {**supervisors(directory), **strangers(directory)}
     return {name: identity for name, identity in started.items() if (own := _own_directory(identity.pid)) and not own.st_nlink}
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A process of another user's. what: "supervisor", or a node's name."""
+
+    what: str
+    pid: int
+    uid: int
+    directory: Path
+
+
+def of_others(directory: Path | None = None) -> list[Foreign]:
+    """Those of other users that serve this cluster; None: supervisors of whichever. Where a system hides them there are none."""
+    found = [
+        Foreign("supervisor", pid, uid, told)
+        for pid, told in _supervisors()
+        if (uid := _user(pid)) not in (None, users.me()) and (directory is None or _works_in(pid, told, directory))
+    ]
+    if directory is not None:
+        found += [
+            Foreign(told.name, pid, uid, directory)
+            for pid, told in _nodes()
+            if (uid := _user(pid)) not in (None, users.me()) and _works_in(pid, told, paths.node_dir(directory, told.name))
+        ]
+    return found
+
+
+def named(others: Sequence[Foreign]) -> str:
+    """Who runs what, for a person."""
+    return ", ".join(f"{users.name_of(each.uid)} runs {each.what} (pid {each.pid})" for each in others)
+
+
+def mend_others(directory: Path, others: Sequence[Foreign]) -> str:
+    """What to type where another user has started what serves the directory: his files are in it as well."""
+    supervisors = [each for each in others if each.what == "supervisor"]  # it ends its nodes in good order
+    pids = " ".join(str(each.pid) for each in supervisors or others)
+    sudo = "sudo " if users.me() else ""
+    return f"{sudo}kill {pids} && {users.give_back(directory)}"
+
+
+def _mine(each: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, Path]]:
+    """Without those of other users, with which this one has nothing to do, not even as root."""
+    return ((pid, told) for pid, told in each if _user(pid) == users.me())
+
+
+def _user(pid: int) -> int | None:
+    """Whose it is; None when it has ended."""
+    try:
+        if _LINUX:
+            return os.stat(_PROC / str(pid)).st_uid
+    except OSError:
+        return None
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).uids().effective)
+    except psutil.Error:
+        return None
 
 
 def _nodes() -> Iterator[tuple[int, Path]]:
@@ -228,21 +287,19 @@ def _working_directory(pid: int) -> str:
 
 
 def _command_lines() -> Iterator[tuple[int, list[str]]]:
-    """(pid, arguments) of this user's processes."""
+    """(pid, arguments) of processes, of all users as far as they can be seen."""
     if not _LINUX:
         import psutil
 
         for process in psutil.process_iter(["cmdline"]):
             yield process.pid, process.info["cmdline"] or []
         return
-    me = os.getuid()
     for entry in os.scandir(_PROC):
         if not entry.name.isdigit():
             continue
         try:
-            if entry.stat().st_uid == me:
-                raw = (_PROC / entry.name / "cmdline").read_bytes()
-                yield int(entry.name), os.fsdecode(raw).rstrip("\0").split("\0")
+            raw = (_PROC / entry.name / "cmdline").read_bytes()
+            yield int(entry.name), os.fsdecode(raw).rstrip("\0").split("\0")
         except OSError:
             continue  # ended while we looked
 

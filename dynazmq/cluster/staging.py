@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dynazmq import durable, paths
-from dynazmq.cluster import roster
+from dynazmq.cluster import ownership, roster
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
 
@@ -66,6 +66,8 @@ class Staged:
             raise ClusterError(f"cannot read {path}: {error}; drop it with: dynazmq cluster clear") from None
 
     def save(self, directory: Path) -> None:
+        """Raises ClusterError."""
+        ownership.check_own(directory)
         if not self.changes:
             clear(directory)
             return
@@ -110,6 +112,8 @@ class Staged:
 
 
 def clear(directory: Path) -> None:
+    """Raises ClusterError, OSError."""
+    ownership.check_own(directory)
     (directory / "staged.json").unlink(missing_ok=True)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynazmq import durable
+from dynazmq.cluster import ownership
 from dynazmq.cluster.processes import Identity
 from dynazmq.errors import ClusterError
 from dynazmq.streams import above_standard
@@ -143,6 +144,7 @@ def alone(directory: Path) -> Iterator[None]:
     """One command at a time restarts node after node, or decides on members. The kernel drops the lock with the process, however
     that ends. Raises ClusterError.
     """
+    ownership.check_own(directory)
     handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

@@ -57,8 +57,10 @@ class Supervisor:
             raise ClusterError(f"no supervisor answers; start one, it takes over what runs: {again}") from None
 
     def _tell(self, node: str, line: str) -> None:
-        """As a command line tells: what happens next is no accident."""
-        from dynazmq.cluster import events
+        """As a command line tells: what happens next is no accident. Raises ClusterError when it is not this user's cluster."""
+        from dynazmq.cluster import events, ownership
+
+        ownership.check_own(self._directory)
 
         events.append(self._directory, node, "command", f"dynazmq {line} (from the terminal UI)")
 

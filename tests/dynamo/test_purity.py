@@ -33,19 +33,20 @@ LAYERS: dict[str, set[str]] = {
     "faults": {"errors"},
     "wire": {"faults", "dynamo", "config", "errors", "signals"},
     "storage": {"durable", "dynamo", "config", "errors"},
-    "paths": {"durable", "config", "errors"},
+    "paths": {"durable", "config", "errors", "users"},
     "place": set(),
+    "users": {"errors"},
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
     "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths", "place", "streams"},
-    "client": {"wire", "dynamo", "config", "errors", "paths", "signals"},
+    "client": {"wire", "dynamo", "config", "errors", "paths", "signals", "users"},
     "cluster": {
         *("faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths", "place"),
-        *("sequence", "streams"),
+        *("sequence", "streams", "users"),
     },
     "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths", "streams"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
-        *("errors", "logs", "durable", "paths", "sequence", "output", "streams"),
+        *("errors", "logs", "durable", "paths", "sequence", "output", "streams", "users"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

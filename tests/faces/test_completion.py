@@ -12,7 +12,7 @@ import pytest
 from dynazmq.cli import main
 from dynazmq.cli.completion import SHELLS, VARIABLE, offers
 from dynazmq.cluster.processes import environment
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, ipc_endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A cluster that does not run."""
     directory = tmp_path / "state/dynazmq/c"
     directory.mkdir(parents=True)
-    members = {f"n{i}": f"ipc://{directory}/run/n{i}.sock" for i in (1, 2, 3, 12)}
+    members = {name: ipc_endpoint(directory, name) for name in ("n1", "n2", "n3", "n12")}
     ClusterFile(name="c", cluster_id=7, secret=b"s" * 32, members=members, home=str(directory)).save(directory)
     monkeypatch.setenv("DYNAZMQ_DIR", str(directory))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
