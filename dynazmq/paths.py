@@ -8,7 +8,7 @@
       events.jsonl          what happened (cluster/events.py); events.jsonl.1 what happened before
       nodes/NAME/           config.json  data.db  lock  node.log: everything that one node owns
       removed/NAME-…/       what a node still held when it was removed by force
-      run/                  sockets, unless the path would be too long for one
+      run/                  sockets, unless the path would be too long for one; a file where the file system has none
 
     .chosen.json            beside the clusters of the state directory: which one is meant where nothing is said (`cluster use`)
 
@@ -129,7 +129,9 @@ def supervisor_socket(directory: Path) -> Path:
 
 
 def runtime_dir(directory: Path) -> Path:
-    """The directory for this cluster's sockets: DIR/run, or `elsewhere` when that path is too long."""
+    """The directory for this cluster's sockets: DIR/run, or a hashed one of its user's, `elsewhere`, when that path is too long,
+    or DIR/run is a file: then the file system there has no sockets.
+    """
     return _near(directory) or elsewhere(directory)
 
 
@@ -141,11 +143,24 @@ def elsewhere(directory: Path) -> Path:
     return _short_dir(directory) / digest
 
 
+def is_near(directory: Path) -> bool:
+    """Whether this cluster's sockets are in its own directory."""
+    return _near(directory) is not None
+
+
 def _near(directory: Path) -> Path | None:
     """DIR/run, if sockets can be there."""
     near = canonical(directory) / "run"
     too_long = len(os.fsencode(near)) + SOCKET_NAME_BYTES_MAX > SOCKET_PATH_BYTES_MAX
-    return None if too_long else near
+    return None if too_long or os.path.isfile(near) else near
+
+
+def put_sockets_elsewhere(directory: Path) -> None:
+    """From now on `runtime_dir` says so, to whoever asks. Raises OSError."""
+    near = directory / "run"
+    if near.is_dir():
+        near.rmdir()  # it was moved here
+    durable.write_text(near, f"This file system has no Unix sockets. Those of this cluster are in {elsewhere(directory)}\n")
 
 
 def make_private(path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynazmq import durable, paths
+from dynazmq.cluster.ground import TRIAL_PREFIX
 from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX, PARTITIONS_MIN, NodeConfig, Timing
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
@@ -169,13 +170,17 @@ def check(directory: Path, wishes: Wishes) -> None:
     _check_anti_entropy(wishes)
     check_name(wishes.name)
     try:
-        strangers = sorted(entry.name for entry in directory.iterdir() if entry.name not in _OURS)
+        strangers = sorted(entry.name for entry in directory.iterdir() if not _is_ours(entry.name))
     except FileNotFoundError:
         return
     except OSError as error:
         raise ClusterError(f"cannot use {directory}: {error.strerror}") from None
     if strangers:
         raise ClusterError(f"{directory} holds other things ({strangers[0]}) and no cluster; choose an empty directory for one")
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith(TRIAL_PREFIX)  # somebody else may be starting it just now
 
 
 def check_name(name: str | None) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths, users
-from dynazmq.cluster import control, ownership, processes, state
+from dynazmq.cluster import control, ground, ownership, processes, state
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.leftovers import remove_sockets
@@ -33,9 +33,14 @@ DOWN_S = processes.STOP_GRACE_S + 3.0
 def lock(directory: Path) -> int | None:
     """See `state.take_lock`; makes the directory when there is none. Raises ClusterError."""
     ownership.check_own(directory)
+    takes_sockets = ground.examine(directory)
+    if not takes_sockets or not paths.is_near(directory):
+        ground.check_elsewhere(directory)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = state.take_lock(directory)
+        if held is not None and not takes_sockets and paths.is_near(directory):
+            paths.put_sockets_elsewhere(directory)
     except PermissionError as error:
         raise users.refused(Path(error.filename), directory) from None
     except OSError as error:

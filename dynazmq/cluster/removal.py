@@ -59,7 +59,8 @@ NODE = Shape(
 SOCKETS = Shape(sockets=rf"{_NAME}\.(sock|peer|next)")
 _BESIDE = Shape(
     rf"(staged|faults|supervisor)\.json|\.(cluster|staged|faults|supervisor)\.json\.{_PART}"
-    rf"|supervisor\.log{_TURNED}|events\.jsonl{_TURNED}"
+    rf"|supervisor\.log{_TURNED}|events\.jsonl{_TURNED}|run|\.run\.{_PART}",
+    directories=((r"\.dynazmq-[a-z0-9_]{8}", Shape(r"lock|shared|secret|new|old", r"\.\d+\.sock")),),  # ground.py, cut off
 )
 CLUSTER = Shape(rf"{_BESIDE.files}|cluster\.json|supervisor\.lock")
 """Of nodes/ and removed/ each directory is looked at by itself (`belongs`)."""

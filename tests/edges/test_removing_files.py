@@ -201,6 +201,7 @@ DELETES = {
     "cluster/control.py": "the supervisor's socket",
     "cluster/roster.py": "sockets of a member",
     "cluster/staging.py": "staged.json",
+    "cluster/ground.py": "a socket made to see whether one can be",
     "cluster/faults.py": "faults.json",
     "storage/database.py": "a database that was being made",
     "storage/rescue.py": "the same; and one that is made anew, since whoever made it came to no end",
