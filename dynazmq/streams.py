@@ -17,7 +17,10 @@ import fcntl
 import io
 import os
 import select
+import stat
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -94,6 +97,30 @@ def _as(before: TextIO | None) -> dict[str, Any]:
         "line_buffering": before.line_buffering,
         "write_through": before.write_through,
     }
+
+
+def wait_while_read(seconds: float) -> None:
+    """For a command that follows something: nothing may come for hours, and nobody have been there to read it.
+
+    Raises BrokenPipeError when whoever read is gone, OSError (EIO) when the terminal is: under nohup no signal says so.
+    """
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # in memory
+        time.sleep(seconds)
+        return
+    if number in gone([number], seconds):
+        if stat.S_ISCHR(os.fstat(number).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), "standard output")
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def gone(numbers: Sequence[int], seconds: float = 0.0) -> list[int]:
+    """Of these descriptors those whose other end is gone, a terminal's or a pipe's; waits for that as long as it is told."""
+    poll = select.poll()
+    for number in numbers:
+        poll.register(number, 0)  # nothing but POLLERR, POLLHUP and POLLNVAL, which always come
+    return [number for number, _ in poll.poll(seconds * 1000)]
 
 
 class _Stream(io.RawIOBase):

@@ -15,6 +15,7 @@ from dynazmq.cluster.events import KINDS
 from dynazmq.cluster.snapshot import Event
 from dynazmq.cluster.succession import Succession
 from dynazmq.errors import ClusterReplaced, InvalidRequest
+from dynazmq.streams import wait_while_read
 
 _STYLES = {
     **dict.fromkeys(("killed", "died", "failed", "down", "overload"), (RED,)),
@@ -61,7 +62,7 @@ def run(
         if not found and not follow:
             note("nothing has happened yet")
         while follow:
-            time.sleep(events.POLL_S)
+            wait_while_read(events.POLL_S)
             try:
                 succession.look()
             except ClusterReplaced as error:

@@ -25,6 +25,7 @@ from dynazmq.errors import InvalidRequest
 from dynazmq.logs import LEVELS, one_line, parse
 from dynazmq.paths import ClusterFile
 from dynazmq.sequence import in_sequence
+from dynazmq.streams import wait_while_read
 
 _READ_BYTES_MAX = 1 << 20
 POLL_S = 0.1
@@ -166,7 +167,7 @@ def run(
         return OK
     _tell(last, width, as_lines)
     while follow:
-        time.sleep(POLL_S)
+        wait_while_read(POLL_S)
         _tell([said for said in merge([tail.read() for tail in tails]) if _wanted(said, least)], width, as_lines)
     return OK
 

@@ -18,6 +18,7 @@ from dynazmq.cluster.observe import LOOK_TIMEOUT_S, PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterReplaced, InvalidRequest
 from dynazmq.paths import where
+from dynazmq.streams import wait_while_read
 
 PATIENCE_S = 0.6
 """One look may wait this long: longer than a screen's that looks twice a second, since a person asks once and wants the truth."""
@@ -52,7 +53,7 @@ def _watch(observer: Observer, every_s: float) -> int:
             say("\x1b[H\x1b[2J" + "\n".join(lines))
         else:
             say("\n".join([time.strftime("%H:%M:%S"), *lines, ""]))
-        time.sleep(every_s)
+        wait_while_read(every_s)
 
 
 def code(snapshot: Snapshot, check: bool) -> int:

@@ -23,6 +23,7 @@ from dynazmq.cluster.observe import LOOK_TIMEOUT_S, Observer
 from dynazmq.cluster.rates import Rates, Sample
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterReplaced, InvalidRequest
+from dynazmq.streams import wait_while_read
 
 SORTS = ("name", "ops", "p99", "hints")
 FIRST_S = 1.0
@@ -101,7 +102,7 @@ def _redraw(meter: Meter, frame: Frame, sort: str, every_s: float) -> None:
             shown = [cut(line, columns) for line in lines(frame, sort)[: max(1, rows - 1)]]
             out.write("\x1b[H" + "".join(f"{line}\x1b[K\r\n" for line in shown) + "\x1b[J")
             out.flush()
-            time.sleep(every_s)
+            wait_while_read(every_s)
             frame = meter.look()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -15,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.screen import ModalScreen, Screen
 
+from dynazmq import streams
 from dynazmq.cli.restored import LEAVE_ALL
 from dynazmq.cli.restored import screen as screen_as_it_was
 from dynazmq.errors import ClusterError, NoSuchCluster
@@ -36,6 +38,9 @@ from dynazmq.tui.watch import Poller, Watcher, observer
 
 TWICE_S = 2.0
 """So soon after the first ctrl+c the second one leaves."""
+
+TERMINAL_S = 0.5
+"""How often it is looked whether the terminal is still there."""
 
 _BY_NAME = ("overview", "hints", "aae", "logs", "events", "ring", "help")
 """Screens that `:` knows by name, beside key and node."""
@@ -116,6 +121,7 @@ class Console(Stage):
             confirm=settings.confirm,
         )
         self._leaves_until = 0.0
+        self._terminal: list[int] = []
         self._recorded = recording or recorder
 
     def on_unmount(self) -> None:
@@ -123,8 +129,18 @@ class Console(Stage):
 
     def on_mount(self) -> None:
         """Textual calls that of `Stage`, too."""
+        self._terminal = [number for number in (0, 2) if os.isatty(number)]
+        self.set_interval(TERMINAL_S, self._leave_without_terminal)
         if self.trouble:
             self.say(self.trouble, alarm=True)
+
+    def _leave_without_terminal(self) -> None:
+        """Under nohup no signal says that it is gone: Textual then reads its end again and again, and to leave in good order it
+        would wait for ever until its last words are written. There is nothing left to put back: this ends like that signal.
+        """
+        if self._terminal and streams.gone(self._terminal):
+            self.load.stop(1.0)
+            os._exit(1)
 
     @property
     def trouble(self) -> str:

@@ -142,6 +142,39 @@ def test_the_end_of_the_terminal(cluster: Cluster, program: str, text: str) -> N
         assert process.returncode != 0
 
 
+FOLLOWING = ["tui", "top", "cluster events -f", "logs -f", "status --watch 1h"]
+
+
+@pytest.mark.parametrize("program", FOLLOWING)
+def test_the_end_of_the_terminal_where_no_signal_says_so(cluster: Cluster, program: str) -> None:
+    """Under nohup: the terminal UI took 40 % of a core for ever, and what followed waited for a line that it could not print."""
+    with terminal() as screen:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            process = screen.run("-m", "dynazmq", *program.split(), "--dir", str(cluster.directory))
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        eventually(lambda: (screen.shows(""), b"n1" in screen.written)[1], "it has drawn")
+        os.close(screen.slave)
+        os.close(screen.master)
+        eventually(lambda: process.poll() is not None, "it has ended")
+        assert process.returncode == 1
+
+
+@pytest.mark.parametrize("program", FOLLOWING[2:])
+def test_what_follows_ends_when_nobody_reads_it_any_more_and_nothing_comes(cluster: Cluster, program: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "dynazmq", *program.split(), "--dir", str(cluster.directory)],
+        stdout=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    eventually(lambda: process.poll() is not None, "it has ended")
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(("program", "text"), PROGRAMS, ids=[program for program, _ in PROGRAMS])
 def test_it_is_stopped_and_goes_on(cluster: Cluster, program: str, text: str) -> None:
     """Ctrl-Z, the shell, and `fg`."""
