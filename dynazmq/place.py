@@ -18,7 +18,8 @@ class Place:
         self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def now(self) -> Path | None:
-        """Where it is: at `path`, as long as nothing else is known. None: it was deleted, and another is in its place.
+        """Where it is: at `path`, as long as nothing else is known. None: it was deleted, and another is in its place; or it is
+        where nobody can see it, since another file system was mounted over it, or its own was taken away.
 
         Two calls of the system, 3 µs.
         """
@@ -31,17 +32,21 @@ class Place:
                 return self.path  # deleted, and nothing is there: nobody else's is touched
         except OSError:
             return self.path  # it cannot be seen
-        return self._elsewhere() if own.st_nlink else None
+        return self._elsewhere(own) if own.st_nlink else None
 
     def unchanged(self) -> bool:
         """Whether what is at `path` may be taken for it."""
         return self.now() == self.path
 
-    def _elsewhere(self) -> Path | None:
+    def _elsewhere(self, own: os.stat_result) -> Path | None:
+        """The kernel's word for it is believed only where it leads there. Of what is mounted over it tells the old path, and of
+        what was unmounted the path within that file system: "/", if it was the whole of it.
+        """
         try:
-            return Path(os.readlink(f"/proc/self/fd/{self._handle}"))
+            called = Path(os.readlink(f"/proc/self/fd/{self._handle}"))
+            return called if os.path.samestat(own, os.stat(called)) else None
         except OSError:
-            return None  # a system that does not tell
+            return None  # or a system that does not tell
 
     def close(self) -> None:
         os.close(self._handle)

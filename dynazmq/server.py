@@ -266,7 +266,7 @@ class Server:
         """Its directory may have been moved, and faults, log and socket at the old path be another cluster's: then it ends."""
         place = self._place.now()
         if place != self._place.path and not self.stopping:
-            text = "was deleted, and another is in its place" if place is None else f"was moved to {place}"
+            text = "was deleted or mounted over, and another is in its place" if place is None else f"was moved to {place}"
             self._log("ERROR", "server", f"{self._place.path} {text}: stopping")
             self.stop()
 

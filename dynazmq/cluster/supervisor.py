@@ -120,7 +120,7 @@ class Supervisor:
         if self._lost or place == self._directory:
             return
         self._lost, self._directory = place is None, place or self._directory
-        text = "was deleted, and another is in its place" if place is None else f"was moved to {place}"
+        text = "was deleted or mounted over, and another is in its place" if place is None else f"was moved to {place}"
         self._tell("*", f"the cluster's directory {text}: going down", "stopping")
         self.end()
 

@@ -130,9 +130,7 @@ def test_sockets_are_where_the_directory_is_whatever_its_file_says(tmp_path: Pat
     assert ClusterFile.load(tmp_path / "b").members == {"n1": ipc_endpoint(tmp_path / "b", "n1")}
 
 
-@pytest.mark.parametrize(
-    ("there", "of_the_same_id", "is_copy"), [(True, True, True), (True, False, False), (False, True, False)]
-)
+@pytest.mark.parametrize(("there", "of_the_same_id", "is_copy"), [(True, True, True), (True, False, False), (False, True, False)])
 def test_a_copy_is_one_whose_original_is_there_as_the_same_cluster(
     tmp_path: Path, there: bool, of_the_same_id: bool, is_copy: bool
 ) -> None:
@@ -148,3 +146,69 @@ def test_a_copy_is_one_whose_original_is_there_as_the_same_cluster(
         shutil.rmtree(a)
     assert ClusterFile.load(b).original(b) == (a if is_copy else None)
     assert ClusterFile.load(a if there else b).original(a if there else b) is None
+
+
+# --- mounts -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_kernels_word_for_where_it_is_is_believed_only_where_it_leads_there(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file system that was unmounted it is "/": a supervisor would have gone on to write there."""
+    place = Place(directory)
+    rename_and_make_anew(directory)
+    assert place.now() == directory.with_name("b")
+    for told in (Path("/"), directory, directory.with_name("b") / "not-there"):
+        monkeypatch.setattr(os, "readlink", lambda _path, told=told: str(told))
+        assert place.now() is None, told
+        assert not place.unchanged()
+    place.close()
+
+
+_MOUNTS = """
+import os, subprocess, sys
+from pathlib import Path
+from dynazmq.place import Place
+
+base = Path(sys.argv[1])
+a, b, c = (base / name for name in "abc")
+for each in (a, b, c):
+    each.mkdir()
+def mount(*words): subprocess.run(["mount", *map(str, words)], check=True)
+def unmount(at): subprocess.run(["umount", "-l", str(at)], check=True)
+try:
+    mount("--make-rprivate", "/")
+    mount("--bind", a, b)
+except (OSError, subprocess.CalledProcessError):
+    sys.exit(77)
+at_a, at_b = Place(a), Place(b)
+assert (at_a.now(), at_b.now()) == (a, b), "seen at two places, each is where it was opened"
+unmount(b)
+assert (at_a.now(), at_b.now()) == (a, None)
+mount("--bind", c, a)
+assert at_a.now() is None, "c is mounted over it, and what is written by its path would be in c"
+unmount(a)
+assert at_a.now() == a
+mount("-t", "tmpfs", "none", c)
+(c / "d").mkdir()
+inner = Place(c / "d")
+mount("--move", c, b)
+assert inner.now() == b / "d"
+unmount(b)
+assert inner.now() is None
+"""
+
+
+def test_what_is_bound_elsewhere_mounted_over_or_unmounted(tmp_path: Path) -> None:
+    """In a namespace of mounts of its own, which goes with it. Where none may be made, the test above is all that there is."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return
+    own = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    ran = subprocess.run(
+        [unshare, *own, sys.executable, "-P", "-c", _MOUNTS, str(tmp_path)],
+        env=processes.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode in (0, 77) or "unshare" in ran.stderr, ran.stderr
