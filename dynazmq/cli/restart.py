@@ -13,15 +13,16 @@ from dynazmq.cluster import launch
 from dynazmq.cluster.creation import Wishes
 from dynazmq.cluster.state import StateFile, alone
 from dynazmq.errors import ClusterError
-from dynazmq.paths import ClusterFile, where
-from dynazmq.storage.health import read_only
+from dynazmq.paths import ClusterFile, node_dir, where
+from dynazmq.storage.health import refusal
 
 
 def run(directory: Path, timeout_s: float, *, rolling: bool, as_json: bool) -> int:
-    ClusterFile.load(directory)  # one that could not be started again is not ended
-    if read_only(directory):
-        why = f"{directory} is on a file system that is read-only: no node could start again there, so nothing was ended"
-        raise ClusterError(f"{why}; to end it: dynazmq down{where(directory)}")
+    members = ClusterFile.load(directory).members  # one that could not be started again is not ended
+    for place in (directory, *(node_dir(directory, name) for name in members)):
+        if refused := refusal(place):
+            why = f"nothing can be written in {place} ({refused.strerror}): no node could start again there, so nothing was ended"
+            raise ClusterError(f"{why}; to end it: dynazmq down{where(directory)}")
     with alone(directory):
         return run_rolling(directory, timeout_s, as_json) if rolling else _all_at_once(directory, timeout_s, as_json)
 

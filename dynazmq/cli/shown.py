@@ -299,7 +299,7 @@ def advice(snapshot: Snapshot, facts: Facts, at: str) -> list[str]:
     if any(node.protocol is not None for node in snapshot.nodes):
         lines.append(f"next  dynazmq cluster restart{at}    all nodes at once: two versions cannot serve together")
     if unable := [node.name for node in unable_to_store(snapshot) if not snapshot.faults]:
-        lines.append(f"{brief(unable)} {'tries' if len(unable) == 1 else 'try'} again each second    look  dynazmq doctor{at}")
+        lines.append(f"{brief(unable)} {'tries' if len(unable) == 1 else 'try'} again every few s    look  dynazmq doctor{at}")
     if silent:
         lines.append(f"{brief(silent)} runs and does not answer    look  dynazmq logs {silent[0]}{at}")
     return lines

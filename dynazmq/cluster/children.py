@@ -25,6 +25,7 @@ from dynazmq.cluster.restarts import Restarts
 from dynazmq.cluster.state import NodeRecord
 from dynazmq.errors import ClusterError, Expelled, OldDisk, UnusableDisk
 from dynazmq.logs import parse
+from dynazmq.storage import health
 
 REASON_BYTES = 4096
 
@@ -145,6 +146,9 @@ class Child:
         return self._end("stopped", signal.SIGTERM, now)
 
     def wipe(self, now: float) -> str:
+        place = paths.node_dir(self._directory, self.name)
+        if health.read_only(place):
+            raise ClusterError(f"{self.name} is not wiped: {place} is on a file system that is read-only; it goes on as it is")
         if self._identity:
             self._end("wiped", signal.SIGTERM, now)
             return f"is stopped (pid {self.pid}) and then wiped"
@@ -156,6 +160,10 @@ class Child:
     def restart(self, now: float) -> str:
         if not self._identity:
             return self.start(now)
+        place = paths.node_dir(self._directory, self.name)
+        if refused := health.refusal(place):  # it writes when it starts, and until then it reads, and answers
+            why = f"nothing can be written in {place} ({refused.strerror})"
+            raise ClusterError(f"{self.name} is not restarted: {why}, so it could not start again; it goes on as it is")
         self._end("stopped", signal.SIGTERM, now)
         self._start_when_ended = True
         return f"is stopped (pid {self.pid}) and started again"

@@ -5,7 +5,8 @@ it is there says nothing of that, and SQLite's words ("disk I/O error") say litt
 
     read-only     seen by a look at the directory, each five seconds in which nothing is written
     full, quota, I/O error, a limit of the process    seen when a commit fails
-    well again    seen by a commit that succeeds. While none is asked for, a small one is tried each second (`TRIAL`)
+    well again    seen by a commit that succeeds. While none is asked for, a small one is tried (`TRIAL`), after 1, 2, 4, 4 … s:
+                  on a disk that is full or failing each costs a write, and may cost the last page that others could use
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ TRIAL_BYTES = 8 << 10
 """As much as a put takes in the log, with its pages."""
 
 _AGAIN_S = 1.0
+_AGAIN_S_MAX = 4.0
 _IDLE_S = 5.0
 
 _NO_SUCH_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT)
@@ -34,14 +36,16 @@ class Health:
         self.why = ""
         """Why nothing can be stored; "" while everything was."""
         self._directory = directory
-        self._asked_at = self._stored_at = float("-inf")
+        self._asked_at = self._stored_at = self._try_at = float("-inf")
+        self._pause_s = _AGAIN_S
         self._said = ""
 
     def failed(self, words: str, now: float) -> str:
         """A commit has failed with these words. Why, in these and those of the file system."""
         if now - self._asked_at >= _AGAIN_S:  # a busy node fails a thousand times a second
-            refused = _refusal(self._directory)
+            refused = refusal(self._directory)
             self._asked_at, self._said = now, (refused.strerror or "") if refused else ""
+        self._try_at = now + self._pause_s  # it was as good as a trial
         self.why = f"{words} ({self._said})" if self._said else words
         return self.why
 
@@ -51,7 +55,8 @@ class Health:
         if not self.why:
             return False
         self.why = self._said = ""
-        self._asked_at = float("-inf")
+        self._asked_at = self._try_at = float("-inf")
+        self._pause_s = _AGAIN_S
         return True
 
     def look(self, now: float) -> bool:
@@ -61,7 +66,11 @@ class Health:
             if read_only(self._directory):
                 self.why = os.strerror(errno.EROFS)
                 return False
-        return bool(self.why)
+        if not self.why or now < self._try_at:
+            return False
+        self._pause_s = min(2 * self._pause_s, _AGAIN_S_MAX)
+        self._try_at = now + self._pause_s
+        return True
 
 
 def read_only(directory: Path) -> bool:
@@ -78,8 +87,8 @@ def read_only(directory: Path) -> bool:
         return False  # it is gone, or the disk fails: a commit says so
 
 
-def _refusal(directory: Path) -> OSError | None:
-    """Why a file in it cannot be written; None if it can be. The file never has a name."""
+def refusal(directory: Path) -> OSError | None:
+    """Why a file in it cannot be written; None if it can be, or that is not known. The file never has a name."""
     try:
         handle = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -41,9 +41,39 @@ def test_a_failed_commit_is_explained_by_the_file_system(tmp_path: Path, monkeyp
     monkeypatch.undo()
     assert found.failed("disk I/O error", 1.5) == f"disk I/O error ({os.strerror(number)})", "it is asked once a second"
     assert found.failed("disk I/O error", 2.5) == "disk I/O error"
-    assert found.look(3.0), "a commit is tried, which shows when it is well again"
+    assert not found.look(3.0), "one was just tried"
+    assert found.look(3.5), "a commit is tried, which shows when it is well again"
     assert found.stored(3.1)
     assert (found.why, found.look(4.0)) == ("", False)
+
+
+def tried(found: Health, seconds: range, failing: bool) -> list[int]:
+    """At which of these a commit is tried, and fails."""
+    at = []
+    for now in seconds:
+        if found.look(float(now)):
+            at.append(now)
+            found.failed("disk I/O error", float(now))
+        elif failing:
+            found.failed("disk I/O error", float(now))
+    return at
+
+
+def test_while_nothing_can_be_stored_it_is_tried_less_and_less_often_and_every_few_seconds_at_least(tmp_path: Path) -> None:
+    """Each second 8 KiB were written to a disk that was failing."""
+    found = Health(tmp_path)
+    found.failed("disk I/O error", 0.0)
+    assert tried(found, range(1, 20), failing=False) == [1, 3, 7, 11, 15, 19]
+    assert found.stored(20.0)
+    assert tried(found, range(21, 30), failing=False) == []
+    found.failed("disk I/O error", 30.0)
+    assert tried(found, range(31, 35), failing=False) == [31, 33], "the next trouble is another one"
+
+
+def test_while_commits_are_asked_for_none_is_made_up(tmp_path: Path) -> None:
+    found = Health(tmp_path)
+    found.failed("disk I/O error", 0.0)
+    assert tried(found, range(1, 20), failing=True) in ([], [1])
 
 
 def test_a_file_system_that_turns_read_only_is_seen_while_nobody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from supervised import Cluster, eventually
+
+from dynazmq.cluster.children import Child
+from dynazmq.cluster.processes import Identity
+from dynazmq.cluster.restarts import Restarts
+from dynazmq.errors import ClusterError
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,38 @@ def test_a_fault_that_fills_the_disk_is_shown_as_long_as_it_is_on(cluster: Clust
     assert "could not store it: disk full (fault f" in cluster.run("put", "a", "x").err
     assert cluster.run("heal").code == 0
     eventually(lambda: not unable(cluster), "it is healed")
+
+
+def test_a_node_that_could_not_start_again_is_not_ended_to_be_restarted(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a read-only or full disk it was stopped, and was gone: until then it had read, and answered."""
+    before = cluster.pids()
+    supervisor = cluster.status()["supervisor_pid"]
+    resource.prlimit(supervisor, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    try:
+        refused = cluster.run("node", "restart", "n1")
+    finally:
+        resource.prlimit(supervisor, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert refused.code == 1
+    assert "n1 is not restarted: nothing can be written in " in refused.err
+    assert "(File too large)" in refused.err
+    monkeypatch.setattr("dynazmq.cli.restart.refusal", lambda _place: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    for words in (("restart",), ("restart", "--rolling")):
+        refused = cluster.run("cluster", *words)
+        assert refused.code == 1
+        assert "(No space left on device): no node could start again there, so nothing was ended" in refused.err
+    assert cluster.pids() == before
+
+
+def test_a_node_on_a_read_only_disk_is_not_stopped_to_be_wiped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was stopped, could not be wiped, and could not be started."""
+    child = Child(tmp_path, "n1", Restarts(), lambda *_: None)
+    child.adopt(Identity(os.getpid(), "not this one"))
+    monkeypatch.setattr("dynazmq.storage.health.read_only", lambda _place: True)
+    with pytest.raises(ClusterError, match=r"is not wiped: .* read-only; it goes on as it is"):
+        child.wipe(0.0)
+    assert child.runs
 
 
 def test_a_cluster_that_cannot_write_is_ended(tmp_path: Path) -> None:
