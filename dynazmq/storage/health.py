@@ -94,7 +94,9 @@ def refusal(directory: Path) -> OSError | None:
     except OSError as error:
         return None if error.errno in _NO_SUCH_FILES else error
     try:
-        os.write(handle, bytes(TRIAL_BYTES))
+        left = TRIAL_BYTES
+        while left:  # where there is room for a part, that is written, and the next part tells why no more
+            left -= os.write(handle, bytes(left))
         os.fsync(handle)
         return None
     except OSError as error:
