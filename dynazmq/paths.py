@@ -27,7 +27,7 @@ from pathlib import Path
 
 from dynazmq import durable, users
 from dynazmq.config import VALUE_BYTES_MAX, NodeConfig, Timing
-from dynazmq.errors import ClusterError, NoSuchCluster
+from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 
 SOCKET_PATH_BYTES_MAX = 103
 """sun_path holds 107 bytes on Linux, 103 on macOS; longer ones are hashed into a short directory."""
@@ -37,19 +37,49 @@ SOCKET_NAME_BYTES_MAX = 32 + len("/.sock")
 
 _SHORT = Path("/tmp")
 
+DIRECTORY_BYTES_MAX = 400
+"""Of a cluster's directory. SQLite opens no path of more than 504 bytes; what is below the directory has a hundred of its own."""
+
 _CHOSEN = ".chosen.json"  # no cluster's name begins with a dot
 
 
 def cluster_dir(directory: str | os.PathLike[str] | None = None, name: str | None = None) -> Path:
     """The cluster's directory: `directory`, else DYNAZMQ_DIR, else the chosen one, else "default" in the state directory.
 
-    name: the one of that name in the state directory. Raises ClusterError when it cannot be read which one was chosen.
+    name: the one of that name in the state directory. Raises ClusterError when it cannot be read which one was chosen,
+    InvalidRequest for a directory in which none can be.
     """
     if directory is None and name is None:
         directory = os.environ.get("DYNAZMQ_DIR") or None
     if directory is not None:
-        return canonical(Path(directory).expanduser())
-    return (None if name else chosen()) or _state_dir() / (name or "default")
+        wanted = _expanded(Path(directory))
+        try:
+            found = canonical(wanted)
+        except ValueError:  # a null byte, half a surrogate pair
+            raise InvalidRequest(f"{str(wanted)!a} is no path: say another one with --dir") from None
+        return _usable(found)
+    return _usable((None if name else chosen()) or _state_dir() / (name or "default"))
+
+
+def _usable(directory: Path) -> Path:
+    """Its path goes into endpoints, JSON and lines for people, so it is text and breaks none. Raises InvalidRequest."""
+    called = str(directory)
+    if not called.isprintable():  # neither is what no UTF-8 was
+        shown = ascii(called)
+        raise InvalidRequest(f"a cluster's directory has a path of printable UTF-8, not {shown}; choose another one with --dir")
+    if (size := len(os.fsencode(directory))) > DIRECTORY_BYTES_MAX:
+        raise InvalidRequest(
+            f"the path of a cluster's directory is {DIRECTORY_BYTES_MAX} bytes at most, not {size} ({called[:60]}…); choose a "
+            "shorter one with --dir"
+        )
+    return directory
+
+
+def _expanded(directory: Path) -> Path:
+    try:
+        return directory.expanduser()
+    except RuntimeError:
+        raise InvalidRequest(f"{directory}: whose home directory that is is not known; write it out") from None
 
 
 def canonical(directory: Path) -> Path:
@@ -61,7 +91,7 @@ def is_meant(directory: Path) -> bool:
     """Whether commands find this cluster where they are not told which."""
     try:
         return directory == cluster_dir()
-    except ClusterError:
+    except (ClusterError, InvalidRequest):
         return False
 
 
@@ -97,7 +127,37 @@ def choose(directory: Path | None) -> None:
 def _state_dir() -> Path:
     import platformdirs
 
-    return platformdirs.user_state_path("dynazmq", appauthor=False)
+    try:
+        found = platformdirs.user_state_path("dynazmq", appauthor=False)
+    except RuntimeError:  # it knows of no home
+        found = Path()
+    return found if found.is_absolute() else home() / ".local/state/dynazmq"
+
+
+def base_dir(variable: str, below_home: str) -> Path:
+    """One of the XDG directories: as the variable says, unless it is relative, which its specification says to ignore."""
+    said = Path(os.environ.get(variable, ""))
+    return said if said.is_absolute() else home() / below_home
+
+
+def home() -> Path:
+    """HOME, else what the system knows of this user. A relative one would be elsewhere in each directory.
+
+    Raises InvalidRequest.
+    """
+    import pwd
+
+    said = Path(os.environ.get("HOME", ""))
+    if said.is_absolute():
+        return said
+    try:
+        known = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        known = Path()
+    if not known.is_absolute():
+        where_else = "set HOME or XDG_STATE_HOME to an absolute path, or say where with --dir"
+        raise InvalidRequest(f"no home directory is known of user {os.getuid()}: {where_else}")
+    return known
 
 
 def node_dir(directory: Path, name: str) -> Path:

@@ -146,7 +146,7 @@ def _context(command: Any, given: dict[str, str]) -> typer.Context:
     import typer
 
     context = typer.Context(command)
-    context.params = {**given, "directory": Path(given["directory"]).expanduser() if given.get("directory") else None}
+    context.params = {**given, "directory": Path(os.path.expanduser(given["directory"])) if given.get("directory") else None}
     return context
 
 
@@ -238,10 +238,10 @@ def install(shell: str | None) -> int:
 
 def _places(shell: str) -> tuple[Path, Path | None]:
     """Of the script, and of the file that must name it; fish finds it by itself."""
-    home = Path.home()
+    from dynazmq import paths
+
     if shell == "fish":
-        config = os.environ.get("XDG_CONFIG_HOME") or home / ".config"
-        return Path(config) / "fish/completions/dynazmq.fish", None
-    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "dynazmq"
-    start = home / ".bashrc" if shell == "bash" else Path(os.environ.get("ZDOTDIR") or home) / ".zshrc"
+        return paths.base_dir("XDG_CONFIG_HOME", ".config") / "fish/completions/dynazmq.fish", None
+    data = paths.base_dir("XDG_DATA_HOME", ".local/share") / "dynazmq"
+    start = paths.home() / ".bashrc" if shell == "bash" else paths.base_dir("ZDOTDIR", "") / ".zshrc"
     return data / f"completion.{shell}", start

@@ -13,6 +13,8 @@ from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile, where
 
 if TYPE_CHECKING:
+    import subprocess
+
     from dynazmq.cli.up import Start
     from dynazmq.cluster import readiness
 
@@ -29,13 +31,16 @@ class Report:
         attached: bool = False,
         started: list[str] | None = None,
         adopted: list[str] | None = None,
+        supervisor: subprocess.Popen[bytes] | None = None,
     ) -> None:
+        """supervisor: a child of this process; else nobody here hears of its end."""
         self._start = start
         self._cluster = cluster
         self._running = running
         self._attached = attached
         self._started = started or []
         self._adopted = adopted or []
+        self._supervisor = supervisor
         self._pids: dict[str, int] = {}
         self._cells = 0
         self._line_open = False
@@ -59,7 +64,7 @@ class Report:
         """Tell each step until ready; OK or FAILED."""
         from dynazmq.cluster import readiness
 
-        for step in readiness.await_ready(self._start.directory, self._start.deadline):
+        for step in readiness.await_ready(self._start.directory, self._start.deadline, supervised=self._supervised):
             match step:
                 case readiness.Up(name, pid):
                     self._up(name, pid)
@@ -79,6 +84,8 @@ class Report:
                     return self._ready(away)
                 case readiness.Failed():
                     return self._failed(step)
+                case readiness.Unsupervised():
+                    return self._unsupervised()
                 case readiness.Late(missing):
                     return self._late(missing)
         return FAILED
@@ -179,6 +186,18 @@ class Report:
                 note(f"        {line}")
         if self._start.as_json:
             self._emit(self._pids, ready=False, failure={"node": step.name, "what": step.what, "reason": step.reason})
+        return FAILED
+
+    def _supervised(self) -> bool:
+        return self._supervisor is None or self._supervisor.poll() is None
+
+    def _unsupervised(self) -> int:
+        assert self._supervisor is not None
+        self._close_line()
+        reason = launch.why_ended(self._start.directory, self._supervisor)
+        note(f"  {self._cross()} the supervisor ended: {reason}")
+        if self._start.as_json:
+            self._emit(self._pids, ready=False, failure={"node": None, "what": "the supervisor ended", "reason": reason})
         return FAILED
 
     def _emit(self, pids: dict[str, int], ready: bool | None, failure: dict[str, str | None] | None = None) -> None:

@@ -97,7 +97,7 @@ def _in_background(start: Start, cluster: ClusterFile, held: int) -> int:
         process = launch.start_supervisor(start.directory, held, start.policy, start.restart_after_s)
     finally:
         os.close(held)  # the supervisor has it now
-    report = Report(start, cluster, adopted=adopted)
+    report = Report(start, cluster, adopted=adopted, supervisor=process)
     try:
         facts = launch.await_supervisor(start.directory, process, start.deadline)
         report.head()
@@ -107,13 +107,13 @@ def _in_background(start: Start, cluster: ClusterFile, held: int) -> int:
         if code != OK:
             report.take_back()
         return code
-    except ClusterError:
-        report.take_back()
-        raise
     except KeyboardInterrupt:
         note("  interrupted")
         report.take_back()
         return INTERRUPTED
+    except Exception:  # whatever it was: nothing is left running that nobody knows of
+        report.take_back()
+        raise
 
 
 def _join_running(start: Start) -> int:

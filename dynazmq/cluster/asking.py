@@ -167,7 +167,11 @@ class Asker:
         socket.maxmsgsize = FRAME_BYTES_MAX
         socket.reconnect_ivl = 20
         socket.reconnect_ivl_max = 200
-        socket.connect(inner_endpoint(endpoint))  # a node that is full of clients answers all the same
+        try:
+            socket.connect(inner_endpoint(endpoint))  # a node that is full of clients answers all the same
+        except BaseException:
+            socket.close()  # `close` would wait for one that it does not know of, without end
+            raise
         return socket
 
     def _send(self, socket: zmq.Socket[bytes], messages: Sequence[Question]) -> bool:

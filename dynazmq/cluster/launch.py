@@ -44,7 +44,8 @@ def lock(directory: Path) -> int | None:
     except PermissionError as error:
         raise users.refused(Path(error.filename), directory) from None
     except OSError as error:
-        raise ClusterError(f"cannot use {directory}: {error.strerror}") from None
+        elsewhere = "; choose another place with --dir" if paths.is_meant(directory) else ""
+        raise ClusterError(f"cannot use {directory}: {error.strerror}{elsewhere}") from None
     if held is None:
         _check_not_linked(directory)
     return held
@@ -99,12 +100,16 @@ def await_supervisor(directory: Path, process: subprocess.Popen[bytes] | None, d
             return control.call(directory, "facts", 1.0)
         except NoSupervisor as error:
             if process is not None and process.poll() is not None:
-                words = tail(paths.supervisor_log(directory), lines_max=1)
-                reason = words[0].removeprefix("error: ") if words else processes.exit_text(process.returncode)
-                raise ClusterError(f"the supervisor did not start: {reason}") from None
+                raise ClusterError(f"the supervisor did not start: {why_ended(directory, process)}") from None
             if time.monotonic() >= deadline:
                 raise ClusterError(f"the supervisor does not answer: {error}") from None
             time.sleep(POLL_S)
+
+
+def why_ended(directory: Path, process: subprocess.Popen[bytes]) -> str:
+    """Of a supervisor: its last words, unless somebody else ended it."""
+    words = tail(paths.supervisor_log(directory), lines_max=1) if process.returncode > 0 else []
+    return words[0].removeprefix("error: ") if words else processes.exit_text(process.returncode)
 
 
 # --- ending ---------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """Ready means ready: every node answers, all agree on the ring, each sees the others up, and a write at W = all came back.
 
-`await_ready` yields each step when it is proven and ends with Ready, Failed or Late; while faults are on it proves less (Faulty).
-It watches from outside, as any client would, and changes nothing but one key in a bucket of its own.
+`await_ready` yields each step when it is proven and ends with Ready, Failed, Unsupervised or Late; while faults are on it proves
+less (Faulty). It watches from outside, as any client would, and changes nothing but one key in a bucket of its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,17 +77,25 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsupervised:
+    """The supervisor ended. Nodes that it had started may run, and nobody would start them again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Late:
     """The time is over. `missing`: what had not been proven."""
 
     missing: str
 
 
-Step = Up | Agreed | Meshed | Canary | Faulty | Ready | Failed | Late
+Step = Up | Agreed | Meshed | Canary | Faulty | Ready | Failed | Unsupervised | Late
 
 
-def await_ready(directory: Path, deadline: float) -> Iterator[Step]:
-    """`deadline` is of the monotonic clock. A node that ends while this watches is a failure at once."""
+def await_ready(directory: Path, deadline: float, *, supervised: Callable[[], bool] = lambda: True) -> Iterator[Step]:
+    """`deadline` is of the monotonic clock. A node that ends while this watches is a failure at once.
+
+    supervised: whether the supervisor lives, as far as whoever asks can tell.
+    """
     with Observer(directory) as observer:
         told: set[str] = set()
         agreed = meshed = False
@@ -96,8 +104,11 @@ def await_ready(directory: Path, deadline: float) -> Iterator[Step]:
             began = time.monotonic()
             snapshot = observer.look(facts_timeout=PATIENT_S)
             facts = observer.last_facts.nodes
-            supervised = observer.last_facts.supervisor_pid is not None  # only it knows why a node has ended
-            if supervised and (failed := _first_failure(directory, facts)):
+            if not supervised():
+                yield Unsupervised()
+                return
+            # Only it knows why a node has ended.
+            if observer.last_facts.supervisor_pid is not None and (failed := _first_failure(directory, facts)):
                 yield failed
                 return
             wanted = [node for node in snapshot.nodes if not away(facts.get(node.name, NodeFact()))]
