@@ -3,6 +3,9 @@ PYTHON := "$(or $(DYNAZMQ_VENV),.venv)/bin/python"
 # Extra arguments for the tool that a target runs: make test ARGS="-k ring -x"
 ARGS ?=
 
+# As in bin/dynazmq: a PYTHONPATH or PYTHONWARNINGS that is set for another program changes nothing here.
+unexport $(filter-out PYTHON PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX,$(filter PYTHON%,$(.VARIABLES)))
+
 .PHONY: help
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
