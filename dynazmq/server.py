@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn, cast
 
 import zmq
 
-from dynazmq import streams
+from dynazmq import inherited
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, StoreFailed
@@ -38,7 +38,7 @@ from dynazmq.storage.schema import owner_of
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.clock import clock_name
 from dynazmq.wire.codec import PROTOCOL_VERSION, BadFrame, OtherCluster, OtherVersion
-from dynazmq.wire.descriptors import ResidentMemory, raise_limit
+from dynazmq.wire.descriptors import NODE_MIN, ResidentMemory, raise_limit
 from dynazmq.wire.faulty import FaultyNode
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.intake import Intake
@@ -371,7 +371,8 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m dynazmq.server CONFIG.json", file=sys.stderr)
         return 2
     _be_no_hurry()
-    raise_limit()
+    if (files := raise_limit()) < NODE_MIN:
+        return _failed(f"the limit of open files is {files}, and a node needs {NODE_MIN}: raise the hard one (ulimit -Hn)")
     try:
         config = load_node_config(Path(arguments[0]))
         _check_endpoint(config.endpoint)
@@ -472,7 +473,7 @@ def _clock_us() -> int:
 
 
 def _exit() -> NoReturn:
-    streams.prepare()
+    inherited.prepare()
     sys.exit(main(sys.argv[1:]))
 
 

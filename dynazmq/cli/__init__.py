@@ -100,9 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """This process is one command."""
-    from dynazmq import streams
+    from dynazmq import inherited
 
-    streams.prepare()
+    inherited.prepare()
     leave(main())
 
 

@@ -387,12 +387,25 @@ def spawn_node(directory: Path, name: str) -> tuple[subprocess.Popen[bytes], int
     return process, begin
 
 
+_WHERE_MODULES_ARE = ("PYTHONHOME", "PYTHONPLATLIBDIR")
+"""If this interpreter went by them, its children cannot do without."""
+
+_WHERE_BYTECODE_GOES = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+"""A checkout may be read-only, or somebody else's: who said that nothing is written there means us, too."""
+
+
 def environment() -> dict[str, str]:
-    """For our own Python processes: they run this same package wherever it lies, and nothing from the working directory."""
+    """For our own Python processes: they run this same package wherever it lies, and nothing from the working directory.
+
+    They find modules as this interpreter did. All other PYTHON… variables are dropped: warnings that are errors, asserts that are
+    left out or an encoding that does not exist were set for another program.
+    """
     root = str(Path(__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH", "")
+    heeded = not sys.flags.ignore_environment
+    inherited = os.environ.get("PYTHONPATH", "") if heeded else ""
+    kept = (*_WHERE_BYTECODE_GOES, *(_WHERE_MODULES_ARE if heeded else ()))
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON") or name in kept},
         "PYTHONPATH": os.pathsep.join(filter(None, (root, inherited))) if root not in inherited.split(os.pathsep) else inherited,
         "PYTHONSAFEPATH": "1",
     }

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dynazmq import paths, streams
+from dynazmq import inherited, paths
 from dynazmq.cluster import events, processes, roster, state
 from dynazmq.cluster.children import Child
 from dynazmq.cluster.control import ControlServer, Document
@@ -407,5 +407,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    streams.prepare()
+    inherited.prepare()
     sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,10 @@ _OPEN = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
 _STATM = "/proc/self/statm"
 
 
+NODE_MIN = 128
+"""A node with fewer lets nobody in: it keeps some in reserve, for its members and for the files of its disk."""
+
+
 def raise_limit() -> int:
     """Let this process have as many descriptors as it may: the soft limit becomes the hard one. What it is then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

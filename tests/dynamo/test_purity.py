@@ -28,6 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "sequence": set(),
     "signals": set(),
     "streams": {"errors"},
+    "inherited": {"streams"},
     "errors": {"dynamo", "client"},  # client: for a type alone
     "dynamo": {"config"},
     "faults": {"errors"},
@@ -37,16 +38,16 @@ LAYERS: dict[str, set[str]] = {
     "place": set(),
     "users": {"errors"},
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
-    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths", "place", "streams"},
+    "server": {"faults", "storage", "wire", "dynamo", "config", "errors", "logs", "paths", "place", "inherited"},
     "client": {"wire", "dynamo", "config", "errors", "paths", "signals", "users"},
     "cluster": {
         *("faults", "client", "server", "storage", "wire", "dynamo", "config", "errors", "logs", "durable", "paths", "place"),
-        *("sequence", "streams", "users"),
+        *("sequence", "streams", "users", "inherited"),
     },
-    "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths", "streams"},
+    "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths", "inherited"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
-        *("errors", "logs", "durable", "paths", "sequence", "output", "streams", "users"),
+        *("errors", "logs", "durable", "paths", "sequence", "output", "streams", "users", "inherited"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import zmq
 
-from dynazmq import streams
+from dynazmq import inherited
 from dynazmq.chaos.users import plan
 from dynazmq.chaos.users.bursts import bursts
 from dynazmq.chaos.users.connections import connections
@@ -118,5 +118,5 @@ def main(directory: str, seed: str, seconds: str) -> None:
 
 
 if __name__ == "__main__":
-    streams.prepare()
+    inherited.prepare()
     main(*sys.argv[1:])
