@@ -40,6 +40,8 @@ _SHORT = Path("/tmp")
 DIRECTORY_BYTES_MAX = 400
 """Of a cluster's directory. SQLite opens no path of more than 504 bytes; what is below the directory has a hundred of its own."""
 
+_VAR_TMP = Path("/var/tmp")
+
 _CHOSEN = ".chosen.json"  # no cluster's name begins with a dot
 
 
@@ -125,13 +127,35 @@ def choose(directory: Path | None) -> None:
 
 
 def _state_dir() -> Path:
+    """Raises InvalidRequest."""
+    if is_homeless():
+        return _instead_of_home()
     import platformdirs
 
+    return platformdirs.user_state_path("dynazmq", appauthor=False)
+
+
+def is_homeless() -> bool:
+    """Nobody says where this user's files are, and the system knows of no directory: in a container, say, under a bare number."""
+    if any(os.path.isabs(os.environ.get(name, "")) for name in ("HOME", "XDG_STATE_HOME")):
+        return False
+    known = _known_home()
+    return known is None or not known.is_dir()
+
+
+def _instead_of_home() -> Path:
+    """It outlives a reboot, and anybody may make something there: what is not ours is not believed. Raises InvalidRequest."""
+    place = _VAR_TMP / f"dynazmq-{os.getuid()}"
     try:
-        found = platformdirs.user_state_path("dynazmq", appauthor=False)
-    except RuntimeError:  # it knows of no home
-        found = Path()
-    return found if found.is_absolute() else home() / ".local/state/dynazmq"
+        found = place.lstat()
+        usable = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    except FileNotFoundError:
+        usable = os.access(_VAR_TMP, os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        raise InvalidRequest(f"{_no_home()}, and {place} cannot be used instead: {_SAY_WHERE}")
+    return place
 
 
 def base_dir(variable: str, below_home: str) -> Path:
@@ -145,19 +169,28 @@ def home() -> Path:
 
     Raises InvalidRequest.
     """
+    said = Path(os.environ.get("HOME", ""))
+    found = said if said.is_absolute() else _known_home()
+    if found is None:
+        raise InvalidRequest(f"{_no_home()}: {_SAY_WHERE}")
+    return found
+
+
+def _known_home() -> Path | None:
     import pwd
 
-    said = Path(os.environ.get("HOME", ""))
-    if said.is_absolute():
-        return said
     try:
         known = Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
-        known = Path()
-    if not known.is_absolute():
-        where_else = "set HOME or XDG_STATE_HOME to an absolute path, or say where with --dir"
-        raise InvalidRequest(f"no home directory is known of user {os.getuid()}: {where_else}")
-    return known
+        return None
+    return known if known.is_absolute() else None
+
+
+_SAY_WHERE = "set HOME or XDG_STATE_HOME to an absolute path, or say where with --dir"
+
+
+def _no_home() -> str:
+    return f"no home directory is known of user {os.getuid()}"
 
 
 def node_dir(directory: Path, name: str) -> Path:

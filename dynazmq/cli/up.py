@@ -16,7 +16,7 @@ from dynazmq.cli.terminal import note
 from dynazmq.cluster import control, copies, creation, launch, ownership, processes
 from dynazmq.cluster.creation import Wishes
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
-from dynazmq.paths import ClusterFile, has_cluster, where
+from dynazmq.paths import ClusterFile, has_cluster, is_homeless, is_meant, where
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,6 +82,8 @@ def _open(start: Start, held: int) -> ClusterFile:
             processes.end_all(left)
             note(f"  ended {' '.join(sorted(left))}, left from a cluster that was here before")
         if not exists:
+            if is_homeless() and is_meant(start.directory) and not os.environ.get("DYNAZMQ_DIR"):
+                note(f"  no home directory is known: the cluster is made in {start.directory}")
             return creation.create(start.directory, start.wishes)
         copies.settle(start.directory, start.identity, start.wishes.name)
         start.wishes.name = None  # a copy has its name now

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynazmq import paths
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import DIRECTORY_BYTES_MAX, base_dir, cluster_dir, home
 
@@ -41,13 +42,37 @@ def test_without_a_home_that_can_be_meant_it_is_the_one_that_the_system_knows(
     assert cluster_dir() == known / ".local/state/dynazmq/default"
 
 
-def test_a_user_whom_nobody_knows_is_told_to_say_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container whose user has a number and no name."""
+@pytest.fixture
+def var_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a container whose user has a number and no name."""
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("os.getuid", lambda: 54_321)
-    with pytest.raises(InvalidRequest, match=r"no home directory is known of user 54321: set HOME .* --dir"):
-        cluster_dir()
+    monkeypatch.setattr(paths, "_VAR_TMP", tmp_path)
+    return tmp_path
+
+
+def test_a_user_without_a_home_has_a_place_that_outlives_a_reboot(var_tmp: Path) -> None:
+    assert paths.is_homeless()
+    assert cluster_dir() == var_tmp / "dynazmq-54321/default"
     assert cluster_dir("/c") == Path("/c")
+    with pytest.raises(InvalidRequest, match=r"no home directory is known of user 54321: set HOME .* --dir"):
+        home()
+
+
+def test_a_home_that_is_known_and_not_there_is_none(var_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = pwd.struct_passwd(("nobody", "x", 54_321, 54_321, "", "/nonexistent", "/bin/sh"))
+    monkeypatch.setattr("pwd.getpwuid", lambda _uid: known)
+    assert cluster_dir() == var_tmp / "dynazmq-54321/default"
+
+
+def test_what_somebody_else_has_put_there_is_not_believed(var_tmp: Path) -> None:
+    (var_tmp / "dynazmq-54321").mkdir()  # it belongs to who runs the test
+    with pytest.raises(InvalidRequest, match=r"dynazmq-54321 cannot be used instead: set HOME"):
+        cluster_dir()
+    (var_tmp / "dynazmq-54321").rmdir()
+    (var_tmp / "dynazmq-54321").symlink_to("/etc")
+    with pytest.raises(InvalidRequest, match="cannot be used instead"):
+        cluster_dir()
 
 
 def test_the_home_of_somebody_unknown_is_refused() -> None:
