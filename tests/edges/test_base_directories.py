@@ -31,15 +31,14 @@ def test_a_relative_base_directory_is_ignored_as_its_specification_says(said: st
 
 @pytest.mark.parametrize("said", ["", "relative", None])
 def test_without_a_home_that_can_be_meant_it_is_the_one_that_the_system_knows(
-    said: str | None, monkeypatch: pytest.MonkeyPatch
+    said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HOME")
     if said is not None:
         monkeypatch.setenv("HOME", said)
-    known = Path(pwd.getpwuid(0).pw_dir)
-    monkeypatch.setattr("os.getuid", lambda: 0)
-    assert home() == known
-    assert cluster_dir() == known / ".local/state/dynazmq/default"
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: pwd.struct_passwd(("me", "x", uid, uid, "", str(tmp_path), "/bin/sh")))
+    assert home() == tmp_path
+    assert cluster_dir() == tmp_path / ".local/state/dynazmq/default"
 
 
 @pytest.fixture
