@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from dynazmq import aio
-from dynazmq.cli.terminal import emit, note, say
+from dynazmq.cli.terminal import bar_console, emit, note, say
 from dynazmq.cli.words import many
 from dynazmq.client.asynchronous import AsyncBucket, AsyncClient
 from dynazmq.client.context import EMPTY, Context
@@ -291,11 +291,10 @@ def _progress(runs: int, seconds: float) -> Iterator[Any]:
     if not sys.stderr.isatty():
         yield lambda _text: lambda _done_s: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=bar_console(), transient=True) as bar:
         task = bar.add_task("", total=runs * seconds)
         began_at = [-seconds]
 

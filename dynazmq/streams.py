@@ -6,12 +6,14 @@ nobody, or such that it does not wait (O_NONBLOCK: whoever shares a pipe or a te
     0             a value that is asked of a stream that cannot be read is the caller's error, never an empty value
     1             closed, it is as /dev/null. A write that fails ends the command, once; see `carry_on` for those that act
     2             what is said to a person is lost when it cannot be said. It ends nothing
+    1 and 2       a sign that their encoding lacks is written as the ASCII one that is like it: no print fails for a tick mark
 
 A library does none of this: the streams of a program that uses the client are the program's.
 """
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import io
@@ -37,6 +39,8 @@ class _Fate:
 
 _fate = _Fate()
 
+_LIKE = str.maketrans("●✓✗◐◌■⏸–·░▒█◆◀─┊▲→↳…", "*+x?o-=-.:=#*<-|^>>~")
+
 
 def prepare() -> None:
     """See above. For a process of ours, before it opens anything."""
@@ -48,8 +52,8 @@ def prepare() -> None:
     else:
         source = _Input(0)
     sys.stdin = io.TextIOWrapper(io.BufferedReader(source), **_as(sys.stdin))
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Output(1)), **_as(sys.stdout))
-    sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Talk(2)), **_as(sys.stderr))
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Output(1)), **_printable(_as(sys.stdout)))
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Talk(2)), **_printable(_as(sys.stderr)))
 
 
 def above_standard(handle: int) -> int:
@@ -97,6 +101,25 @@ def _as(before: TextIO | None) -> dict[str, Any]:
         "line_buffering": before.line_buffering,
         "write_through": before.write_through,
     }
+
+
+def _printable(settings: dict[str, Any]) -> dict[str, Any]:
+    """With a like sign for one that the encoding lacks. What becomes of others is as it was set up, or a question mark."""
+    errors = settings["errors"]
+    fallback = codecs.lookup_error("replace" if errors == "strict" else errors)
+
+    def nearest(error: UnicodeError) -> tuple[str | bytes, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        like = error.object[error.start].translate(_LIKE)
+        if like.isascii():
+            return like, error.start + 1
+        try:
+            return fallback(UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason))
+        except UnicodeEncodeError:  # surrogateescape, of what is no surrogate
+            return "?", error.start + 1
+
+    codecs.register_error(f"dynazmq.{errors}", nearest)
+    return {**settings, "errors": f"dynazmq.{errors}"}
 
 
 def wait_while_read(seconds: float) -> None:

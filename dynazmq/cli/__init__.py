@@ -57,10 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         if shell := os.environ.get("_DYNAZMQ_COMPLETE"):  # TAB was pressed in a shell
             from dynazmq.cli.completion import answer
 
-            return answer(shell, sys.argv[1:] if arguments is None else arguments)
-        from dynazmq.cli.commands import run
+            code = answer(shell, sys.argv[1:] if arguments is None else arguments)
+        else:
+            from dynazmq.cli.commands import run
 
-        code = run(sys.argv[1:] if arguments is None else arguments)
+            code = run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
         if code == OK and (lost := streams.loss()) is not None:
             raise lost

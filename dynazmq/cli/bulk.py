@@ -29,6 +29,7 @@ from dynazmq.cli.data import Access, document, key_document, key_of, scan, texts
 from dynazmq.cli.escaping import printable, typed, unescaped
 from dynazmq.cli.terminal import GREEN, emit, note, paint, say
 from dynazmq.cli.words import many, quorum, seconds
+from dynazmq.config import KEY_BYTES_MAX
 from dynazmq.errors import DynazmqError, InvalidRequest, Unavailable
 from dynazmq.paths import ClusterFile
 
@@ -41,6 +42,7 @@ _BATCH_BYTES = 4 << 20
 _LINE_BYTES_MAX = 64 << 20  # a key with all siblings that it may have, as base64
 _EVERY_S = 0.2
 _CHUNK_BYTES = 64 << 10
+_KEY_LINE_BYTES_MAX = 8 * KEY_BYTES_MAX  # a byte takes at most six signs, as \u0080 does
 
 
 @contextmanager
@@ -119,13 +121,17 @@ def _ended_by_nul(source: IO[bytes]) -> Iterator[bytes]:
     while chunk := source.read1(_CHUNK_BYTES):  # type: ignore[attr-defined]  # of a BufferedReader: what is there
         *whole, rest = (rest + chunk).split(b"\0")
         yield from filter(None, whole)
+        if len(rest) > KEY_BYTES_MAX:
+            raise InvalidRequest(f"standard input holds what is longer than any key: the limit is {KEY_BYTES_MAX:,} bytes")
     if rest:
         yield rest
 
 
 def _unescaped_lines(source: IO[bytes]) -> Iterator[bytes]:
     """As `keys` prints them. A byte order mark, or a line end of another system, is no part of a key: those are escaped."""
-    for number, line in enumerate(source, 1):
+    for number, line in enumerate(iter(lambda: source.readline(_KEY_LINE_BYTES_MAX), b""), 1):
+        if len(line) == _KEY_LINE_BYTES_MAX:  # or it would be read for as long as there is memory
+            raise InvalidRequest(f"standard input:{number}: longer than any key: the limit is {KEY_BYTES_MAX:,} bytes")
         text = line.removesuffix(b"\n").removesuffix(b"\r")
         text = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
         try:
@@ -258,7 +264,9 @@ class Import:
             if header["schema"] != SCHEMA:
                 raise ValueError
             header = {"bucket": str(header["bucket"]), "cluster_id": str(header["cluster_id"]), "cluster": str(header["cluster"])}
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if isinstance(error, InvalidRequest):  # of the stream, which gives nothing
+                raise
             raise InvalidRequest(f'{file}:1: not an export: the first line must have "schema": "{SCHEMA}"') from None
         if self._contexts and header["cluster_id"] != f"{cluster.cluster_id:016x}":
             raise InvalidRequest(

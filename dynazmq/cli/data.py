@@ -54,6 +54,8 @@ class Access:
         """The bucket, each of whose calls takes no longer than what connecting has left of the timeout."""
         deadline, r, w = self.deadline(), quorum(self.r), quorum(self.w)
         with self.connected() as client:
+            if (late_s := time.monotonic() - deadline) > 0:
+                raise ClusterUnreachable(f"connecting alone has taken {seconds(self.timeout) + late_s:.2g} s: nothing was sent")
             bucket = client.bucket(self.bucket)
             yield bucket.with_options(r=r, w=w, n=self.n, timeout=left(deadline), operation=self.command)
 

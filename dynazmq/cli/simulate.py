@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dynazmq.cli import CHECK_FAILED, OK
-from dynazmq.cli.terminal import emit, say
+from dynazmq.cli.terminal import bar_console, emit, say
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.campaign import SOMETIMES, Campaign, play
 from dynazmq.simulator.mutants import MUTANTS, Hunt, hunt
@@ -153,10 +153,9 @@ def _progress(count: int) -> Iterator[Callable[[], None]]:
     if not sys.stderr.isatty() or count == 1:
         yield lambda: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=bar_console(), transient=True) as bar:
         task = bar.add_task("", total=count)
         yield lambda: bar.advance(task)

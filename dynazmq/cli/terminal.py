@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from dynazmq.errors import ClusterError, InvalidRequest
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 GREEN, YELLOW, RED, MAGENTA, CYAN, DIM, BOLD = "32", "33", "31", "35", "36", "2", "1"
@@ -42,32 +43,17 @@ def paint(text: str, *styles: str, out: TextIO | None = None) -> str:
 
 def say(text: str = "") -> None:
     """A line of data."""
-    _line(text, sys.stdout)
+    print(text, flush=True)
 
 
 def note(text: str) -> None:
     """A line for the person, on standard error."""
-    _line(text, sys.stderr)
+    print(text, file=sys.stderr, flush=True)
 
 
 def error(text: str) -> None:
     sys.stdout.flush()
     note(f"{paint('error:', RED, BOLD, out=sys.stderr)} {text}")
-
-
-def _line(text: str, out: TextIO) -> None:
-    try:
-        print(text, file=out, flush=True)
-    except UnicodeEncodeError:  # LANG=C: better a question mark than no answer
-        encoding = out.encoding or "ascii"
-        print(_plain(text).encode(encoding, "replace").decode(encoding), file=out, flush=True)
-
-
-_ASCII = str.maketrans("●✓✗◐◌■⏸–·░▒█◆◀─┊▲→↳…", "*+x?o-=-.:=#*<-|^>>~")
-
-
-def _plain(text: str) -> str:
-    return text.translate(_ASCII)
 
 
 def show(lines: Iterable[Text]) -> None:
@@ -83,6 +69,19 @@ def show(lines: Iterable[Text]) -> None:
         with console.capture() as captured:
             console.print(line, soft_wrap=True, end="")
         say(captured.get())
+
+
+def bar_console() -> Console:
+    """For a bar on standard error. It leaves the cursor shown: whatever ends or stops the command, a signal that cannot be caught
+    too, the terminal is as it was.
+    """
+    from rich.console import Console
+
+    class Steady(Console):
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
+    return Steady(stderr=True)
 
 
 def emit(schema: str, document: dict[str, Any]) -> None:

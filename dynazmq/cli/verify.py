@@ -12,7 +12,7 @@ from typing import Any
 from dynazmq.cli import CHECK_FAILED, OK, UNAVAILABLE
 from dynazmq.cli.clusters import running
 from dynazmq.cli.escaping import printable
-from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, emit, note, paint, say
+from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, bar_console, emit, note, paint, say
 from dynazmq.cli.words import brief, many, size
 from dynazmq.cluster.comparison import Finding
 from dynazmq.cluster.verify import Report, verify
@@ -136,10 +136,9 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("partitions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=bar_console(), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -303,3 +303,57 @@ def test_a_value_comes_whole_through_a_pipe_that_does_not_wait(cluster: Typed) -
         os.close(reading)
     assert process.returncode == OK
     assert len(cluster.run("get", "slow").out.strip()) == 2_000
+
+
+def typed(cluster: Typed, *arguments: str, stdin: int, encoding: str = "utf-8") -> subprocess.CompletedProcess[bytes]:
+    around = {**environment(), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-P", "-m", "dynazmq", *arguments, "--dir", str(cluster.directory)]
+    return subprocess.run(command, stdin=stdin, capture_output=True, env=around, timeout=240, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:surrogateescape"])
+@pytest.mark.parametrize("text", ["up", "status", "node restart n1", "get nö --timeout 120s", "heal"])
+def test_no_command_fails_for_a_sign_that_the_outputs_encoding_lacks(cluster: Typed, text: str, encoding: str) -> None:
+    ran = typed(cluster, *text.split(), stdin=subprocess.DEVNULL, encoding=encoding)
+    assert b"is a bug" not in ran.stderr
+    assert ran.returncode == (ABSENT if text.startswith("get") else OK), ran.stderr
+    assert "✓".encode() not in ran.stdout
+
+
+def test_a_list_of_keys_that_never_ends_a_key_is_refused_and_not_read_for_ever(cluster: Typed) -> None:
+    for options in ((), ("-0",)):
+        reading, writing = os.pipe()
+        feeder = subprocess.Popen(["sh", "-c", "while echo -n xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; do :; done"],
+                                  stdout=writing, stderr=subprocess.DEVNULL)  # fmt: skip
+        os.close(writing)
+        with feeder:
+            ran = typed(cluster, "mget", *options, "-", stdin=reading)
+            os.close(reading)
+            feeder.terminate()
+        assert ran.returncode == USAGE
+        assert b"longer than any key: the limit is 1,024 bytes" in ran.stderr
+
+
+def test_an_import_from_a_closed_stream_says_that_it_is_closed(cluster: Typed) -> None:
+    ran = cluster.type("<&-", "import", "-")
+    assert (ran.returncode, b"standard input is closed" in ran.stderr) == (USAGE, True)
+
+
+@pytest.mark.parametrize("text", ["cluster events -f", "logs -f"])
+def test_who_waits_for_something_to_print_ends_when_nobody_reads_any_more(cluster: Typed, text: str) -> None:
+    """`events -f | head -1`: a cluster that is well may say nothing for hours."""
+    command = [sys.executable, "-P", "-m", "dynazmq", *text.split(), "--dir", str(cluster.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert (process.wait(240), process.stderr.read()) == (OK, b"")
+
+
+def test_what_is_offered_to_a_shell_and_cannot_be_written_is_an_error_like_any_other() -> None:
+    with open("/dev/full", "wb") as full:
+        around = {**environment(), "_DYNAZMQ_COMPLETE": "bash"}
+        command = [sys.executable, "-P", "-m", "dynazmq", ""]
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=around, timeout=240, check=False)
+    assert (ran.returncode, ran.stderr) == (1, b"error: No space left on device: standard output\n")

@@ -204,3 +204,15 @@ def test_what_is_ignored_stays_ignored(cluster: Cluster) -> None:
         eventually(seen(screen, "NODE"), "it goes on to draw")
         process.terminate()
         assert ended(screen, process) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_a_bar_leaves_the_cursor_where_it_is_seen(cluster: Cluster, number: signal.Signals) -> None:
+    """Also when nothing can be put back."""
+    with terminal() as screen:
+        process = screen.run("-m", "dynazmq", "bench", "--seconds", "600", "--dir", str(cluster.directory))
+        eventually(lambda: (screen.shows(""), b"keys" in screen.written)[1], "the bar is drawn")
+        process.send_signal(number)
+        assert ended(screen, process) == -number
+        assert b"\x1b[?25l" not in screen.written
+        assert termios.tcgetattr(screen.slave) == screen.before
