@@ -19,6 +19,7 @@ from dynazmq.cli.words import brief, seconds
 from dynazmq.cluster import control, faults, judgement
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.faults import Fault, describe
+from dynazmq.cluster.leftovers import silent_supervisor
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterError, InvalidRequest
@@ -98,7 +99,8 @@ def _say_done(
     done += [f"resumed {brief(resumed)}"] if resumed else []
     say(", ".join(done) or "no fault was on")
     if stuck:
-        note(f"{brief(stuck)} stays paused: no supervisor answers    next  dynazmq up{where(at)}")
+        text, command = silent_supervisor(at, where(at))
+        note(f"{brief(stuck)} stays paused: {text}    next  {command}")
     if late:
         note(f"{brief(late)} still applies it    look  dynazmq logs {late[0]}{where(at)}")
     for fault in still_on:

@@ -13,7 +13,7 @@ from dynazmq.cli.planned import document, lines, staged_document, wish
 from dynazmq.cli.terminal import DIM, confirm, emit, note, paint, say
 from dynazmq.cli.words import choose, many
 from dynazmq.cluster import control, staging
-from dynazmq.cluster.leftovers import anybody_runs
+from dynazmq.cluster.leftovers import anybody_runs, unsupervised
 from dynazmq.cluster.staging import Staged
 from dynazmq.cluster.state import alone
 from dynazmq.errors import ClusterError, InvalidRequest
@@ -215,7 +215,7 @@ def _check(observer: object, planned: object, left: Staged) -> None:
     if left.changes and planned.refusal:
         raise InvalidRequest(f"this cannot be done: {planned.refusal}; drop it with: dynazmq cluster clear")
     if observer.last_facts.supervisor_pid is None:
-        raise ClusterError("no supervisor answers; start one, it takes over what runs: dynazmq up")
+        raise ClusterError(unsupervised(observer.directory, where(observer.directory)))
     for name, gone in left.removed.items():
         fact = observer.last_facts.nodes.get(name)
         if gone and name not in left.gone_for_sure and fact is not None and fact.pid is not None:

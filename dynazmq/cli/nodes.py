@@ -15,6 +15,7 @@ from dynazmq.cli.words import choose, size, span
 from dynazmq.cluster import control, launch
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.judgement import SERVES, NodeFact
+from dynazmq.cluster.leftovers import unsupervised
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.rebuild import copies, set_aside
 from dynazmq.cluster.snapshot import NodeView
@@ -101,10 +102,10 @@ def _ask(directory: Path, verb: str, names: list[str], running: bool) -> dict[st
     try:
         reply = control.call(directory, verb, nodes=names)
     except NoSupervisor:
-        up = f"dynazmq up{where(directory)}"
+        at = where(directory)
         if running:
-            raise ClusterError(f"no supervisor answers; start one, it takes over what runs: {up}") from None
-        raise NoSuchCluster(f"the cluster in {directory} is not running; start it with: {up}") from None
+            raise ClusterError(unsupervised(directory, at)) from None
+        raise NoSuchCluster(f"the cluster in {directory} is not running; start it with: dynazmq up{at}") from None
     outcome: dict[str, dict[str, Any]] = reply["nodes"]
     return outcome
 

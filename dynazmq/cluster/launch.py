@@ -20,7 +20,7 @@ from dynazmq import paths, users
 from dynazmq.cluster import control, ground, ownership, processes, state
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.leftovers import remove_sockets
+from dynazmq.cluster.leftovers import remove_sockets, stopped_supervisor
 from dynazmq.cluster.removal import Removed, remove_cluster
 from dynazmq.errors import ClusterError, NoSuchCluster, NotPermitted
 from dynazmq.paths import ClusterFile
@@ -99,6 +99,8 @@ def await_supervisor(directory: Path, process: subprocess.Popen[bytes] | None, d
         try:
             return control.call(directory, "facts", 1.0)
         except NoSupervisor as error:
+            if process is None and (stopped := stopped_supervisor(directory)):
+                raise ClusterError("; what helps: ".join(stopped)) from None
             if process is not None and process.poll() is not None:
                 raise ClusterError(f"the supervisor did not start: {why_ended(directory, process)}") from None
             if time.monotonic() >= deadline:

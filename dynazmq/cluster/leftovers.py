@@ -23,10 +23,32 @@ def silent_supervisor(directory: Path, at: str) -> tuple[str, str]:
     if others := processes.of_others(directory):
         return f"you have no say in what another user runs: {processes.named(others)}", processes.mend_others(directory, others)
     identity, socket = state.StateFile.load(directory).supervisor, paths.supervisor_socket(directory)
-    if identity is not None and not socket.exists() and processes.works_in(identity, directory):
+    if identity is None or not processes.works_in(identity, directory):
+        return "no supervisor: nodes that die stay down", f"dynazmq up{at}"
+    if stopped := stopped_supervisor(directory):
+        return stopped
+    if not socket.exists():
         text = f"the supervisor runs (pid {identity.pid}), and the file of its socket was removed: {socket}; it makes it anew"
         return f"{text} in a moment, or is to be started anew", f"dynazmq cluster restart{at}"
-    return "no supervisor: nodes that die stay down", f"dynazmq up{at}"
+    text = f"the supervisor runs (pid {identity.pid}) and does not answer"
+    return text, f"dynazmq cluster restart{at}"
+
+
+def stopped_supervisor(directory: Path) -> tuple[str, str] | None:
+    """The same of one that lives and hears nothing; another cannot be started beside it."""
+    identity = state.StateFile.load(directory).supervisor
+    if identity is None or processes.state_of(identity) != "paused" or not processes.works_in(identity, directory):
+        return None
+    text = f"the supervisor (pid {identity.pid}) is stopped by a signal, SIGSTOP for example: nodes that die stay down"
+    return text, f"kill -CONT {identity.pid}"
+
+
+def unsupervised(directory: Path, at: str) -> str:
+    """The same for who wanted it to do something, in one line."""
+    text, command = silent_supervisor(directory, at)
+    if command.startswith("dynazmq up"):
+        return f"no supervisor answers; start one, it takes over what runs: {command}"
+    return f"{text}; what helps: {command}"
 
 
 def remove_sockets(directory: Path, cluster: ClusterFile) -> None:

@@ -17,6 +17,7 @@ from dynazmq.cluster import control, staging
 from dynazmq.cluster.asking import Question, learn
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.judgement import NodeFact, hints_by_target
+from dynazmq.cluster.leftovers import unsupervised
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.plan import Known, Plan, make_plan, undecided
 from dynazmq.cluster.snapshot import Lost, NodeView, Snapshot
@@ -39,6 +40,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.ring import Ring
 from dynazmq.errors import ClusterError, ClusterUnreachable
+from dynazmq.paths import where
 
 ASK_S = 1.0
 DECIDE_S = 3.0
@@ -167,7 +169,7 @@ def commit(observer: Observer, plan: Plan, known: Known, staged: Staged, deadlin
         try:
             pid = control.call(observer.directory, "enrol", name=change.name)["pid"]
         except NoSupervisor:
-            raise ClusterError("no supervisor answers; start one, it takes over what runs: dynazmq up") from None
+            raise ClusterError(unsupervised(observer.directory, where(observer.directory))) from None
         yield Started(change.name, pid)
     waiting = {change.name for change in staged.added}
     while waiting:

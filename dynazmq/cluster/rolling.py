@@ -24,10 +24,12 @@ from dynazmq.cluster import control
 from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.judgement import NodeFact, hints_by_target, ring_moves
+from dynazmq.cluster.leftovers import unsupervised
 from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.readiness import POLL_S, away, mesh
 from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterError
+from dynazmq.paths import where
 from dynazmq.wire.codec import PROTOCOL_VERSION
 
 PROGRESS_S = 0.2
@@ -93,7 +95,7 @@ def restart_each(directory: Path, timeout_s: float, go_on: Callable[[], bool]) -
     """
     with Observer(directory) as observer:
         if observer.facts(PATIENT_S).supervisor_pid is None:
-            raise ClusterError("no supervisor answers; start one, it takes over what runs: dynazmq up")
+            raise ClusterError(unsupervised(directory, where(directory)))
         quorum: Quorum | None = None
         for name in observer.cluster.members:
             if not go_on():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dynazmq.cluster.control import NoSupervisor, call
+from dynazmq.cluster.leftovers import unsupervised
 from dynazmq.cluster.snapshot import NodeView
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import where
@@ -53,8 +54,7 @@ class Supervisor:
         try:
             call(self._directory, verb, nodes=[node])
         except NoSupervisor:
-            again = f"dynazmq cluster up{where(self._directory)}"
-            raise ClusterError(f"no supervisor answers; start one, it takes over what runs: {again}") from None
+            raise ClusterError(unsupervised(self._directory, where(self._directory))) from None
 
     def _tell(self, node: str, line: str) -> None:
         """As a command line tells: what happens next is no accident. Raises ClusterError when it is not this user's cluster."""
