@@ -300,7 +300,8 @@ class Server:
     def _look_at_storage(self) -> None:
         if trouble := self._store.trouble():
             self._log.rarely("WARN", "storage", trouble)
-        if self._health.look(self.node.runtime.now):
+        # What lies only in a log that has lost its name is gone with this process, so nobody waits until somebody writes.
+        if self._health.look(self.node.runtime.now) or self._store.lost_file():
             self._store.set_meta(TRIAL, bytes(TRIAL_BYTES))  # for the next turn's commit
 
     # --- looking at it ----------------------------------------------------------------------------------------------------

@@ -42,6 +42,9 @@ class Storage(Store, Protocol):
     def trouble(self) -> str:
         """What an operator should know of the disk, asked about once a second; "" when there is nothing."""
 
+    def lost_file(self) -> str:
+        """Which file is not at its name any more; "" while all are. The next commit fails of it, and saves what can be saved."""
+
     def close(self) -> None: ...
 
 

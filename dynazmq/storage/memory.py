@@ -154,6 +154,9 @@ class MemoryStorage:
     def trouble(self) -> str:
         return ""
 
+    def lost_file(self) -> str:
+        return ""
+
     def close(self) -> None:
         """Nothing to release: the object is the disk."""
 

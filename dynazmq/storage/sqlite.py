@@ -357,6 +357,9 @@ class SqliteStorage:
     def trouble(self) -> str:
         return self._checkpointer.trouble()
 
+    def lost_file(self) -> str:
+        return self._connection.files.gone()
+
     # --- the first thing and the last -------------------------------------------------------------------------------------
 
     def _recover(self) -> None:

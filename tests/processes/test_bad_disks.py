@@ -190,3 +190,19 @@ def test_s9_a_node_whose_database_is_deleted_ends_by_itself_and_comes_back_empty
     eventually(cluster.whole, "n3 is filled again")
     assert "was removed or replaced while this process served it" in cluster.run("logs", "n3", "--lines", "200").out
     assert holds_everything(cluster, "n3")
+
+
+@pytest.mark.parametrize("file", ["data.db-wal", "data.db"])
+def test_s9_a_file_that_is_deleted_while_nobody_writes_is_missed_all_the_same(cluster: Cluster, file: str) -> None:
+    """What is only in the log would be gone with the process, whatever ends it, as long as nobody has noticed."""
+    assert cluster.run("node", "start", "n3").code == 0
+    eventually(cluster.whole, "n3 is up")
+    before = cluster.node("n3")["pid"]
+    (disk_of(cluster, "n3").parent / file).unlink()
+    eventually(lambda: cluster.node("n3")["pid"] != before, "its process has ended")
+    assert f"{file} was removed or replaced" in cluster.run("logs", "n3", "--lines", "200").out
+    if file == "data.db":
+        eventually(lambda: "is missing" in cluster.run("status").out, "its log alone is of no use")
+        assert cluster.run("node", "start", "n3", "--rebuild").code == 0
+    eventually(cluster.whole, "n3 is back")
+    assert holds_everything(cluster, "n3")
