@@ -136,6 +136,9 @@ def _header(frame: Frame) -> list[str]:
         health = paint("NOT RUNNING", RED, BOLD)
     elif snapshot.lost:
         health = paint("DATA LOST", RED, BOLD)
+    elif not judgement.quorum_met(snapshot):
+        unable = judgement.unable_to_store(snapshot)
+        health = paint(f"NO {'WRITES' if unable else 'QUORUM'}", RED, BOLD)
     elif snapshot.degraded_s is not None:
         health = paint(f"DEGRADED {span(snapshot.degraded_s)}", RED, BOLD)
     else:
@@ -162,7 +165,7 @@ def _row(node: NodeView, each: Rates) -> list[str]:
     hints = " ".join(f"{target}:{count:,}" for target, count in sorted(node.hints_for.items(), key=lambda item: -item[1])[:2])
     return [
         node.name,
-        node.state,
+        "no writes" if node.answers and node.cannot_store else node.state,
         "–" if silent or node.cpu_percent is None else f"{node.cpu_percent:.0f}",
         "–" if silent else size(node.rss_bytes),
         "–" if silent else short(each.puts_per_s),

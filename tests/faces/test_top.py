@@ -94,6 +94,18 @@ def test_a_frame_shows_who_does_what() -> None:
     assert by_hints[4].startswith("n1")
 
 
+def test_who_cannot_store_does_not_count_as_up() -> None:
+    seen, before = busy()
+    seen_then = frame(seen, before)
+    for node, _ in seen_then.nodes[:3]:
+        node.cannot_store = "cannot commit: disk I/O error"
+    shown = lines(seen_then, "name")
+    assert [" no writes " in line for line in shown[4:]] == [True, True, True, False, False]
+    assert "NO " not in shown[0]
+    seen_then.nodes[3][0].cannot_store = "cannot commit: disk I/O error"
+    assert lines(seen_then, "name")[0].endswith("NO WRITES")
+
+
 def test_json_has_no_figures_of_who_does_not_answer() -> None:
     seen, before = busy()
     seen.gone("n3", 18.0)
