@@ -312,7 +312,7 @@ def typed(cluster: Typed, *arguments: str, stdin: int, encoding: str = "utf-8") 
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii:surrogateescape"])
-@pytest.mark.parametrize("text", ["up", "status", "node restart n1", "get nö --timeout 120s", "heal"])
+@pytest.mark.parametrize("text", ["up", "status", "node restart n1", "get nö --timeout 60s", "heal"])
 def test_no_command_fails_for_a_sign_that_the_outputs_encoding_lacks(cluster: Typed, text: str, encoding: str) -> None:
     ran = typed(cluster, *text.split(), stdin=subprocess.DEVNULL, encoding=encoding)
     assert b"is a bug" not in ran.stderr
