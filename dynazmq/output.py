@@ -7,7 +7,8 @@
     a FIFO, terminal, device, socket  written into, as it comes; a disk only where it is to be overwritten
     one of our own descriptors        /dev/stdout, /dev/fd/N: the same
     anything else                     refused: a directory; a file of somebody else, one that must not be written, and one that
-                                      has other names, under which the old content would stay
+                                      has other names, under which the old content would stay; and whatever a cluster keeps in
+                                      its own directory, which is its data
 
 Nothing that is there is ever replaced by a file of another kind, and no part of a file is left behind.
 """
@@ -27,6 +28,11 @@ from dynazmq import durable
 from dynazmq.errors import ClusterError, InvalidRequest
 
 _LINKS_MAX = 40
+_KEPT = {
+    *("cluster.json", "staged.json", "faults.json", "supervisor.json", "supervisor.lock", "supervisor.log", "supervisor.log.1"),
+    *("events.jsonl", "events.jsonl.1", "nodes", "removed", "run"),
+}
+"""What a cluster's directory has (paths.py)."""
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,6 +66,9 @@ def write(file: str | Path, content: bytes, *, overwrite: bool, mode: int | None
 
 def check(file: str | Path, *, overwrite: bool) -> os.stat_result | None:
     """What is there; None: nothing yet. Raises InvalidRequest when `written` would refuse it, OSError when nobody can tell."""
+    if not os.fspath(file):
+        raise InvalidRequest("the name of the file is empty")
+    _check_nobodys(file)
     try:
         found = os.stat(file)
     except FileNotFoundError:
@@ -81,6 +90,14 @@ def is_standard_output(file: str | Path) -> bool:
         return os.path.samestat(os.stat(file), os.fstat(1))
     except OSError:
         return False
+
+
+def _check_nobodys(file: str | Path) -> None:
+    """Whatever its own directory holds is a cluster's, and so is what may come to be there: a log of its database, say."""
+    real = Path(os.path.realpath(file))
+    for directory in real.parents:
+        if os.path.isfile(directory / "cluster.json") and real.relative_to(directory).parts[0] in _KEPT:
+            raise InvalidRequest(f"{file} is in {directory}, where a cluster keeps what it stores; choose another place")
 
 
 def _check_regular(file: str | Path, found: os.stat_result, overwrite: bool) -> None:

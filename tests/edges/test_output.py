@@ -70,6 +70,31 @@ def test_a_file_that_is_overwritten_keeps_its_mode_owner_and_attributes(file: Pa
     assert alone(file)
 
 
+@pytest.mark.parametrize(
+    "kept", ["cluster.json", "nodes/n1/data.db", "nodes/n1/data.db-wal", "run/n1.sock", "staged.json", "supervisor.lock"]
+)
+def test_nothing_is_written_into_what_a_cluster_keeps(tmp_path: Path, kept: str) -> None:
+    """An export over a running node's database was done, and all that it had stored was gone."""
+    (tmp_path / "nodes" / "n1").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "cluster.json").write_text("{}")
+    if kept != "nodes/n1/data.db-wal":
+        (tmp_path / kept).write_bytes(b"old")
+    link = tmp_path / "link"
+    link.symlink_to(kept)
+    before = sorted(tmp_path.rglob("*"))
+    for file in (tmp_path / kept, link):
+        with pytest.raises(InvalidRequest, match="where a cluster keeps what it stores"):
+            output.write(file, b"new", overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+    output.write(tmp_path / "carts.jsonl", b"new", overwrite=False)  # beside them it may be
+
+
+def test_a_file_must_have_a_name() -> None:
+    with pytest.raises(InvalidRequest, match="name of the file is empty"):
+        output.write("", b"x", overwrite=False)
+
+
 def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
     real, link, chain = tmp_path / "real", tmp_path / "link", tmp_path / "chain"
     link.symlink_to("real")
