@@ -31,9 +31,27 @@ def open_database(path: Path, sync: str, owner: str = "") -> Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not check_files(path, sync):
             _make(path, owner)
+        elif owner:
+            _check_without_log(path, owner)
     except (sqlite3.Error, OSError) as error:
         raise StorageError(f"cannot make {path}: {error}") from None
     return _open(path, sync, owner)
+
+
+def _check_without_log(path: Path, owner: str) -> None:
+    """The file alone must be this owner's as well: somebody may have put it beside a log that is not its own, and SQLite would
+    mix the two, since nothing in a log says of which file it is. Raises UnusableDisk, and has changed nothing.
+    """
+    log = Path(f"{path}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return
+    alone = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+    try:
+        check_owner(alone, path, owner)
+    except sqlite3.DatabaseError:
+        return  # cut off while the log was copied into it, which makes it whole
+    finally:
+        alone.close()
 
 
 def _make(path: Path, owner: str) -> None:

@@ -155,6 +155,18 @@ def test_s2_a_zeroed_log_is_what_a_loss_of_power_may_leave_where_commits_are_not
     store.close()
 
 
+@pytest.mark.parametrize("owner", [owner_of("n2", 7), owner_of("n3", 8)], ids=["of another node", "of another cluster"])
+def test_s8_a_database_put_beside_the_log_of_another_is_refused(tmp_path: Path, owner: str) -> None:
+    """A backup was put back and the log of before left there: SQLite copied it into the file, and it was a mix of both."""
+    path = filled(tmp_path, killed=True)
+    SqliteStorage(tmp_path / "other" / "data.db", "full", owner=owner).close()
+    shutil.copy(tmp_path / "other" / "data.db", path)
+    before = path.read_bytes(), log_of(path).read_bytes()
+    with pytest.raises(UnusableDisk, match=r"data\.db is .* and not n3's"):
+        SqliteStorage(path, "full", owner=N3)
+    assert (path.read_bytes(), log_of(path).read_bytes()) == before, "they were not touched"
+
+
 def test_s8_a_log_without_its_database_is_refused(tmp_path: Path) -> None:
     path = filled(tmp_path, killed=True)
     path.unlink()
