@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import stat
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from dynazmq import durable, users
-from dynazmq.config import VALUE_BYTES_MAX, NodeConfig, Timing
+from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX, PARTITIONS_MIN, VALUE_BYTES_MAX, NodeConfig, Timing
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 
 SOCKET_PATH_BYTES_MAX = 103
@@ -42,6 +44,8 @@ DIRECTORY_BYTES_MAX = 400
 
 _VAR_TMP = Path("/var/tmp")
 
+NODE_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
+
 _CHOSEN = ".chosen.json"  # no cluster's name begins with a dot
 
 
@@ -49,8 +53,10 @@ def cluster_dir(directory: str | os.PathLike[str] | None = None, name: str | Non
     """The cluster's directory: `directory`, else DYNAZMQ_DIR, else the chosen one, else "default" in the state directory.
 
     name: the one of that name in the state directory. Raises ClusterError when it cannot be read which one was chosen,
-    InvalidRequest for a directory in which none can be.
+    InvalidRequest for a directory in which none can be, and for an empty path, which would be whatever directory one is in.
     """
+    if directory == "":
+        raise InvalidRequest("the path of the cluster's directory is empty")
     if directory is None and name is None:
         directory = os.environ.get("DYNAZMQ_DIR") or None
     if directory is not None:
@@ -377,10 +383,8 @@ class ClusterFile:
         """Read DIR/cluster.json. Raises NoSuchCluster when there is none, ClusterError when it cannot be read."""
         path = directory / "cluster.json"
         try:
-            raw = json.loads(path.read_text())
-            raw["secret"] = bytes.fromhex(raw["secret"])
-            raw["cluster_id"] = int(raw["cluster_id"], 16)
-            cluster = cls(**raw)
+            cluster = cls(**_fields(path, cls))
+            _check(cluster)
             cluster.founders = cluster.founders or list(cluster.members)  # of a release without: members did not change then
             if cluster.transport == "ipc":
                 cluster._place_sockets(directory)
@@ -389,7 +393,7 @@ class ClusterFile:
             raise NoSuchCluster(none_in(directory)) from None
         except PermissionError:
             raise users.refused(path, directory) from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise ClusterError(f"cannot read {path}: {error}") from None
 
     def _place_sockets(self, directory: Path) -> None:
@@ -431,6 +435,8 @@ def none_in(directory: Path) -> str:
     if is_missed(directory):
         back = "or go back to the default one with: dynazmq cluster use --default"
         return f"the chosen cluster is gone: there is none in {directory}; start it anew with: dynazmq up, {back}"
+    if os.path.lexists(directory) and not directory.is_dir():
+        return f"no cluster in {directory}, which is no directory"
     return f"no cluster in {directory}; start one with: dynazmq cluster up -n 5"
 
 
@@ -445,10 +451,80 @@ def save_node_config(path: Path, config: NodeConfig) -> None:
 def load_node_config(path: Path) -> NodeConfig:
     """Raises ClusterError when the file is missing or not one of ours."""
     try:
-        raw = json.loads(path.read_text())
-        raw["secret"] = bytes.fromhex(raw["secret"])
-        raw["cluster_id"] = int(raw["cluster_id"], 16)
-        raw["timing"] = Timing(**raw.get("timing", {}))
-        return NodeConfig(**raw)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return NodeConfig(**_fields(path, NodeConfig))
+    except (OSError, ValueError) as error:
         raise ClusterError(f"cannot read {path}: {error}") from None
+
+
+# --- what may stand in these files ------------------------------------------------------------------------------------------
+# Somebody may have edited them, cut them off, or put those of another release there. Nothing of them is used before all of it
+# fits: names of members become parts of paths.
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "int": int, "float": (int, float), "str": str, "bytes": bytes, "dict[str, str]": dict, "list[str]": list, "Timing": Timing,
+}  # fmt: skip
+
+
+def _fields(path: Path, record: type[ClusterFile | NodeConfig]) -> dict[str, Any]:
+    """Raises OSError, ValueError with what does not fit."""
+    try:
+        raw = json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError("it is no such file: lists in lists in lists") from None
+    except ValueError as error:
+        raise ValueError(f"it is cut off, or no JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError("it holds no names with values")
+    for name, of_hex in (("secret", bytes.fromhex), ("cluster_id", lambda digits: int(digits, 16))):
+        try:
+            raw[name] = of_hex(raw[name])
+        except KeyError:
+            raise ValueError(f"{name} is missing") from None
+        except (ValueError, TypeError):
+            raise ValueError(f"{name} is no text of hexadecimal digits") from None
+    if "timing" in raw:
+        raw["timing"] = Timing(**_checked(raw["timing"], Timing))
+    return _checked(raw, record)
+
+
+def _checked(raw: Any, record: type[ClusterFile | NodeConfig | Timing]) -> dict[str, Any]:
+    """Raises ValueError."""
+    if not isinstance(raw, dict):
+        raise ValueError(f"{record.__name__.lower()} is {raw!r} and holds no names with values")
+    known = {each.name: each for each in fields(record)}
+    if unknown := sorted(raw.keys() - known.keys()):
+        raise ValueError(f"this release does not know what {unknown[0]!r} is: use the release that wrote it")
+    for name, value in raw.items():
+        kind = str(known[name].type)
+        parts = [*value, *(value.values() if isinstance(value, dict) else ())] if isinstance(value, dict | list) else []
+        if not isinstance(value, _KINDS[kind]) or isinstance(value, bool) or not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"{name} is {value!r} and not of the kind {kind}")
+    for name in ("name", "cluster_id", "data_dir", "endpoint"):
+        if name in known and name not in raw:
+            raise ValueError(f"{name} is missing")
+    return raw
+
+
+def _check(cluster: ClusterFile) -> None:
+    """Raises ValueError."""
+    n = cluster.n
+    fits = {
+        "name": 1 <= len(cluster.name) <= 64 and cluster.name.isprintable(),
+        "cluster_id": 0 < cluster.cluster_id < 1 << 64,
+        "partitions": PARTITIONS_MIN <= cluster.partitions <= PARTITIONS_MAX,
+        "n": 1 <= n <= MEMBERS_MAX,
+        "r": 1 <= cluster.r <= n,
+        "w": 1 <= cluster.w <= n,
+        "sync": cluster.sync in ("full", "normal"),
+        "transport": cluster.transport in ("ipc", "tcp"),
+        "anti_entropy": cluster.anti_entropy in ("on", "off"),
+        "max_value_bytes": cluster.max_value_bytes > 0,
+        "members": 1 <= len(cluster.members) <= MEMBERS_MAX and all(map(NODE_NAME.fullmatch, cluster.members)),
+        "founders": all(map(NODE_NAME.fullmatch, cluster.founders)),
+        "home": "\0" not in cluster.home,
+    }
+    if wrong := [name for name, fit in fits.items() if not fit]:
+        raise ValueError(f"{wrong[0]} cannot be {getattr(cluster, wrong[0])!r}")
+    for member, endpoint in cluster.members.items():
+        if not endpoint.startswith(("ipc://", "tcp://")) or "\0" in endpoint:
+            raise ValueError(f"{member} cannot be at {endpoint!r}")

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from dynazmq.cli.options import Dir, Json, Timeout, Work, Yes, app, at, cluster_app, command, complete_clusters, option
+from dynazmq.cli.options import (
+    Dir,
+    Json,
+    Timeout,
+    Work,
+    Yes,
+    app,
+    at,
+    cluster_app,
+    command,
+    complete_clusters,
+    option,
+    path_given,
+)
 
 StartTimeout = Annotated[
     str, typer.Option("--timeout", help="How long it may take.", envvar="DYNAZMQ_START_TIMEOUT", metavar="TIME")
@@ -207,7 +220,7 @@ def use(
         typer.Argument(help="One of `cluster list`.", metavar="[NAME]", show_default=False, autocompletion=complete_clusters),
     ] = None,
     directory: Annotated[
-        Path | None, option("--dir", help="One by its directory, in place of NAME.", metavar="DIR", readable=False)
+        Path | None, option("--dir", help="One by its directory, in place of NAME.", metavar="DIR", parser=path_given)
     ] = None,
     default: Annotated[bool, typer.Option("--default", help="The default one again.")] = False,
     as_json: Json = False,

@@ -49,15 +49,21 @@ def complete_clusters(incomplete: str) -> list[str]:
     return [name for name in found if name.startswith(incomplete)]
 
 
+def path_given(text: str) -> Path:
+    """A path that came out empty, of a variable that is not set, is not the directory in which one happens to be."""
+    if not text:
+        raise typer.BadParameter("it is empty")
+    return Path(text)
+
+
 Dir = Annotated[
     Path | None,
-    # readable: what is another user's is said in our words, not as a mistake in typing
-    option("--dir", envvar="DYNAZMQ_DIR", help="The cluster's directory.", metavar="DIR", readable=False),
+    option("--dir", envvar="DYNAZMQ_DIR", help="The cluster's directory.", metavar="DIR", parser=path_given),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Bucket = Annotated[str, typer.Option("--bucket", "-b", help="The bucket.")]
-Escaped = Annotated[bool, typer.Option("--escaped", "-e", help="Given as `keys` prints it: \\\\n, \\\\xff, \\\\\\\\ …")]
+Escaped = Annotated[bool, typer.Option("--escaped", "-e", help="Given as `keys` prints it: \\n, \\xff, \\\\ …")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to try.", metavar="TIME")]
 Nodes = Annotated[
     list[str] | None,

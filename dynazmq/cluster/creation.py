@@ -128,10 +128,12 @@ def refresh(cluster: ClusterFile, directory: Path) -> None:
 
 
 def _refresh(cluster: ClusterFile, directory: Path, name: str) -> None:
-    """Write a node's configuration where it is missing or not up to date; else what somebody changed in it stays."""
+    """Write a node's configuration where it is missing, another node's or not up to date; else what somebody changed in it stays.
+
+    Raises ClusterError when it is that of a node of another cluster.
+    """
     path, wanted = paths.config_path(directory, name), node_config(cluster, directory, name)
-    if path.exists():
-        found = paths.load_node_config(path)
+    if path.exists() and (found := _own_config(path, cluster, directory)).name == name:
         interval = wanted.timing.anti_entropy_interval_ms
         switched = bool(found.timing.anti_entropy_interval_ms) != bool(interval)
         if _place(found) == _place(wanted) and not switched:
@@ -142,6 +144,18 @@ def _refresh(cluster: ClusterFile, directory: Path, name: str) -> None:
         wanted = found
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.save_node_config(path, wanted)
+
+
+def _own_config(path: Path, cluster: ClusterFile, directory: Path) -> NodeConfig:
+    """Raises ClusterError. It may be that cluster.json is another cluster's: what does not fit is left to a person."""
+    found = paths.load_node_config(path)
+    for what in ("cluster_id", "secret", "partitions"):
+        if getattr(found, what) != getattr(cluster, what):
+            raise ClusterError(
+                f"{directory / 'cluster.json'} and {path} differ in {what}, one of them is of another cluster; put back the one "
+                "that belongs here, or remove the latter: it is made anew"
+            )
+    return found
 
 
 def _place(config: NodeConfig) -> tuple[str, str, dict[str, str], list[str]]:

@@ -23,14 +23,13 @@ from dynazmq.cluster.creation import free_ports, node_config, refresh
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile
 
-_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
 _NO_NODES = {"supervisor"}
 """Its socket and its log stand beside those of the nodes."""
 
 
 def check_name(name: str) -> None:
     """Raises InvalidRequest unless a node can be called so."""
-    if not _NAME.fullmatch(name) or name in _NO_NODES:
+    if not paths.NODE_NAME.fullmatch(name) or name in _NO_NODES:
         reserved = f", and not {name}" if name in _NO_NODES else f", not {name!r}"
         raise InvalidRequest(f"a node's name is 1 to 32 of a-z 0-9 _ . - and begins with a letter{reserved}")
 

@@ -135,7 +135,7 @@ def test_a_copy_is_one_whose_original_is_there_as_the_same_cluster(
     tmp_path: Path, there: bool, of_the_same_id: bool, is_copy: bool
 ) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    cluster = ClusterFile(name="a", cluster_id=7, secret=b"", home=str(a))
+    cluster = ClusterFile(name="a", cluster_id=7, secret=b"", members={"n1": "ipc://x"}, home=str(a))
     for place in (a, b):
         place.mkdir()
         cluster.save(place)

@@ -187,6 +187,9 @@ def test_little_is_loaded_before_it_is_needed(command: str) -> None:
         ("--color sometimes status", "--color is auto, always or never"),
         ("up --foreground --tui", "choose one"),
         ("up --anti-entropy perhaps", "--anti-entropy is on or off, not 'perhaps'"),
+        ("down --dir=", "Invalid value for '--dir'"),
+        ("cluster use --dir=", "Invalid value for '--dir'"),
+        ("export --dir=", "Invalid value for '--dir'"),
         ("up -n 5 --sync normal", "-n is 4 and not 5, --sync is full and not normal"),
     ],
 )
