@@ -18,8 +18,8 @@ class Place:
         self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def now(self) -> Path | None:
-        """Where it is: at `path`, as long as nothing else is known. None: it was deleted, and another is in its place; or it is
-        where nobody can see it, since another file system was mounted over it, or its own was taken away.
+        """Where it is: at `path`, as long as nothing else is known. None: it was deleted, which it stays whatever comes there; or
+        nobody can see it, since another file system was mounted over it, or its own was taken away.
 
         Two calls of the system, 3 µs.
         """
@@ -28,8 +28,7 @@ class Place:
             if os.path.samestat(own, os.stat(self.path)):
                 return self.path
         except (FileNotFoundError, NotADirectoryError):
-            if not own.st_nlink:
-                return self.path  # deleted, and nothing is there: nobody else's is touched
+            pass
         except OSError:
             return self.path  # it cannot be seen
         return self._elsewhere(own) if own.st_nlink else None

@@ -263,10 +263,10 @@ class Server:
             self._store.full = self._faults.effects.disk_full
 
     def _look_where_it_is(self) -> None:
-        """Its directory may have been moved, and faults, log and socket at the old path be another cluster's: then it ends."""
+        """Its directory may have been moved or deleted, and what is at the old path be another cluster's: then it ends."""
         place = self._place.now()
         if place != self._place.path and not self.stopping:
-            text = "was deleted or mounted over, and another is in its place" if place is None else f"was moved to {place}"
+            text = "was deleted or mounted over" if place is None else f"was moved to {place}"
             self._log("ERROR", "server", f"{self._place.path} {text}: stopping")
             self.stop()
 

@@ -38,7 +38,7 @@ def lock(directory: Path) -> int | None:
         ground.check_elsewhere(directory)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        held = state.take_lock(directory)
+        held = _take_lock(directory)
         if held is not None and not takes_sockets and paths.is_near(directory):
             paths.put_sockets_elsewhere(directory)
     except PermissionError as error:
@@ -48,6 +48,26 @@ def lock(directory: Path) -> int | None:
         raise ClusterError(f"cannot use {directory}: {error.strerror}{elsewhere}") from None
     if held is None:
         _check_not_linked(directory)
+    elif unlocked := processes.supervisors_in(directory):
+        os.close(held)
+        raise ClusterError(
+            f"{', '.join(unlocked)} runs here, and somebody has removed its supervisor.lock; end it with: "
+            f"dynazmq down{paths.where(directory)}"
+        )
+    return held
+
+
+def _take_lock(directory: Path) -> int | None:
+    """The same, and none beside a supervisor whose lock somebody has removed: it takes the new one, which it must find free.
+
+    Held after all when it does not, being frozen perhaps. Raises OSError.
+    """
+    deadline = time.monotonic() + UNLOCKED_S
+    while (held := state.take_lock(directory)) is not None and processes.supervisors_in(directory):
+        if time.monotonic() >= deadline:
+            break
+        os.close(held)
+        time.sleep(UNLOCKED_POLL_S)
     return held
 
 
@@ -65,6 +85,9 @@ def _check_not_linked(directory: Path) -> None:
         except OSError:
             continue
 
+
+UNLOCKED_S, UNLOCKED_POLL_S = 5.0, 0.3
+"""A supervisor looks for its lock once per second or more often."""
 
 _started: list[subprocess.Popen[bytes]] = []
 """Supervisors that are children of this process: it reaps them when it ends their cluster, if it lives that long."""
@@ -132,18 +155,22 @@ class Ended:
 
 
 def end_cluster(directory: Path) -> Ended:
-    """End every process of the cluster, with or without a supervisor; returns when all are gone. Raises NoSuchCluster."""
-    if not paths.has_cluster(directory):
+    """End every process of the cluster, with or without a supervisor; returns when all are gone. Raises NoSuchCluster.
+
+    Also one of which somebody has removed the files: where processes of it run there is a cluster to be ended.
+    """
+    if not paths.has_cluster(directory) and not _anything_runs(directory):
         raise NoSuchCluster(paths.none_in(directory))
     ownership.check_own(directory)
     ended = Ended()
-    held = state.take_lock(directory)
+    held = _take_lock(directory)
     if held is None:
         _check_not_linked(directory)
         held = _end_through_supervisor(directory, ended)
     try:
         names = _names(directory)
         left = processes.find_nodes(directory, names)
+        ended.supervised |= bool(processes.end_all(processes.supervisors_in(directory)))  # first: they would start nodes again
         outcome = processes.end_all(left)
         ended.nodes += [name for name in outcome if name not in ended.nodes]
         ended.killed += [name for name, how in outcome.items() if how == "killed"]
@@ -153,6 +180,10 @@ def end_cluster(directory: Path) -> Ended:
         os.close(held)
     _started[:] = [process for process in _started if process.poll() is None]
     return ended
+
+
+def _anything_runs(directory: Path) -> bool:
+    return directory.is_dir() and bool(processes.supervisors_in(directory) or processes.find_nodes(directory, _names(directory)))
 
 
 def _end_through_supervisor(directory: Path, ended: Ended) -> int:

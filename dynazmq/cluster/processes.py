@@ -153,6 +153,15 @@ def supervisors(directory: Path) -> dict[str, Identity]:
     }
 
 
+def supervisors_in(directory: Path) -> dict[str, Identity]:
+    """Those that serve this very directory, whatever it is called and whoever holds its lock."""
+    return {
+        f"supervisor ({pid})": identity
+        for pid, told in _supervisors()
+        if _works_in(pid, told, directory) and (identity := identify(pid))
+    }
+
+
 def left_behind(directory: Path) -> dict[str, Identity]:
     """Processes that were started from here and whose own directory was deleted: what is here now was put in its place."""
     started = {**supervisors(directory), **strangers(directory)}

@@ -129,6 +129,34 @@ def take_lock(directory: Path) -> int | None:
         os.close(handle)  # purged between our open and our lock: that file is nobody's any more
 
 
+class OwnLock:
+    """The lock that this process holds, for others to find: its file may be removed, and then there could be two holders."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file = self._named()
+        self._held: int | None = None
+
+    def take_again(self) -> bool:
+        """Whether another file had its name, or none, and this process holds that one now. Raises OSError."""
+        named = self._named()
+        if named is not None and self._file is not None and os.path.samestat(named, self._file):
+            return False
+        held = take_lock(self._directory)
+        if held is None:
+            return False  # somebody looks who else is there, and lets go when he has seen us (launch.py)
+        if self._held is not None:
+            os.close(self._held)
+        self._held, self._file = held, os.fstat(held)
+        return True
+
+    def _named(self) -> os.stat_result | None:
+        try:
+            return os.stat(self._directory / "supervisor.lock")
+        except FileNotFoundError:
+            return None
+
+
 def _open_lock(path: Path) -> int:
     """A file system that has become read-only since a supervisor began: it must be possible to end it there. Raises OSError."""
     try:

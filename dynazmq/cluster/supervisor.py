@@ -53,8 +53,9 @@ class Supervisor:
         self._directory = directory
         self._cluster = ClusterFile.load(directory)
         self._place = Place(directory)
+        self._lock = state.OwnLock(directory)
         self._lost = False
-        """Its directory was deleted, and what is at its path now is another's: nothing is written any more."""
+        """Its directory was deleted, and what may be at its path now is another's: nothing is written any more."""
         self._before = state.StateFile.load(directory)
         self._surviving = processes.find_nodes(directory, self._cluster.members)
         kept = self._before if self._surviving else state.StateFile()
@@ -87,6 +88,7 @@ class Supervisor:
                 self._follow(place)
             else:
                 self._mend_socket()
+                self._mend_lock()
             if self.signalled and not self._ending:
                 self.end()
             for child in self._children.values():
@@ -113,14 +115,15 @@ class Supervisor:
             child.end(time.monotonic())
 
     def _follow(self, place: Path | None) -> None:
-        """The directory was moved: the nodes would go on by paths at which another cluster may be by now. So it ends.
+        """The directory was moved or deleted: the nodes would go on by paths at which another cluster may be by now. So it ends.
 
-        What is still to be written goes where the directory is. It is started there like any other cluster that was moved.
+        Of a deleted one there is nothing left to name by which a person could end it. What is still to be written goes where the
+        directory is. It is started there like any other cluster that was moved.
         """
         if self._lost or place == self._directory:
             return
         self._lost, self._directory = place is None, place or self._directory
-        text = "was deleted or mounted over, and another is in its place" if place is None else f"was moved to {place}"
+        text = "was deleted or mounted over" if place is None else f"was moved to {place}"
         self._tell("*", f"the cluster's directory {text}: going down", "stopping")
         self.end()
 
@@ -131,6 +134,14 @@ class Supervisor:
                 self._log("WARN", "*", "the control socket's file was removed by somebody; it is made anew")
         except (OSError, ClusterError) as error:
             self._log.rarely("ERROR", "*", f"the control socket's file was removed by somebody, and cannot be made anew: {error}")
+
+    def _mend_lock(self) -> None:
+        """Whoever finds its file removed, or none that is held, would be a second supervisor of the same nodes."""
+        try:
+            if self._lock.take_again():
+                self._log("WARN", "*", "supervisor.lock was removed or replaced by somebody; it is made anew")
+        except OSError as error:
+            self._log.rarely("ERROR", "*", f"supervisor.lock was removed by somebody, and cannot be made anew: {error.strerror}")
 
     def end_on_signals(self, *numbers: int) -> None:
         """These signals end the cluster in good order."""
@@ -242,6 +253,8 @@ class Supervisor:
         if not self._lost:
             remove_sockets(self._directory, self._cluster)
             state.forget(self._directory)
+        elif not os.path.lexists(self._directory):
+            paths.remove_private(paths.runtime_dir(self._directory))
         signal.set_wakeup_fd(-1)
         self._wake.close()
         self._waker.close()

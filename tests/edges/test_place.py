@@ -74,7 +74,7 @@ WAYS = [
     (rename_and_make_anew, "around/b", False),
     (rename_and_copy_back, "around/b", False),
     (rename_what_is_around_it, "elsewhere/a", False),
-    (delete, "around/a", False),
+    (delete, None, False),
     (delete_and_make_anew, None, False),
 ]
 
@@ -113,7 +113,7 @@ def test_a_process_belongs_to_the_directory_that_it_works_in_and_to_no_other(
 ) -> None:
     assert callable(way)
     way(directory)
-    lives_in = tmp_path / where if where and way is not delete else None
+    lives_in = tmp_path / where if where else None
     for each in (directory, directory.with_name("b"), tmp_path / "elsewhere" / "a"):
         mine = lives_in is not None and each.exists() and os.path.samefile(each, lives_in)
         assert processes.find_nodes(each, ["n1", "n2"]) == ({"n1": node} if mine else {}), each

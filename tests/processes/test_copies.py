@@ -246,6 +246,27 @@ def test_a_directory_restored_under_its_processes_is_served_by_new_ones(at: Call
     eventually(lambda: identify(old.pid) is None, "the old one is gone")
 
 
+@pytest.mark.parametrize("supervised", [True, False])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_cluster_whose_directory_is_deleted_ends_and_leaves_nothing(
+    at: Callable[[str], Cluster], base: Path, depth: int, supervised: bool
+) -> None:
+    """Where its sockets are elsewhere it ran for ever, and no command could name it; else it made DIR/run anew, and left it."""
+    a = at("/".join([*["long" * 10] * (depth - 1), "a"]))
+    a.directory.parent.mkdir(parents=True, exist_ok=True)
+    a.up("-n", "2")
+    assert (paths.runtime_dir(a.directory).parent == a.directory) == (depth == 1)
+    mine = {*find_nodes(a.directory, ["n1", "n2"]).values(), identify(a.status()["supervisor_pid"])}
+    if not supervised:
+        a.kill_supervisor()
+    while a.directory.exists():  # what a node writes meanwhile may come in between
+        shutil.rmtree(a.directory, ignore_errors=True)
+    eventually(lambda: not any(each and identify(each.pid) == each for each in mine), "all its processes are gone")
+    assert not a.directory.exists()
+    if supervised:
+        assert not paths.runtime_dir(a.directory).exists()
+
+
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_directory_is_the_same_under_any_spelling(at: Callable[[str], Cluster], base: Path, depth: int) -> None:
     """depth: with a long path the sockets are elsewhere, at a place that is found by the path."""
