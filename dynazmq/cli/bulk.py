@@ -36,7 +36,8 @@ from dynazmq.paths import ClusterFile
 if TYPE_CHECKING:
     from dynazmq import Bucket, Result
 
-SCHEMA = "dynazmq.export/1"
+_SCHEMAS = "dynazmq.export/"
+SCHEMA = f"{_SCHEMAS}1"
 _KEYS = 128
 _BATCH_BYTES = 4 << 20
 _LINE_BYTES_MAX = 64 << 20  # a key with all siblings that it may have, as base64
@@ -260,14 +261,18 @@ class Import:
 
     def _header(self, file: str, source: IO[bytes], cluster: ClusterFile) -> dict[str, Any]:
         try:
-            header = json.loads(source.readline(_LINE_BYTES_MAX))
-            if header["schema"] != SCHEMA:
+            header: dict[str, Any] = json.loads(source.readline(_LINE_BYTES_MAX))
+            schema = str(header["schema"])
+            if not schema.startswith(_SCHEMAS):
                 raise ValueError
-            header = {"bucket": str(header["bucket"]), "cluster_id": str(header["cluster_id"]), "cluster": str(header["cluster"])}
+            if schema == SCHEMA:  # another one need not have all of these
+                header = {name: str(header[name]) for name in ("bucket", "cluster_id", "cluster")}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             if isinstance(error, InvalidRequest):  # of the stream, which gives nothing
                 raise
             raise InvalidRequest(f'{file}:1: not an export: the first line must have "schema": "{SCHEMA}"') from None
+        if schema != SCHEMA:
+            raise InvalidRequest(f"{file}:1: an export of another release, {schema!r}; this one reads {SCHEMA}")
         if self._contexts and header["cluster_id"] != f"{cluster.cluster_id:016x}":
             raise InvalidRequest(
                 f"--contexts is for the cluster that the export is of: {header['cluster']} ({header['cluster_id']}), and this is "

@@ -104,8 +104,9 @@ def run(directory: Path, file: str | None, *, force: bool, as_json: bool) -> int
     """0, also when a part could not be had: errors.txt says which."""
     names = _names(directory)
     name = f"dynazmq-support-{_cluster_name(directory)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = Path(file) if file else Path(f"{name}.tar.gz")
-    output.check(path, overwrite=force)  # before it takes its time
+    file = f"{name}.tar.gz" if file is None else file
+    output.check(file, overwrite=force)  # before it takes its time
+    path = Path(file)
     redact = Redaction(_secrets(directory, names))
     content = io.BytesIO()
     bundle = Bundle(content, name, redact, (lambda _: None) if as_json else _progress)

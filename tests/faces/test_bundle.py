@@ -153,6 +153,13 @@ def test_without_a_name_it_is_that_of_the_cluster_and_the_time(tmp_path: Path, c
     assert "… doctor.json" in said.err
 
 
+def test_an_empty_name_is_not_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert main(["support-bundle", ""]) == 2
+    assert capsys.readouterr().err == "error: the name of the file is empty\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_where_it_cannot_be_written_is_one_line_and_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["support-bundle", "nowhere/b.tar.gz"]) == 1
     said = capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_a_line_that_is_none_is_refused(raw: object) -> None:
         Line(raw)
 
 
-@pytest.mark.parametrize("first", ["", "{}", "no json", '{"schema": "dynazmq.export/2", "bucket": "b"}', "[" * 100_000])
+@pytest.mark.parametrize("first", ["", "{}", "no json", '{"schema": "other.export/1", "bucket": "b"}', "[" * 100_000])
 def test_a_file_that_is_no_export_is_refused_before_anything_is_asked(
     first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +81,12 @@ def test_a_file_that_is_no_export_is_refused_before_anything_is_asked(
     assert main(["import", "x"]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f'error: x:1: not an export: the first line must have "schema": "{SCHEMA}"')
+
+
+def test_an_export_of_another_release_is_called_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x").write_text('{"schema": "dynazmq.export/2"}\n')
+    assert main(["import", "x"]) == 2
+    assert capsys.readouterr().err == f"error: x:1: an export of another release, 'dynazmq.export/2'; this one reads {SCHEMA}\n"
 
 
 def test_contexts_are_for_the_cluster_and_the_bucket_that_they_are_from(
