@@ -296,6 +296,7 @@ def check_private(path: Path, directory: Path) -> None:
     if not _is_short(path):
         return  # below the cluster's directory, which is as much its user's as what it says
     owner = users.owner_of(directory)
+    owner = users.me() if owner is None else owner  # another start may be making the cluster just now
     for part in (path.parent, path):
         try:
             found = part.lstat()

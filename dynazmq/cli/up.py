@@ -51,7 +51,7 @@ def run(start: Start, *, foreground: bool, tui: bool) -> int:
         raise InvalidRequest(f"--identity is for a copy of a cluster, and there is none in {start.directory}")
     else:
         creation.check(start.directory, start.wishes)
-    held = launch.lock(start.directory)
+    held = launch.lock_or_supervisor(start.directory, start.deadline)
     if held is None:
         if foreground:
             raise ClusterError(f"the cluster in {start.directory} has a supervisor already; stop it with: dynazmq down")
@@ -129,7 +129,6 @@ def _join_running(start: Start) -> int:
             f"anti-entropy is {cluster.anti_entropy} and switched when nodes start: dynazmq down{where(start.directory)} first; "
             "to hold it for a while: dynazmq aae pause"
         )
-    launch.await_supervisor(start.directory, None, start.deadline)
     asked(start.directory)
     started = control.call(start.directory, "up", restart=start.policy, restart_after_s=start.restart_after_s)["started"]
     report = Report(start, cluster, running=True, started=started)

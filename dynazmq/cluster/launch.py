@@ -122,13 +122,30 @@ def await_supervisor(directory: Path, process: subprocess.Popen[bytes] | None, d
         try:
             return control.call(directory, "facts", 1.0)
         except NoSupervisor as error:
-            if process is None and (stopped := stopped_supervisor(directory)):
-                raise ClusterError("; what helps: ".join(stopped)) from None
             if process is not None and process.poll() is not None:
                 raise ClusterError(f"the supervisor did not start: {why_ended(directory, process)}") from None
             if time.monotonic() >= deadline:
                 raise ClusterError(f"the supervisor does not answer: {error}") from None
             time.sleep(POLL_S)
+
+
+def lock_or_supervisor(directory: Path, deadline: float) -> int | None:
+    """See `lock`; None where a supervisor holds it that answers. One that is just ending is waited for. Raises ClusterError."""
+    held = lock(directory)
+    while held is None:
+        why = "the cluster is going down, and has not ended yet"
+        try:
+            if not control.call(directory, "facts", 1.0)["stopping"]:
+                return None
+        except NoSupervisor as error:
+            why = f"the supervisor does not answer: {error}"
+            if stopped := stopped_supervisor(directory):
+                raise ClusterError("; what helps: ".join(stopped)) from None
+        if time.monotonic() >= deadline:
+            raise ClusterError(why)
+        time.sleep(POLL_S)
+        held = state.take_lock(directory)
+    return held
 
 
 def why_ended(directory: Path, process: subprocess.Popen[bytes]) -> str:

@@ -145,6 +145,7 @@ RENAMES = {
     "logs.py": "a log that is turned over",
     "cluster/events.py": "the same",
     "cluster/processes.py": "the same",
+    "cluster/ground.py": "a trial of whether it can be done there",
     "wire/door.py": "a socket: no sync makes it stay",
 }
 

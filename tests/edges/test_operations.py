@@ -18,7 +18,7 @@ from dynazmq.client.scan import Scanner
 from dynazmq.client.view import View
 from dynazmq.dynamo.messages import UNAVAILABLE, Failure
 from dynazmq.errors import DynazmqError, Unavailable
-from dynazmq.paths import ClusterFile
+from dynazmq.paths import ClusterFile, ipc_endpoint
 
 VIEW = View.of(topology(["n1", "n2", "n3"]))
 
@@ -33,8 +33,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Whose nodes refuse whatever they are asked."""
     directory = tmp_path_factory.mktemp("c")
     with Fakes("n1", "n2", "n3", behaviour=refuse) as fakes:
-        cluster = ClusterFile(name="c", cluster_id=CLUSTER_ID, secret=b"s" * 32, members=fakes.endpoints, home=str(directory))
-        cluster.save(directory)
+        members = {name: ipc_endpoint(directory, name) for name in fakes.endpoints}
+        ClusterFile(name="c", cluster_id=CLUSTER_ID, secret=b"s" * 32, members=members, home=str(directory)).save(directory)
+        (directory / "run").mkdir(mode=0o700)
+        for name, endpoint in members.items():
+            Path(endpoint.removeprefix("ipc://")).symlink_to(fakes.endpoints[name].removeprefix("ipc://"))
         header = '{"schema": "dynazmq.export/1", "cluster": "c", "cluster_id": "0", "bucket": "b"}'
         (directory / "lines").write_text(header + '\n{"key": "k", "values": ["v"]}\n')
         yield directory

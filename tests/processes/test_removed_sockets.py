@@ -91,8 +91,8 @@ def test_until_then_it_is_said_what_it_is(cluster: Cluster, words: tuple[str, ..
     try:
         (runtime_dir(cluster.directory) / "supervisor.sock").unlink()
         said = run(*words, "--dir", str(cluster.directory)).out
-        assert f"the supervisor runs (pid {pid}), and the file of its socket was removed" in said
-        assert "dynazmq cluster restart" in said
+        assert f"the supervisor (pid {pid}) is stopped by a signal" in said
+        assert f"kill -CONT {pid}" in said
     finally:
         os.kill(pid, signal.SIGCONT)
     eventually(lambda: cluster.status()["supervisor_pid"] == pid, "it answers again")
