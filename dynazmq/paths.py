@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dynazmq import durable, users
+from dynazmq import durable, home, users
 from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX, PARTITIONS_MIN, VALUE_BYTES_MAX, NodeConfig, Timing
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 
@@ -41,8 +41,6 @@ _SHORT = Path("/tmp")
 
 DIRECTORY_BYTES_MAX = 400
 """Of a cluster's directory. SQLite opens no path of more than 504 bytes; what is below the directory has a hundred of its own."""
-
-_VAR_TMP = Path("/var/tmp")
 
 NODE_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
 
@@ -60,13 +58,13 @@ def cluster_dir(directory: str | os.PathLike[str] | None = None, name: str | Non
     if directory is None and name is None:
         directory = os.environ.get("DYNAZMQ_DIR") or None
     if directory is not None:
-        wanted = _expanded(Path(directory))
+        wanted = home.expanded(Path(directory))
         try:
             found = canonical(wanted)
         except ValueError:  # a null byte, half a surrogate pair
             raise InvalidRequest(f"{str(wanted)!a} is no path: say another one with --dir") from None
         return _usable(found)
-    return _usable((None if name else chosen()) or _state_dir() / (name or "default"))
+    return _usable((None if name else chosen()) or home.state_dir() / (name or "default"))
 
 
 def _usable(directory: Path) -> Path:
@@ -81,13 +79,6 @@ def _usable(directory: Path) -> Path:
             "shorter one with --dir"
         )
     return directory
-
-
-def _expanded(directory: Path) -> Path:
-    try:
-        return directory.expanduser()
-    except RuntimeError:
-        raise InvalidRequest(f"{directory}: whose home directory that is is not known; write it out") from None
 
 
 def canonical(directory: Path) -> Path:
@@ -110,7 +101,7 @@ def where(directory: Path) -> str:
 
 def chosen() -> Path | None:
     """The directory that `choose` was told. Raises ClusterError: to go on with another cluster would be worse."""
-    path = _state_dir() / _CHOSEN
+    path = home.state_dir() / _CHOSEN
     try:
         found = Path(json.loads(path.read_text())["dir"])
     except FileNotFoundError:
@@ -124,79 +115,12 @@ def chosen() -> Path | None:
 
 def choose(directory: Path | None) -> None:
     """Let this cluster be meant where nothing is said; None: the default one again. Raises OSError."""
-    path = _state_dir() / _CHOSEN
+    path = home.state_dir() / _CHOSEN
     if directory is None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     durable.write_text(path, json.dumps({"dir": str(directory)}) + "\n")
-
-
-def _state_dir() -> Path:
-    """Raises InvalidRequest."""
-    if is_homeless():
-        return _instead_of_home()
-    import platformdirs
-
-    return platformdirs.user_state_path("dynazmq", appauthor=False)
-
-
-def is_homeless() -> bool:
-    """Nobody says where this user's files are, and the system knows of no directory: in a container, say, under a bare number."""
-    if any(os.path.isabs(os.environ.get(name, "")) for name in ("HOME", "XDG_STATE_HOME")):
-        return False
-    known = _known_home()
-    return known is None or not known.is_dir()
-
-
-def _instead_of_home() -> Path:
-    """It outlives a reboot, and anybody may make something there: what is not ours is not believed. Raises InvalidRequest."""
-    place = _VAR_TMP / f"dynazmq-{os.getuid()}"
-    try:
-        found = place.lstat()
-        usable = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    except FileNotFoundError:
-        usable = os.access(_VAR_TMP, os.W_OK | os.X_OK)
-    except OSError:
-        usable = False
-    if not usable:
-        raise InvalidRequest(f"{_no_home()}, and {place} cannot be used instead: {_SAY_WHERE}")
-    return place
-
-
-def base_dir(variable: str, below_home: str) -> Path:
-    """One of the XDG directories: as the variable says, unless it is relative, which its specification says to ignore."""
-    said = Path(os.environ.get(variable, ""))
-    return said if said.is_absolute() else home() / below_home
-
-
-def home() -> Path:
-    """HOME, else what the system knows of this user. A relative one would be elsewhere in each directory.
-
-    Raises InvalidRequest.
-    """
-    said = Path(os.environ.get("HOME", ""))
-    found = said if said.is_absolute() else _known_home()
-    if found is None:
-        raise InvalidRequest(f"{_no_home()}: {_SAY_WHERE}")
-    return found
-
-
-def _known_home() -> Path | None:
-    import pwd
-
-    try:
-        known = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError:
-        return None
-    return known if known.is_absolute() else None
-
-
-_SAY_WHERE = "set HOME or XDG_STATE_HOME to an absolute path, or say where with --dir"
-
-
-def _no_home() -> str:
-    return f"no home directory is known of user {os.getuid()}"
 
 
 def node_dir(directory: Path, name: str) -> Path:

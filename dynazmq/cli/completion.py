@@ -238,10 +238,10 @@ def install(shell: str | None) -> int:
 
 def _places(shell: str) -> tuple[Path, Path | None]:
     """Of the script, and of the file that must name it; fish finds it by itself."""
-    from dynazmq import paths
+    from dynazmq import home
 
     if shell == "fish":
-        return paths.base_dir("XDG_CONFIG_HOME", ".config") / "fish/completions/dynazmq.fish", None
-    data = paths.base_dir("XDG_DATA_HOME", ".local/share") / "dynazmq"
-    start = paths.home() / ".bashrc" if shell == "bash" else paths.base_dir("ZDOTDIR", "") / ".zshrc"
+        return home.base_dir("XDG_CONFIG_HOME", ".config") / "fish/completions/dynazmq.fish", None
+    data = home.base_dir("XDG_DATA_HOME", ".local/share") / "dynazmq"
+    start = home.home() / ".bashrc" if shell == "bash" else home.base_dir("ZDOTDIR", "") / ".zshrc"
     return data / f"completion.{shell}", start

@@ -16,7 +16,8 @@ from dynazmq.cli.terminal import note
 from dynazmq.cluster import control, copies, creation, launch, ownership, processes
 from dynazmq.cluster.creation import Wishes
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
-from dynazmq.paths import ClusterFile, has_cluster, is_homeless, is_meant, where
+from dynazmq.home import is_homeless
+from dynazmq.paths import ClusterFile, has_cluster, is_meant, where
 
 
 @dataclass(slots=True, kw_only=True)

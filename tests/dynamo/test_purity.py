@@ -34,7 +34,8 @@ LAYERS: dict[str, set[str]] = {
     "faults": {"errors"},
     "wire": {"faults", "dynamo", "config", "errors", "signals"},
     "storage": {"durable", "dynamo", "config", "errors"},
-    "paths": {"durable", "config", "errors", "users"},
+    "home": {"errors"},
+    "paths": {"durable", "home", "config", "errors", "users"},
     "place": set(),
     "users": {"errors"},
     "simulator": {"client", "storage", "wire", "dynamo", "config", "errors"},  # client: its core, which is pure
@@ -47,7 +48,7 @@ LAYERS: dict[str, set[str]] = {
     "chaos": {"simulator", "cluster", "client", "wire", "faults", "dynamo", "config", "errors", "logs", "paths", "inherited"},
     "faces": {
         *("faces", "chaos", "cluster", "client", "simulator", "server", "storage", "wire", "faults", "dynamo", "config"),
-        *("errors", "logs", "durable", "paths", "sequence", "output", "streams", "users", "inherited"),
+        *("errors", "logs", "durable", "paths", "sequence", "output", "streams", "users", "inherited", "home"),
     },
 }  # fmt: skip
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynazmq import paths
 from dynazmq.errors import InvalidRequest
-from dynazmq.paths import DIRECTORY_BYTES_MAX, base_dir, cluster_dir, home
+from dynazmq.home import base_dir, home, is_homeless
+from dynazmq.paths import DIRECTORY_BYTES_MAX, cluster_dir
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +46,12 @@ def var_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of a container whose user has a number and no name."""
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("os.getuid", lambda: 54_321)
-    monkeypatch.setattr(paths, "_VAR_TMP", tmp_path)
+    monkeypatch.setattr("dynazmq.home._VAR_TMP", tmp_path)
     return tmp_path
 
 
 def test_a_user_without_a_home_has_a_place_that_outlives_a_reboot(var_tmp: Path) -> None:
-    assert paths.is_homeless()
+    assert is_homeless()
     assert cluster_dir() == var_tmp / "dynazmq-54321/default"
     assert cluster_dir("/c") == Path("/c")
     with pytest.raises(InvalidRequest, match=r"no home directory is known of user 54321: set HOME .* --dir"):
