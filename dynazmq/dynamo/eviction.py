@@ -6,7 +6,10 @@ must not cost one either: a hint is a copy that a write was acknowledged for. Pa
     the target for which most bytes are kept, page by page
         ──Mend──▶ all other primaries of the key
         ◀─MendReply──  each has it for good
-    at W of them and at every one that there is: the hint goes, if it is still what was offered
+    at W of them and at every one that there is: the hint goes, if it is still what was offered, and the ring is
+
+Where the ring has changed meanwhile, some of those who answer may be no primaries any more: of those who are read now too few
+might have it. So the hint stays, and is offered to those who are, when the ring is at rest.
 
 The target is brought the key by anti-entropy when it is back. A hint whose key has too few other primaries, or one that is away,
 stays: over the limit, and `status` shows by how much.
@@ -26,6 +29,7 @@ from dynazmq.dynamo.hints import Hints, StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import Mend, MendReply
 from dynazmq.dynamo.replica import Replica
+from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
 
 _START: Row = (-1, "", b"")
@@ -37,8 +41,9 @@ _PATIENCE_S = 5.0
 
 @dataclass(slots=True)
 class _Offer:
-    """A hint that others are asked to keep. awaited: those who have not said that they do."""
+    """A hint that others are asked to keep. ring: by which they are the others. awaited: those who have not said that they do."""
 
+    ring: Ring
     target: str
     row: Row
     state: bytes
@@ -99,7 +104,7 @@ class Eviction:
             target, after = max(totals, key=lambda name: totals[name].bytes), _START
         rows, behind = self._hints.page(target, after, _ROWS)
         for row, state in rows:
-            self._offer(_Offer(target, row, state))
+            self._offer(_Offer(self._membership.ring, target, row, state))
         self._offered_at = self._runtime.now
         self._cursor = (target, behind) if behind is not None else ("", _START)
         if behind is None:
@@ -143,7 +148,8 @@ class Eviction:
             return
         del self._offers[message.request_id]
         del offer.awaited[sender]
-        if not offer.awaited and self._hints.holds(offer.target, offer.row, offer.state):
+        kept = not offer.awaited and offer.ring is self._membership.ring
+        if kept and self._hints.holds(offer.target, offer.row, offer.state):
             self._hints.forget(offer.target, *offer.row)
             self._hints.end_session(offer.state)
             self._runtime.counters["hints_evicted"] += 1

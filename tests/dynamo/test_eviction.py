@@ -8,7 +8,7 @@ from lone_node import LoneNode, of, written
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.messages import Mend, MendReply, Refused, SetAntiEntropy, Write
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.ring import Ring, place
 from dynazmq.dynamo.versions import encode
 
 STATE = encode(written(("b", b"v")))
@@ -70,6 +70,19 @@ def test_a_hint_that_was_written_to_meanwhile_stays() -> None:
         lone.hear(to, MendReply(mend.request_id, b""))
     assert lone.node.hints.pending == {target: 1}
     assert {mend.state for _, mend in offered(lone)} == {newer}, "it is offered as it is now"
+
+
+def test_a_hint_stays_where_others_became_primaries_while_it_was_offered() -> None:
+    lone, target, (key,) = keeping()
+    offers = offered(lone)
+    ring = lone.node.membership.ring
+    leaver, heir = others(lone, key, target)[0], "a"
+    lone.node.membership.learn_ring(Ring(ring.version + 1, tuple(heir if name == leaver else name for name in ring.owners)))
+    for to, mend in offers:
+        lone.hear(to, MendReply(mend.request_id, b""))
+    assert lone.node.hints.pending == {target: 1}
+    lone.pass_time(6.0)
+    assert leaver not in {to for to, _ in offered(lone)}, "it is offered to those who are primaries now"
 
 
 def test_what_is_refused_stays_and_is_offered_again() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dynazmq.dynamo.messages import MendReply
 from dynazmq.dynamo.ring import place
 from dynazmq.errors import Unavailable
 from dynazmq.simulator.cluster import Cluster
+from dynazmq.wire.codec import decode_body, open_frame
 
 KEYS = [f"k{i}" for i in range(60)]
 
@@ -72,3 +74,36 @@ def test_what_was_let_go_is_on_all_primaries_but_the_one_that_is_away(w: int | s
     cluster.wait(lambda: cluster.equal("k"), "anti-entropy brings it")
     assert away.holds("k") == ["v"]
     assert cluster.history.broken == []
+
+
+def test_what_one_who_leaves_has_is_no_ground_to_let_a_hint_go() -> None:
+    """Its answer was under way while the members changed: of the owners by the new ring one alone had the key."""
+    cluster = Cluster(5, 3, anti_entropy_ms=100_000, max_hint_bytes=0)
+    keeper, leaver, away = (cluster.node(name) for name in ("n1", "n2", "n3"))
+    late: list[tuple[str, bytes]] = []
+    arrive = keeper.process.arrive
+
+    def hold_back(source: str, frame: bytes) -> None:
+        answers = source == leaver.name and any(isinstance(each, MendReply) for each in decode_body(open_frame(frame)[1]))
+        if answers:
+            late.append((source, frame))
+        else:
+            arrive(source, frame)
+
+    keeper.process.arrive = hold_back  # type: ignore[method-assign]
+    away.crash()
+    cluster.run(3.0)
+    cluster.client().put("k", "v", at=keeper.name)
+    cluster.wait(lambda: bool(late), "the hint is offered")
+    for link in ((keeper, away), (away, keeper)):
+        cluster.cut(*link)  # or the hint would be brought
+    away.restart()
+    cluster.remove(leaver.name, at=keeper.name)
+    cluster.wait(lambda: leaver.name not in keeper.process.node.membership.ring.owners, "the leaver is read no more")
+    for source, frame in late:
+        arrive(source, frame)
+    cluster.run(0.1)
+    assert keeper.hints(away) == 1
+    assert cluster.history.broken == []
+    cluster.heal()
+    cluster.wait(lambda: away.holds("k") == ["v"], "it is brought")
