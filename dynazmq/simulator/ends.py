@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from dynazmq.dynamo.change import BY_FORCE, EXPEL, IN, OUT
+from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, OUT, Intent
+from dynazmq.dynamo.expulsion import vote
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decisions
 
@@ -57,6 +58,7 @@ class Ends:
         for node in expelled:
             if node.name not in cluster.watch.departed:
                 cluster.end(node.name)
+        self._remove_without_majority(dead)
         self._all_taken("admins' decisions are taken")
         self._decide_again()
         self._ask_to_stay()
@@ -78,6 +80,19 @@ class Ends:
         for name in sorted({*dead, *(set(self._decisions.wanted()) - set(self._cluster.names))}):
             if name in self._decisions.wanted():
                 self._decisions.decide("admin-1", [[name, EXPEL, 1.0, ""]])
+
+    def _remove_without_majority(self, dead: Iterable[str]) -> None:
+        """Where too few are left to agree that the dead are gone, as where one of two members died, an admin says so at once.
+
+        Nodes refuse anything less (expulsion.py). And it is said before all else is waited for: another decision may have been
+        told to the only member that is left, which has nobody to confirm it as long as the dead one counts (seed 403444).
+        """
+        ring, intents = self._cluster.ring, self._decisions.intents()
+        lost = sorted(set(dead).intersection(ring.members))
+        voted = vote(ring, {**intents, **{name: Intent(name, EXPEL, 1.0, "", 1, "") for name in lost}})
+        if lost and voted is not None and not voted.possible:
+            self._decisions.decide("admin-1", [[name, GONE, 1.0, ""] for name in lost])
+            self._count("removed without a majority")
 
     def _all_taken(self, what: str) -> None:
         self._cluster.wait(lambda: not self._decisions.pending, what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dynazmq.dynamo.change import IN
 from dynazmq.simulator.admins import (
     ACTS,
     APART,
@@ -21,6 +22,8 @@ from dynazmq.simulator.admins import (
 )
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.decisions import Decisions
+from dynazmq.simulator.ends import Ends
 
 
 def acting(
@@ -114,6 +117,25 @@ def test_no_other_disk_is_lost_while_the_node_of_the_first_is_a_member_be_it_dea
     assert len(cluster.ring.members) == 3
     admins.see_through()
     assert sorted(cluster.names) == list(cluster.ring.members)
+
+
+def test_one_of_two_members_is_dead_for_good_and_is_removed_without_a_majority_before_others_are_decided_of() -> None:
+    """A new node had to be let in, and the only member that was left had nobody to confirm that (seed 403444)."""
+    cluster = Cluster(6, 2, n=2, r=1, w=1, anti_entropy_ms=150, partitions=24)
+    cluster.client().put("k", "v", w=2)
+    cluster.client("admin-1").connected()
+    dead = cluster.node("n2")
+    dead.crash()
+    dead.given_up = True
+    cluster.enrol("n3")
+    done: list[str] = []
+    decisions = Decisions(cluster, lambda *_: None)
+    decisions.decide("admin-1", [["n3", IN, 1.0, ""]])
+    Ends(cluster, decisions, 1, done.append).see_through([dead.name], ())
+    assert cluster.ring.members == ("n1", "n3")
+    assert done == ["removed without a majority"]
+    assert cluster.client().get("k", r=2).values == ["v"]
+    assert cluster.history.broken == []
 
 
 def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
