@@ -8,7 +8,7 @@ members, and know of each other and of nobody else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, OUT, Intent
 from dynazmq.dynamo.expulsion import vote
@@ -47,7 +47,7 @@ class Ends:
 
     # --- when the faults are over -----------------------------------------------------------------------------------------
 
-    def see_through(self, dead: Iterable[str], expelled: Iterable[NodeHandle]) -> None:
+    def see_through(self, dead: Collection[str], expelled: Iterable[NodeHandle]) -> None:
         """All faults end, what admins wanted is done, and who is none of the members has ended. Raises Unsettled.
 
         dead: for good, and members still; who is removed meanwhile drops out. expelled: started again after they were removed.
@@ -61,7 +61,7 @@ class Ends:
         self._remove_without_majority(dead)
         self._all_taken("admins' decisions are taken")
         self._decide_again()
-        self._ask_to_stay()
+        self._ask_to_stay(dead)
         self._remove(dead)
         for name in self._never_let_in():
             decisions.decide("admin-1", [[name, EXPEL, 1.0, ""]])
@@ -107,11 +107,15 @@ class Ends:
                 self._count("decided again")
         self._all_taken("lost decisions are taken again")
 
-    def _ask_to_stay(self) -> None:
-        """Decisions that met late may leave fewer members than are needed: none is followed until somebody decides otherwise."""
-        intents = self._decisions.intents()
-        leaving = [name for name in self._cluster.names if name in intents and intents[name].kind == OUT]
-        while leaving and len(self._decisions.wanted()) < self._members_min:
+    def _ask_to_stay(self, dead: Collection[str]) -> None:
+        """Decisions that met late may leave fewer members than are needed: none is followed until somebody decides otherwise.
+
+        So is nothing where another member than the leaver is dead for good: he is waited for, and to remove him too is refused,
+        since too few would be left (seed 411978).
+        """
+        intents, there = self._decisions.intents(), [name for name in self._cluster.names if name not in dead]
+        leaving = [name for name in there if name in intents and intents[name].kind == OUT]
+        while leaving and len(set(self._decisions.wanted()).intersection(there)) < self._members_min:
             self._decisions.decide("admin-1", [[leaving.pop(), IN, 1.0, ""]])
             self._count("asked to stay")
         self._all_taken("who has to stay stays")

@@ -328,3 +328,34 @@ def test_an_expulsion_whose_majority_dies_is_shown_and_ends_when_one_is_back_or_
         cluster.run(20.0)
         left += rings(cluster)
     assert left == [("n1", "n2", "n4"), ("n1", "n3", "n4"), ("n1", "n4")]
+
+
+def test_one_who_dies_while_another_leaves_is_not_removed_where_too_few_would_be_left_until_an_admin_wants_it_otherwise() -> None:
+    """The leaver waits for the dead one, who is refused to be removed: it is the admin who has a choice (seed 411978)."""
+    ends = {
+        "who leaves stays": lambda cluster: (
+            cluster.change([["n2", IN, 1.0, ""]], "n1"),
+            cluster.remove("n3", force=True, at="n1"),
+        ),
+        "a new node takes the place of the dead one": lambda cluster: (
+            cluster.enrol("n4"),
+            cluster.run(1.0),
+            cluster.change([["n4", IN, 1.0, "n3"], *expelling("n3")], "n1"),
+        ),
+        "the dead one comes back": lambda cluster: cluster.node("n3").restart(),
+    }
+    left = []
+    for end in ends.values():
+        cluster = a_cluster(16, nodes=3)
+        cluster.node("n3").crash()
+        cluster.remove("n2", at="n1")
+        cluster.run(10.0)
+        assert rings(cluster) == {("n1", "n2", "n3")}
+        assert cluster.node("n1").process.node.admin.status()["change"]["waiting_for"] == ["n3"]
+        with pytest.raises(InvalidRequest, match="1 members would be left, and the cluster's quorums need 2"):
+            cluster.remove("n3", force=True, at="n1")
+        end(cluster)
+        cluster.run(20.0)
+        left += rings(cluster)
+        assert [cluster.client().get(f"k{i}").values for i in range(20)] == [[f"v{i}"] for i in range(20)]
+    assert left == [("n1", "n2"), ("n1", "n4"), ("n1", "n3")]

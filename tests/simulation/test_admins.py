@@ -138,6 +138,23 @@ def test_one_of_two_members_is_dead_for_good_and_is_removed_without_a_majority_b
     assert cluster.history.broken == []
 
 
+def test_who_leaves_is_asked_to_stay_when_too_few_are_left_without_one_who_is_dead_for_good() -> None:
+    """The dead one was not removed, since one member would have been left, and the leaver waited for him (seed 411978)."""
+    cluster = Cluster(8, 3, anti_entropy_ms=150, partitions=24)
+    cluster.client().put("k", "v")
+    admins = Admins(cluster, (LEAVE,), 0, 1000.0)
+    cluster.node("n3").crash()
+    cluster.remove("n2", at="n1")
+    cluster.node("n3").given_up = True
+    cluster.history.robs("n3")
+    done: list[str] = []
+    Ends(cluster, admins.decisions, 2, done.append).see_through({"n3"}, ())
+    assert done == ["asked to stay"]
+    assert cluster.ring.members == ("n1", "n2")
+    assert cluster.names == ["n1", "n2"]
+    assert cluster.client().get("k").values == ["v"]
+
+
 def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
     cluster = Cluster(6, anti_entropy_ms=150, partitions=24)
     node: NodeHandle = cluster.node("n5")

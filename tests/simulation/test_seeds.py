@@ -154,6 +154,7 @@ def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
         161620,  # one that was expelled had been pardoned, and nobody who was heard knew of it: it waited to be let in
         403444,  # of two members one died for good while another was to join, which nobody was left to confirm
         231625, 236772,  # an expulsion had taken effect in a turn that was not stored yet when its admin had his answer
+        411978,  # one of three was leaving when another died for good: he was not removed, since one member would have been left
         500622, 600449,  # a change that was declined twice, or in a turn that failed, is no message without sense
     ],
 )  # fmt: skip
