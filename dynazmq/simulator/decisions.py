@@ -73,10 +73,14 @@ class Decisions:
         self._when_taken = taken
 
     def intents(self) -> dict[str, Intent]:
-        """The last word on each member that any living node knows."""
+        """The last word on each member that any living node knows, but for those that know that they were expelled.
+
+        Nobody hears them: what they wanted of the others, as the smaller side of a split, will not be.
+        """
         known: dict[str, Intent] = {}
         for node in self._cluster.nodes:
-            for intent in node.process.node.membership.intents.values() if node.process.alive else ():
+            membership = node.process.node.membership
+            for intent in membership.intents.values() if node.process.alive and not membership.outcast else ():
                 if intent.name not in known or intent.rank > known[intent.name].rank:
                     known[intent.name] = intent
         return known

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.dynamo.change import IN
+from dynazmq.dynamo.change import EXPEL, IN
+from dynazmq.errors import WriteTimeout
 from dynazmq.simulator.admins import (
     ACTS,
     APART,
@@ -153,6 +154,22 @@ def test_who_leaves_is_asked_to_stay_when_too_few_are_left_without_one_who_is_de
     assert cluster.ring.members == ("n1", "n2")
     assert cluster.names == ["n1", "n2"]
     assert cluster.client().get("k").values == ["v"]
+
+
+def test_what_one_who_was_expelled_wanted_of_the_others_is_not_taken_for_decided() -> None:
+    """Those whom it had wanted to expel were ended when the faults were, and no majority was left (seed 443153, 4 acts)."""
+    cluster = Cluster(9, 5, anti_entropy_ms=150, partitions=24)
+    admins = Admins(cluster, (LEAVE,), 0, 1000.0)
+    cluster.partition(["n5"], ["n1", "n2", "n3", "n4"])
+    with pytest.raises(WriteTimeout):
+        cluster.client("cut off", beside="n5").change_members([["n1", EXPEL, 1.0, ""], ["n2", EXPEL, 1.0, ""]], "n5")
+    cluster.node("n4").crash()  # so that the ring waits, and the expelled one is a member still
+    cluster.remove("n5", force=True, at="n1")
+    cluster.heal()
+    cluster.wait(lambda: cluster.node("n5").process.node.membership.outcast, "the expelled one knows it")
+    assert admins.decisions.wanted() == ["n1", "n2", "n3", "n4"]
+    admins.see_through()
+    assert cluster.names == list(cluster.ring.members) == ["n1", "n2", "n3", "n4"]
 
 
 def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
