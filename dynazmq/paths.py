@@ -22,6 +22,7 @@ import os
 import re
 import shlex
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -38,6 +39,8 @@ SOCKET_NAME_BYTES_MAX = 32 + len("/.sock")
 """What is kept free behind the directory: the longest node name there may ever be, so that all sockets are in one place."""
 
 _SHORT = Path("/tmp")
+
+_ATTEMPTS = 20
 
 DIRECTORY_BYTES_MAX = 400
 """Of a cluster's directory. SQLite opens no path of more than 504 bytes; what is below the directory has a hundred of its own."""
@@ -188,18 +191,34 @@ def put_sockets_elsewhere(directory: Path) -> None:
 
 def make_private(path: Path) -> None:
     """Make a directory that only this user can enter. Raises ClusterError when somebody else owns it already."""
-    shared = _is_short(path)
-    for part in (path.parent, path) if shared else (path,):
+    if not _is_short(path):
+        _make_private(path, Path.stat)
+        return
+    for left in reversed(range(_ATTEMPTS)):
         try:
-            with suppress(FileExistsError):  # of what it is, the next lines judge
-                part.mkdir(mode=0o700, parents=True)
-            found = part.lstat() if shared else part.stat()  # a link in /tmp may be another user's trap
-        except OSError as error:
-            raise ClusterError(f"cannot make the directory {part}: {error.strerror}") from None
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != users.me():
-            raise _trap(part, found)
-        if part == path and stat.S_IMODE(found.st_mode) & 0o077:
-            part.chmod(0o700)
+            for part in (path.parent, path):
+                _make_private(part, Path.lstat, alone=True)  # a link in /tmp may be another user's trap
+            return
+        except FileNotFoundError:  # the last cluster that had sockets there has just ended, and removed it
+            if not left:
+                raise ClusterError(f"cannot make the directory {path}: others remove {path.parent} again and again") from None
+
+
+def _make_private(part: Path, look: Callable[[Path], os.stat_result], alone: bool = False) -> None:
+    """alone: its parent is there, or FileNotFoundError is raised."""
+    try:
+        with suppress(FileExistsError):  # of what it is, the next lines judge
+            part.mkdir(mode=0o700, parents=not alone)
+        found = look(part)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == users.me():
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                part.chmod(0o700)
+            return
+    except OSError as error:
+        if alone and isinstance(error, FileNotFoundError):
+            raise
+        raise ClusterError(f"cannot make the directory {part}: {error.strerror}") from None
+    raise _trap(part, found)
 
 
 def remove_private(path: Path) -> None:

@@ -55,12 +55,15 @@ def examine(directory: Path) -> bool:
 def check_elsewhere(directory: Path) -> None:
     """That this cluster's sockets can be elsewhere. Raises ClusterError."""
     run = paths.elsewhere(directory)
-    paths.make_private(run)
+    paths.check_private(run, directory)
+    place = run.parent.parent
     try:
-        if not _takes_sockets(run):
-            raise _useless(run, "Unix sockets", "and neither has that of its own directory")
-    finally:
-        paths.remove_private(run)
+        with tempfile.TemporaryDirectory(prefix=TRIAL_PREFIX, dir=place, ignore_cleanup_errors=True) as trial:
+            if _takes_sockets(Path(trial)):
+                return
+    except OSError as error:
+        raise ClusterError(f"cannot make {run}, which is to hold this cluster's sockets: {error.strerror}") from None
+    raise _useless(place, "Unix sockets", "and neither has that of its own directory")
 
 
 def _useless(place: Path, lacking: str, why: str) -> ClusterError:

@@ -185,7 +185,8 @@ def long(tmp_path: Path) -> Path:
     """A directory whose sockets are elsewhere."""
     directory = tmp_path / ("long" * 20)
     directory.mkdir()
-    paths.ClusterFile(name="c", cluster_id=1, secret=b"x" * 32, members={"n1": ""}, n=1, r=1, w=1).save(directory)
+    members = {"n1": "ipc:///somewhere/n1.sock"}
+    paths.ClusterFile(name="c", cluster_id=1, secret=b"x" * 32, members=members, n=1, r=1, w=1).save(directory)
     return directory
 
 
