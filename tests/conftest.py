@@ -17,12 +17,14 @@ import pytest
 import silence
 
 from dynazmq.cluster import processes, removal
+from dynazmq.wire.descriptors import raise_limit
 
 _MARK = "DYNAZMQ_TEST_RUN"
 _KEPT = {"DYNAZMQ_VENV", _MARK}  # where bin/dynazmq finds its interpreter
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    raise_limit()  # a shell may allow 256 open files; a process that runs thousands of tests has more, and ZeroMQ aborts without
     if getattr(config.option, "numprocesses", None):  # none in a worker, and none in a run of one process
         config.pluginmanager.register(silence.Watch())
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from supervised import Cluster, Ran, eventually
+from supervised import Cluster, Ran
 
 from dynazmq import paths, users
 from dynazmq.cluster import faults, launch, ownership, processes, state
@@ -115,17 +115,21 @@ def test_who_only_looks_at_another_users_cluster_leaves_no_file(
 
 
 def test_a_fault_that_is_over_is_not_forgotten_by_another_user_who_looks(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`status` of root wrote faults.json anew, and then it was root's."""
-    file = paths.faults_path(cluster.directory)
-    faults.put_on(cluster.directory, faults.Fault(kind="slow", nodes=("n1",), delay_ms=1), ["n1"], 1e-6)
+    """`status` of root wrote faults.json anew, and then it was root's. Here no process of the cluster looks at the same time."""
+    members = {"n1": "ipc:///somewhere/n1.sock"}
+    paths.ClusterFile(name="c", cluster_id=1, secret=b"x" * 32, members=members, n=1, r=1, w=1).save(tmp_path)
+    (tmp_path / "nodes").mkdir()
+    file = paths.faults_path(tmp_path)
+    faults.put_on(tmp_path, faults.Fault(kind="slow", nodes=("n1",), delay_ms=1), ["n1"], 1e-6)
     assert file.exists()
     with monkeypatch.context() as patch:
         patch.setattr(users, "me", lambda: ANOTHER)
-        assert "fault" not in cluster.run("status").out, "it is over"
+        assert faults.load(tmp_path) == [], "it is over"
         assert file.exists()
-    eventually(lambda: cluster.run("fault", "list").code == 0 and not file.exists(), "its user forgets it")
+    assert faults.load(tmp_path) == []
+    assert not file.exists(), "its user forgets it"
 
 
 # --- what another user has left in a directory of one's own -----------------------------------------------------------------
@@ -330,11 +334,15 @@ def test_what_may_not_be_read_is_not_taken_for_what_is_not_there(alice: User, cl
             if alice.uid is None and os.geteuid() == 0:
                 assert "Traceback" not in ran.err  # root may read all: there is no second user here
                 continue
+            if alice.uid is None and closed == "the file" and words.startswith("down"):
+                assert ran.code == 0, "it is his own: that no process of it runs is known, and it may be removed"
+                continue
             assert ran.code == {"cluster list": 0, "doctor": 10}.get(words, 1), (words, ran)
             assert "belongs to" in ran.out + ran.err or "ls -ld" in ran.out + ran.err, (words, ran)
             assert "no cluster in" not in ran.out + ran.err, (words, ran)
     finally:
-        shut.chmod(0o700)
+        if shut.exists():
+            shut.chmod(0o700)
 
 
 def test_a_supervisor_of_root_in_a_users_directory_is_named_to_the_user(alice: User) -> None:
