@@ -361,13 +361,19 @@ def test_what_its_dead_coordinator_alone_held_and_somebody_overwrote_there_does_
     assert bob.get("k", r="all").values == ["new"]
 
 
-def test_a_try_that_too_few_could_store_is_overwritten_under_whatever_dot_by_who_has_read_it() -> None:
-    """Half an hour of chaos: its coordinator told the client that the outcome is unknown, and knew that it would try again."""
+def with_a_first_primary_beside_one_that_cannot_store() -> tuple[Cluster, NodeHandle, NodeHandle, NodeHandle]:
+    """The key's first two primaries are cut off from all others, and the second one's disk is full; the three primaries."""
     cluster = settled(38)
     first, second, third = cluster.primaries("k")
     cluster.partition([first, second], [node for node in cluster.nodes if node not in (first, second)])
     cluster.run(3.0)
     second.process.disk.fail_commits = True
+    return cluster, first, second, third
+
+
+def test_a_try_that_too_few_could_store_is_overwritten_under_whatever_dot_by_who_has_read_it() -> None:
+    """Half an hour of chaos: its coordinator told the client that the outcome is unknown, and knew that it would try again."""
+    cluster, first, second, third = with_a_first_primary_beside_one_that_cannot_store()
     alice, bob = cluster.client("alice"), cluster.client("bob")
     assert first.name not in alice.put("k", "old").acked, "it was stored there, by one of two, and then at the other side"
     found = bob.get("k", at=first.name, r="one")
@@ -385,11 +391,7 @@ def test_a_try_is_overwritten_under_whatever_dot_though_the_disk_failed_that_was
     disk: str,
 ) -> None:
     """The coordinator's own disk is full, too, in the turn in which it tells the client that the outcome is unknown."""
-    cluster = settled(38)
-    first, second, third = cluster.primaries("k")
-    cluster.partition([first, second], [node for node in cluster.nodes if node not in (first, second)])
-    cluster.run(3.0)
-    second.process.disk.fail_commits = True
+    cluster, first, second, third = with_a_first_primary_beside_one_that_cannot_store()
     alice, bob = cluster.client("alice"), cluster.client("bob")
     call = alice.begin_put("k", "old")
     assert cluster.world.run_until(lambda: first.holds("k") == ["old"], 1.0), "and nowhere else"
