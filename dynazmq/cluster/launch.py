@@ -144,7 +144,7 @@ def lock_or_supervisor(directory: Path, deadline: float) -> int | None:
         if time.monotonic() >= deadline:
             raise ClusterError(why)
         time.sleep(POLL_S)
-        held = state.take_lock(directory)
+        held = _take_lock(directory)
     return held
 
 
