@@ -7,26 +7,28 @@ come. The memory also tells that a sibling which comes from elsewhere is such a 
 and is what remembers from there on.
 
 The memory is bounded in number, and is lost with the process. So it says how far back it reaches: of what came before, "I do not
-know this id" means nothing, and a retry of it ends as unknown.
+know this id" means nothing, and a retry of it ends as unknown. It is two generations of ids: the older is forgotten as a whole
+when the newer is full. To forget them one by one, in their order, was a fortieth of what a node did for a put.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from dynazmq.dynamo.runtime import Runtime
 from dynazmq.dynamo.versions import Dot, Siblings
 
-_REMEMBERED_MAX = 32_768
-"""8 MB. No age ends it: a retry comes within a minute, but the other dot of a write comes when a partition has healed."""
+_GENERATION = 32_768
+"""Ids, at least so many and at most twice as many are remembered: 7 to 14 MB. No age ends it: a retry comes within a minute, but
+the other dot of a write comes when a partition has healed."""
 
 
 class Overwritten:
-    """Write ids that were overwritten here, in the own copies or in hints, with their dots: the newest 32,768."""
+    """Write ids that were overwritten here, in the own copies or in hints, with their dots: the newest 32,768 at least."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._dots: OrderedDict[bytes, tuple[Dot, float]] = OrderedDict()
+        self._newer: dict[bytes, Dot] = {}
+        self._older: dict[bytes, Dot] = {}
+        self._newer_since = runtime.now
         self.since = runtime.now  # everything overwritten after this moment is remembered
 
     # --- remembering ------------------------------------------------------------------------------------------------------
@@ -35,12 +37,20 @@ class Overwritten:
         """This write was overwritten in this turn."""
         if not write_id:
             return
-        dots = self._dots
-        if write_id not in dots:  # else it stays, whatever becomes of this turn: it was overwritten before
+        dots = self._newer
+        if write_id in self._older:
+            dots = self._older
+        elif write_id not in dots:
+            # One that is there already stays, whatever becomes of this turn: it was overwritten before.
             self._runtime.aborts.append((self._forget, write_id))
-        dots[write_id] = (dot, self._runtime.now)
-        if len(dots) > _REMEMBERED_MAX:
-            _, (_, self.since) = dots.popitem(last=False)
+            if len(dots) >= _GENERATION:
+                dots = self._begin_generation()
+        dots[write_id] = dot
+
+    def _begin_generation(self) -> dict[bytes, Dot]:
+        self._older, self._newer = self._newer, {}
+        self.since, self._newer_since = self._newer_since, self._runtime.now
+        return self._newer
 
     def learn(self, before: Siblings, after: Siblings) -> None:
         """What was live in one state of a key and is not in the next."""
@@ -56,30 +66,30 @@ class Overwritten:
 
     def _forget(self, write_id: bytes) -> None:
         """What overwrote it was not stored after all."""
-        self._dots.pop(write_id, None)
+        self._newer.pop(write_id, None)
+        self._older.pop(write_id, None)  # many writes of one turn may have begun a generation
 
     def clear(self) -> None:
         """A row was lost, and with it what had overwritten some of these."""
-        self._dots.clear()
-        self.since = self._runtime.now
+        self._newer, self._older = {}, {}
+        self.since = self._newer_since = self._runtime.now
 
     # --- asking -----------------------------------------------------------------------------------------------------------
 
     def __contains__(self, write_id: bytes) -> bool:
-        return write_id in self._dots
+        return write_id in self._newer or write_id in self._older
 
     def find(self, write_id: bytes) -> Dot | None:
-        found = self._dots.get(write_id)
-        return found[0] if found is not None else None
+        return self._newer.get(write_id) or self._older.get(write_id)
 
     def recognise(self, mine: Siblings, incoming: Siblings) -> Siblings:
         """This node's state, which has learned from `incoming` that a write that it remembers as overwritten has another dot.
 
         So that write was retried. From here on the state itself says so, and takes it to whoever holds the other dot.
         """
-        dots = self._dots
+        newer, older = self._newer, self._older
         for sibling in incoming.live:
-            if sibling.write_id in dots:
+            if sibling.write_id in newer or sibling.write_id in older:
                 break
         else:
             return mine  # the usual case
@@ -87,10 +97,10 @@ class Overwritten:
         again = [
             sibling.write_id
             for sibling in incoming.live
-            if sibling.write_id in dots
+            if (dot := self.find(sibling.write_id)) is not None
             and sibling.write_id not in had
             # Under the dot that is remembered, or another that is covered here, it is no other try but a state of some time ago.
-            and dots[sibling.write_id][0] != sibling.dot
+            and dot != sibling.dot
             and not mine.context.covers(sibling.actor, sibling.counter)
         ]
         if not again:

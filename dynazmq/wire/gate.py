@@ -16,7 +16,7 @@ The server's loop and the simulator's processes use the same one, so that the ru
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import cast
+from typing import Any
 
 from dynazmq.config import MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import (
@@ -32,7 +32,6 @@ from dynazmq.dynamo.messages import (
     Message,
     Probe,
     ProbeReply,
-    Put,
     request_id_of,
 )
 from dynazmq.dynamo.messages.fields import aged
@@ -155,22 +154,25 @@ class Gate:
                 self._node.refuse(sender, each.kind, each.request_id, each.text)
         return True
 
-    def _holds(self, message: Message, void: bool, age_ms: int) -> bool:
-        """Whether a message still means something: not one of another life, nor a state of long ago. It is told its age."""
-        counters, kind = self._node.runtime.counters, message.__class__
+    def _holds(self, message: Any, void: bool, age_ms: int) -> bool:
+        """Whether a message still means something: not one of another life, nor a state of long ago. It is told its age.
+
+        message: a Message; which fields it has is what the sets of kinds say. Under load each message comes here.
+        """
+        kind = message.__class__
         if void and kind not in ABOUT_LIVES:
-            counters["messages_of_other_lives"] += 1
+            self._node.runtime.counters["messages_of_other_lives"] += 1
             return False
         if void and kind in _WORDS:
-            cast(ProbeReply, message).disk = FOR_ANOTHER_LIFE
+            message.disk = FOR_ANOTHER_LIFE
         if age_ms > self._state_life_ms and kind in DATED:
-            counters["states_too_old"] += 1
+            self._node.runtime.counters["states_too_old"] += 1
             return False
         if kind in WITH_BUDGET:
-            cast(Put, message).budget_ms -= age_ms
+            message.budget_ms -= age_ms
             if age_ms >= _LATE_MS and kind in WITH_AGE:
                 # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
-                cast(Put, message).age_ms = aged(cast(Put, message).age_ms, age_ms)
+                message.age_ms = aged(message.age_ms, age_ms)
         return True
 
     def _standing(self, sender: Address, envelope: Envelope) -> tuple[bool, int]:

@@ -15,9 +15,6 @@ TURN_S = 0.01
 
 _WINDOW_S, _WINDOWS = 10.0, 6
 
-_SHORT_S = 0.003
-"""A turn that was shorter is not asked what it has used: that costs a call of the system."""
-
 
 class Peak(NamedTuple):
     """at: when it was. part: of a turn, the longest, and how long that took."""
@@ -88,7 +85,11 @@ class Turns:
         return self._clock() >= self._until + TURN_S
 
     def notable(self, began: float, ended: float) -> bool:
-        return ended - began > _SHORT_S or began >= self._longest.ends_at
+        """Whether a turn may be the longest or the busiest of these seconds: it has used at most what it took.
+
+        Under load every second turn takes some milliseconds, and to look closely at each of them cost as much as reading a row.
+        """
+        return ended - began > self._busiest.highest_s or began >= self._longest.ends_at
 
     def woke(self) -> None:
         """The first thing of a turn."""

@@ -6,6 +6,7 @@ import pytest
 from lone_node import CLIENT, LoneNode, a_put, of, written
 
 from dynazmq.config import MERGED_BYTES_MAX
+from dynazmq.dynamo import overwritten
 from dynazmq.dynamo.messages import (
     Handoff,
     HandoffReply,
@@ -192,12 +193,32 @@ def test_memory_is_bounded_and_says_how_far_back_it_reaches() -> None:
     runtime = LoneNode().node.runtime
     runtime.now = 0.0
     memory = Overwritten(runtime)
-    for i in range(40_000):
+    for i in range(100_000):
         runtime.now = i / 1000
         memory.add(b"%d" % i, ("a", i + 1))
-    assert memory.find(b"0") is None
-    assert memory.find(b"39999") == ("a", 40_000)
-    assert memory.since == pytest.approx((40_000 - 32_768 - 1) / 1000)
+        if i % 10_000 == 9_999 or i % 32_768 < 2:
+            reaches = int(memory.since * 1000)
+            remembered = [each for each in range(i + 1) if b"%d" % each in memory]
+            assert remembered == list(range(remembered[0], i + 1)), "the newest, without a gap"
+            assert remembered[0] <= reaches + 1, "all that came after that moment"
+            assert min(i + 1, 32_768) <= len(remembered) <= 65_536
+            assert memory.find(b"%d" % i) == ("a", i + 1)
+            assert memory.find(b"%d" % remembered[0]) == ("a", remembered[0] + 1)
+
+
+def test_what_a_turn_had_overwritten_is_forgotten_with_it_though_it_began_a_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overwritten, "_GENERATION", 4)
+    runtime = LoneNode().node.runtime
+    memory = Overwritten(runtime)
+    memory.add(b"kept", ("a", 1))
+    runtime.aborts.clear()  # that turn was stored
+    for i in range(6):
+        memory.add(b"%d" % i, ("a", i + 2))
+    memory.add(b"kept", ("b", 1))
+    for undo, about in runtime.aborts:
+        undo(about)
+    assert memory.find(b"kept") == ("b", 1)
+    assert not [i for i in range(6) if b"%d" % i in memory]
 
 
 def test_a_second_dot_of_a_write_that_was_overwritten_here_is_dropped_and_its_sender_corrected() -> None:

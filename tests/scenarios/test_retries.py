@@ -304,7 +304,7 @@ def test_what_a_retry_wrote_and_somebody_overwrote_does_not_come_back_with_its_f
     what: str | None, meanwhile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 4. What is remembered of it is as durable as the write itself: in no process's memory alone."""
-    monkeypatch.setattr(overwritten, "_REMEMBERED_MAX", 20)
+    monkeypatch.setattr(overwritten, "_GENERATION", 10)
     cluster, first = tried_twice(31)
     bob = cluster.client("bob")
     bob.put("k", what, bob.get("k").context)
