@@ -211,7 +211,9 @@ def refusal(ring: Ring, intents: Intents, quorum: int) -> str:
     names = {name for name in ring.owners if name not in intents}
     names |= {name for name, intent in intents.items() if intent.kind == IN}
     if len(names) < quorum:
-        return f"{len(names)} members would be left, and the cluster's quorums need {quorum}"
+        leaving = " ".join(sorted(set(ring.owners) - names))
+        left = f"only {' '.join(sorted(names))}" if names else "no member"
+        return f"without {leaving} {left} would be left, and the cluster's quorums need {quorum}"
     if len(intents) > NAMES_MAX:
         return f"{len(intents):,} names were members or are to be, the limit is {NAMES_MAX:,}"
     limit = min(MEMBERS_MAX, ring.partitions)

@@ -147,8 +147,8 @@ def test_a_change_that_cannot_be_is_no_message_without_sense() -> None:
         ([["d", "in", 0.001, ""]], "d would own none of 16 partitions: too small a weight beside the others'"),
         ([["d", "in"]], "not enough values to unpack"),
         ([7], "cannot unpack"),
-        ([["a", "out", 1.0, ""], ["b", "out", 1.0, ""]], "1 members would be left, and the cluster's quorums need 2"),
-        ([["a", "gone", 1.0, ""], ["b", "gone", 1.0, ""], ["c", "gone", 1.0, ""]], "0 members would be left"),
+        ([["a", "out", 1.0, ""], ["b", "out", 1.0, ""]], "without a b only c would be left, and the cluster's quorums need 2"),
+        ([["a", "gone", 1.0, ""], ["b", "gone", 1.0, ""], ["c", "gone", 1.0, ""]], "without a b c no member would be left"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_limit_and_nothing_is_changed(intents: list[Any], text: str) -> None:
