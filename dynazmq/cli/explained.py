@@ -79,6 +79,8 @@ def _copy(copy: Copy, names: int, letters: dict[str, str]) -> list[Text]:
     if doubted:
         line.append(f"  not up for {' '.join(doubted)}", "yellow")
     below = []
+    if copy.cannot_store:
+        below.append(Text(f"      ↳ cannot store: {copy.cannot_store}", "bold red"))
     if copy.stands_in_for:
         below.append(Text(f"      ↳ stands in for {copy.stands_in_for} now", "yellow"))
     return [line, *below, *(_hint(hint, letters) for hint in copy.hints)]
@@ -178,7 +180,8 @@ def _outcome(answer: Answer) -> str:
 
 
 def _put(found: Explanation) -> list[Text]:
-    line = Text(f"put   W={found.writes.needed} of {found.writes.reachable} reachable: ")
+    able = "that can store" if any(copy.cannot_store for copy in found.copies) else "reachable"
+    line = Text(f"put   W={found.writes.needed} of {found.writes.reachable} {able}: ")
     return [line.append("can be done", "bold") if found.writes.met else line.append("cannot be done", "bold red")]
 
 

@@ -40,12 +40,14 @@ def explain(view: View, bucket: str, key: bytes, told: Mapping[str, Told]) -> Ex
         for rank, name in enumerate(dict.fromkeys(names), 1)
     ]
     answers = _answers(by_node, nodes, policy.r, lww=policy.conflict == LWW)
-    reachable = min(policy.n, sum(node.name in walk and guide.reaches(node.name) for node in up)) if guide else 0
+    reached = [node for node in up if node.name in walk and guide.reaches(node.name)] if guide else []
+    reachable = min(policy.n, len(reached))
+    storing = min(policy.n, sum(not node.cannot_store for node in reached))
     return Explanation(
         bucket=bucket, key=key, place=at, partition=partition, owners=ring.owners, ring_version=ring.version,
         phase="rest" if ring.at_rest else "filling" if ring.filling else "flipped",
         n=policy.n, r=policy.r, w=policy.w, conflict=policy.conflict, copies=tuple(copies),
-        reads=Quorum(policy.r, reachable), writes=Quorum(policy.w, reachable),
+        reads=Quorum(policy.r, reachable), writes=Quorum(policy.w, storing),
         answers=tuple(answer for answer, _ in answers),
         repair=tuple(Healing(ring, partition, policy.n, nodes).steps(answers)),
     )  # fmt: skip
@@ -84,7 +86,7 @@ def _copy(
         role = "new owner" if ring.filling else "old owner"
     return Copy(
         node=node.name, rank=rank if in_walk else 0, role=role, state=_word(node, seen_by), seen_by=seen_by, answers=node.answers,
-        error=node.error, stands_in_for=stands_in.get(node.name, ""), held=held, damaged=node.damaged,
+        error=node.error, cannot_store=node.cannot_store, stands_in_for=stands_in.get(node.name, ""), held=held, damaged=node.damaged,
         hints=tuple(
             Hint(target, state_of(decode(raw), raw) if raw else None, None if age < 0 else age / 1000)
             for target, raw, age in node.hints

@@ -73,6 +73,8 @@ class Copy:
     answers: bool
     error: str = ""
     """Why it did not tell what it holds."""
+    cannot_store: str = ""
+    """Why its commits fail, by its own word; "" while it can store."""
     stands_in_for: str = ""
     held: State | None = None
     """Its own copy; None when there is none, or nobody knows (`known`)."""
@@ -108,7 +110,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """needed replies of the nodes that can be reached now."""
+    """needed replies of the nodes that can be reached now; for a put, of those among them that can store."""
 
     needed: int
     reachable: int
@@ -223,6 +225,7 @@ def _copy(copy: Copy) -> dict[str, Any]:
         "seen_by": copy.seen_by,
         "known": copy.known,
         "error": copy.error,
+        "cannot_store": copy.cannot_store or None,
         "stands_in_for": copy.stands_in_for,
         "held": None if copy.held is None else _state(copy.held),
         "damaged": copy.damaged,

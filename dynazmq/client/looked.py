@@ -37,6 +37,11 @@ class Node:
     hints: list[tuple[str, bytes, int]]  # target, state (b"" for a damaged one), age in ms or -1
     all: Siblings = EMPTY  # own copy and hints, as a read shows them
 
+    @property
+    def cannot_store(self) -> str:
+        """Why its commits fail, by its own word; "" while it can store."""
+        return str(self.status.get("cannot_store") or "")
+
     def reaches(self, name: str) -> bool:
         return name == self.name or self.sees.get(name) == "up"
 

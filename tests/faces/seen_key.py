@@ -38,6 +38,7 @@ class SeenKey:
         self.hints: dict[str, list[list[Any]]] = {name: [] for name in NAMES}
         self.away: dict[str, str] = {}  # node → why it tells nothing
         self.sees = {name: dict.fromkeys(NAMES, "up") for name in NAMES}
+        self.cannot_store: dict[str, str] = {}  # node → why
         self.entropy: dict[str, dict[str, Any]] = {name: {"on": True, "paused": False} for name in NAMES}
 
     def hold(self, state: Siblings, *names: str) -> None:
@@ -61,7 +62,8 @@ class SeenKey:
             return Told(error=self.away[name])
         own = b"" if name in self.damaged else self.own[name]
         look = LookTell(1, own, name in self.damaged, self.hints[name])
-        return Told(look, self.topology(name), StatusReply(1, json.dumps({"anti_entropy": self.entropy[name]}).encode()))
+        status = {"anti_entropy": self.entropy[name], "cannot_store": self.cannot_store.get(name)}
+        return Told(look, self.topology(name), StatusReply(1, json.dumps(status).encode()))
 
     def explain(self, bucket: str = "default") -> Explanation:
         return explain(View.of(self.topology("n1")), bucket, KEY, {name: self.told(name) for name in NAMES})

@@ -7,6 +7,7 @@ import json
 import pytest
 from seen_key import KEY, NAMES, SeenKey, wrote
 
+from dynazmq.cli.explained import lines
 from dynazmq.client.explained import PREVIEW_BYTES, Copy, Explanation, Version, cut
 from dynazmq.client.looked import Told
 from dynazmq.dynamo.messages import LookTell
@@ -188,6 +189,23 @@ def test_with_too_few_nodes_left_no_get_is_answered_and_it_is_said() -> None:
     assert (found.reads.met, found.reads.needed, found.reads.reachable, found.answers) == (False, 2, 1, ())
     assert not found.writes.met
     assert {step[0] for step in steps(found)} == {"anti-entropy"}, "what n2 and n3 hold is not known"
+
+
+@pytest.mark.parametrize("full", [("n2",), ("n2", "n3", "n4", "n5"), ("n1", "n2", "n3", "n4", "n5")])
+def test_a_put_counts_on_those_alone_who_can_store_and_the_reason_is_shown(full: tuple[str, ...]) -> None:
+    """Whether a node lives says nothing of whether it can do a put; gets are served by it as before."""
+    key = SeenKey()
+    key.hold(wrote("n1", b"milk"), "n1", "n2", "n3")
+    key.cannot_store = dict.fromkeys(full, "the disk is full")
+    found = key.explain()
+    assert (found.reads.reachable, found.reads.met) == (3, True)
+    assert (found.writes.reachable, found.writes.met) == {1: (3, True), 4: (1, False), 5: (0, False)}[len(full)]
+    assert {copy.node: copy.cannot_store for copy in found.copies if copy.cannot_store} == key.cannot_store
+    told = {copy["node"]: copy["cannot_store"] for copy in found.document()["copies"]}
+    assert told == {name: key.cannot_store.get(name) for name in told}
+    text = "\n".join(line.plain for line in lines(found))
+    assert text.count("cannot store: the disk is full") == len(full)
+    assert f"W=2 of {found.writes.reachable} that can store: {'can' if found.writes.met else 'cannot'} be done" in text
 
 
 def test_when_nobody_answers_the_place_is_still_explained() -> None:
