@@ -86,7 +86,8 @@ def _copy(
         role = "new owner" if ring.filling else "old owner"
     return Copy(
         node=node.name, rank=rank if in_walk else 0, role=role, state=_word(node, seen_by), seen_by=seen_by, answers=node.answers,
-        error=node.error, cannot_store=node.cannot_store, stands_in_for=stands_in.get(node.name, ""), held=held, damaged=node.damaged,
+        error=node.error, cannot_store=node.cannot_store, stands_in_for=stands_in.get(node.name, ""),
+        held=held, damaged=node.damaged,
         hints=tuple(
             Hint(target, state_of(decode(raw), raw) if raw else None, None if age < 0 else age / 1000)
             for target, raw, age in node.hints

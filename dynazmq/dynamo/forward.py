@@ -52,8 +52,10 @@ class Forwards:
         return len(self._ops)
 
     def on_put(self, client: Address, message: Put) -> None:
-        if not message.age_ms and message.write_id in self._write_ids:
-            return  # its frame came twice (N9): the first is passed on, and will be answered; two would not know of each other
+        if not message.age_ms:
+            if message.write_id in self._write_ids:
+                return  # its frame came twice (N9): the first is passed on and will be answered; two would not know of each other
+            message.age_ms = self._recalls.tried_elsewhere_ms(message.write_id)  # it may come after its own retry
         op = self._puts.admit(client, message)
         if op is None:
             return

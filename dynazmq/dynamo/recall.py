@@ -12,6 +12,7 @@ are heard, and at least N − W + 1 of them (so many that no W of N acknowledged
 one), or all that can be reached, must be certain that it was never there: then it is written anew. Whoever does not answer is
 waited for only a little. When neither comes before the deadline the outcome stays unknown, and that is what the client is told.
 
+A first try that arrives at a replica after it was asked, out of a slow network, is a retry from there on: it asks in its turn.
 Who was not asked may hold the first try all the same, under a dot that nobody here has seen. So what a retry writes says in the
 key's state that it was retried (versions.py): when the two meet they are one write, be it live or overwritten by then.
 
@@ -76,6 +77,10 @@ class Recalls:
     def under_way(self) -> Iterator[tuple[str, bytes]]:
         """(bucket, key) of each."""
         return ((recall.op.message.bucket, recall.op.message.key) for recall in self._ops.values())
+
+    def tried_elsewhere_ms(self, write_id: bytes) -> int:
+        """How old a put is that says it is the first try, though another coordinator has asked about it here; else 0."""
+        return self._replica.tried_elsewhere_ms(write_id)
 
     def begin(self, op: PutOp) -> None:
         """Ask this node's own memory, then the others'."""

@@ -10,6 +10,8 @@ is (overwritten.py).
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from dynazmq.config import BUDGET_MS_MAX
 from dynazmq.dynamo.hints import Hints, check_size
 from dynazmq.dynamo.identity import Identity
@@ -28,6 +30,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
+from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.overwritten import Overwritten
 from dynazmq.dynamo.retirable import Retirable
 from dynazmq.dynamo.ring import place
@@ -38,6 +41,9 @@ from dynazmq.dynamo.versions import Dot, Siblings, decode, decode_stored, encode
 
 UNDER_WAY_S = 0.2
 """The age in a Put or a Recall is that of its sending."""
+
+_RETRIES_MAX = 8_192
+"""Of which a node remembers that it was asked: 2 MB. A first try that is still under way arrives within a request's time."""
 
 _ACKNOWLEDGED_MAX = 256  # with one WriteReply
 _NOT_STORED = "what was read could not be stored"
@@ -70,6 +76,7 @@ class Replica:
         self._hints = hints
         self.keys = runtime.store.key_count()
         self.overwritten = overwritten
+        self._retries: OrderedDict[bytes, float] = OrderedDict()  # write ids asked about → when they were tried first
         self.marks = Marks(runtime)
 
     # --- the node's own copy, also for its coordinators -------------------------------------------------------------------
@@ -242,6 +249,19 @@ class Replica:
         first_try = self._runtime.now - age_ms / 1000 - UNDER_WAY_S
         return dot is not None or first_try > self.overwritten.since, dot, state
 
+    def tried_elsewhere_ms(self, write_id: bytes) -> int:
+        """How old a write is of which this node was asked, since somebody tries it again; 0 if it was not."""
+        first_try = self._retries.get(write_id)
+        return aged(1, int((self._runtime.now - first_try) * 1000)) if first_try is not None else 0
+
+    def _note_retry(self, write_id: bytes, age_ms: int) -> None:
+        """Whoever asks may write it anew by now, be it because this node has never seen it. So a first try that comes here after
+        this is the later one (forward.py): done as if nobody else had, it would get a second dot of which no state tells.
+        """
+        self._retries[write_id] = self._runtime.now - age_ms / 1000
+        if len(self._retries) > _RETRIES_MAX:
+            self._retries.popitem(last=False)
+
     # --- messages ---------------------------------------------------------------------------------------------------------
 
     def on_read(self, sender: Address, message: Read) -> None:
@@ -303,6 +323,7 @@ class Replica:
         if message.budget_ms <= 0:
             self._runtime.counters["expired"] += 1
             return
+        self._note_retry(message.write_id, message.age_ms)
         at = place(message.bucket, message.key)
         sure, dot, state = self.recall(at, message.bucket, message.key, message.write_id, message.age_ms)
         actor, counter = dot or ("", 0)

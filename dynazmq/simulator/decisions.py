@@ -73,14 +73,19 @@ class Decisions:
         self._when_taken = taken
 
     def intents(self) -> dict[str, Intent]:
-        """The last word on each member that any living node knows, but for those that know that they were expelled.
+        """The last word on each member that any living node knows, but for those that were expelled, whether they know it or not.
 
         Nobody hears them: what they wanted of the others, as the smaller side of a split, will not be.
         """
+        members = self._cluster.ring.members
+        alive = [(node.name, node.process.node.membership) for node in self._cluster.nodes if node.process.alive]
+        gone = {
+            name for by, membership in alive if by in members
+            for name, intent in membership.intents.items() if intent.kind == GONE and name not in members
+        }  # fmt: skip
         known: dict[str, Intent] = {}
-        for node in self._cluster.nodes:
-            membership = node.process.node.membership
-            for intent in membership.intents.values() if node.process.alive and not membership.outcast else ():
+        for name, membership in alive:
+            for intent in membership.intents.values() if name not in gone and not membership.outcast else ():
                 if intent.name not in known or intent.rank > known[intent.name].rank:
                     known[intent.name] = intent
         return known

@@ -65,6 +65,10 @@ class OtherVersion(BadFrame):
         self.version = version
 
 
+SENT_MS_MAX = (1 << 63) - 1
+"""Beyond it, or 0, a sender has no clock."""
+
+
 class Envelope(NamedTuple):
     """kind: FROM_NODE or FROM_CLIENT. to_incarnation: 0 if the sender does not know it. sent_ms: the sender's monotonic clock."""
 

@@ -10,13 +10,15 @@ The server's loop and the simulator's processes use the same one, so that the ru
                 what it says of disks
     age         what a frame spent under way is taken off its requests' budgets. Expired work is then dropped by the core; and
                 a state that was under way for very long is not taken in at all (retirement.py rests on it). Hosts have clocks
-                of their own: a peer's frame is as old as it came later than the quickest that we had of this peer
+                of their own: a peer's frame is as old as it came later than the quickest that we had of this peer, and so is
+                that of a client with another clock
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from dynazmq.config import MESSAGES_PER_FRAME_MAX
 from dynazmq.dynamo.messages import (
@@ -41,6 +43,7 @@ from dynazmq.dynamo.vouches import FOR_ANOTHER_LIFE
 from dynazmq.wire.codec import (
     FROM_CLIENT,
     FROM_NODE,
+    SENT_MS_MAX,
     BadFrame,
     Envelope,
     OtherCluster,
@@ -55,7 +58,14 @@ from dynazmq.wire.codec import (
 from dynazmq.wire.tracing import Tracer
 
 _CLOCKS_DIFFER_MS = 3_600_000
-"""An age above this says that a client's clock is another one: then nothing is known of what the frame spent under way."""
+"""An age above this says that a client's clock is another one: then only its frames among themselves tell of an age."""
+
+_QUICKEST_MS = 10_000
+"""The quickest frame of a client with another clock is looked for in so much time and as much before: a host that was suspended
+has a clock that is behind from then on, and its requests would be out of time for ever."""
+
+_CLIENTS_MAX = 4_096
+"""With other clocks: 1 MB."""
 
 _DRIFT = 0.0002
 """How far the clocks of two hosts may run apart, as a part of the time that passes. Crystals are ten times better."""
@@ -76,6 +86,24 @@ _COME_BACK_MS = 1_000
 
 _UNSENDABLE = (BadFrame, ValueError, TypeError, OverflowError)
 """What it raises to encode a message that is too large, or holds what does not travel."""
+
+
+class _OtherClocks:
+    """How late frames of clients are whose clocks are not ours: later than the quickest of the same client."""
+
+    def __init__(self) -> None:
+        self._quickest: OrderedDict[bytes, tuple[float, float, float]] = OrderedDict()  # since when; least lag since and before
+
+    def age_ms(self, client: bytes, lag: float, now_ms: float) -> int:
+        """lag: what our clock says less what the frame says, whatever that means."""
+        since, least, before = self._quickest.get(client, (now_ms, lag, lag))
+        if now_ms - since >= _QUICKEST_MS:
+            since, least, before = now_ms, lag, least
+        least = min(least, lag)
+        self._quickest[client] = since, least, before
+        if len(self._quickest) > _CLIENTS_MAX:
+            self._quickest.popitem(last=False)
+        return int(lag - min(least, before))
 
 
 class Heard:
@@ -107,6 +135,7 @@ class Gate:
         """Who notes what is heard and said, while somebody traces a key."""
         self._new_work = False  # of the core's, by what was spoken last
         self._quickest: dict[str, tuple[int, float, float]] = {}  # peer → its incarnation, least lag in ms, when that was so
+        self._other_clocks = _OtherClocks()
         self._state_life_ms = node.runtime.config.timing.retirement_grace_ms * 2 // 3 or _CLOCKS_DIFFER_MS
 
     @property
@@ -180,7 +209,11 @@ class Gate:
         node = self._node
         if sender.__class__ is not str:
             lag = int(node.runtime.now * 1000) - envelope.sent_ms
-            return False, lag if 0 <= lag < _CLOCKS_DIFFER_MS else 0
+            if 0 <= lag < _CLOCKS_DIFFER_MS:
+                return False, lag
+            if not 0 < envelope.sent_ms <= SENT_MS_MAX:
+                return False, 0
+            return False, self._other_clocks.age_ms(cast(bytes, sender), lag, node.runtime.now * 1000)
         if node.heard(sender, envelope.incarnation) and node.identity.is_me(envelope.to_incarnation):
             return False, self._age_ms(sender, envelope)
         return True, 0

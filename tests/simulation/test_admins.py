@@ -172,6 +172,23 @@ def test_what_one_who_was_expelled_wanted_of_the_others_is_not_taken_for_decided
     assert cluster.names == list(cluster.ring.members) == ["n1", "n2", "n3", "n4"]
 
 
+def test_nor_is_what_one_wanted_who_was_expelled_and_has_not_heard_of_it() -> None:
+    """It had died meanwhile, and came back when all members had been told to go by nobody but it (seed 510653)."""
+    cluster = Cluster(9, 5, anti_entropy_ms=150, partitions=24)
+    admins = Admins(cluster, (LEAVE,), 0, 1000.0)
+    cluster.partition(["n5"], ["n1", "n2", "n3", "n4"])
+    with pytest.raises(WriteTimeout):
+        cluster.client("cut off", beside="n5").change_members([["n1", EXPEL, 1.0, ""], ["n2", EXPEL, 1.0, ""]], "n5")
+    cluster.node("n5").crash()
+    cluster.remove("n5", force=True, at="n1")
+    cluster.wait(lambda: "n5" not in cluster.node("n1").process.node.membership.ring.members, "the others go on without it")
+    cluster.node("n5").restart()
+    assert not cluster.node("n5").process.node.membership.outcast
+    assert admins.decisions.wanted() == ["n1", "n2", "n3", "n4"]
+    admins.see_through()
+    assert cluster.names == list(cluster.ring.members) == ["n1", "n2", "n3", "n4"]
+
+
 def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
     cluster = Cluster(6, anti_entropy_ms=150, partitions=24)
     node: NodeHandle = cluster.node("n5")
