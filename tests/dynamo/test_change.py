@@ -418,11 +418,11 @@ def test_a_wish_that_is_taken_back_while_it_fills_ends_where_it_began() -> None:
 # --- refusal ----------------------------------------------------------------------------------------------------------------
 
 
-def test_too_few_members_for_a_quorum_are_refused_with_both_numbers() -> None:
+def test_too_few_members_for_a_quorum_are_refused_with_who_goes_and_who_is_left() -> None:
     ring = Ring(1, claim(dict.fromkeys("abc", 1.0), 12, 3))
     out = {"a": Intent("a", OUT, 1.0, "", 1, "a"), "b": Intent("b", GONE, 1.0, "", 1, "a")}
     assert change.refusal(ring, out, 1) == ""
-    assert change.refusal(ring, out, 2) == "1 members would be left, and the cluster's quorums need 2"
+    assert change.refusal(ring, out, 2) == "without a b only c would be left, and the cluster's quorums need 2"
     assert change.refusal(ring, {}, 3) == ""
 
 
