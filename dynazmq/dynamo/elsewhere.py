@@ -12,10 +12,10 @@ which that client will overwrite it. It costs 18 bytes in the state of a key of 
 It goes when retirement has found that no other try is left. Nothing is suspected where nobody is lost, nor because somebody has
 been away for long: what is written then has its answer, or its own coordinator expects a retry (put.py).
 
-**What is left.** No state can tell what it has no byte for: a write whose answer was lost, or that was read before it was
-answered; overwritten where nobody was noticed to be missing, under the dot of its first try; while its retry found too few who
-knew it, and was stored anew by a node that had seen neither. The state that overwrote it is the same, to the byte, as if it had
-overwritten another write, and then the retry's value must stay (promise 3). Those who overwrote it remember it, in memory
+**What is left.** No state can tell what it has no byte for: a write whose answer was lost or late, or that was read before it
+was answered; overwritten where nobody was noticed to be missing, under the dot of its first try; while its retry found too few
+who knew it, and was stored anew by a node that had seen neither. The state that overwrote it is the same, to the byte, as if it
+had overwritten another write, and then the retry's value must stay (promise 3). Those who overwrote it remember it, in memory
 (overwritten.py): the value shows once more as a sibling until the two have met one of these, and then is gone; if they have all
 died it stays, until somebody overwrites it.
 """
