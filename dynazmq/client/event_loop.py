@@ -22,7 +22,7 @@ from dynazmq.client.outcomes import unreachable
 from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Request
 from dynazmq.client.stream import Stream
 from dynazmq.client.view import View
-from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError
+from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError, InvalidRequest
 
 T = TypeVar("T")
 
@@ -84,13 +84,22 @@ class AsyncDriver:
         assert view is not None
         return view
 
+    def _future(self) -> asyncio.Future[None]:
+        """Of the client's own event loop. Raises InvalidRequest in another one, be the own one closed or in another thread."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise InvalidRequest(
+                "this client belongs to another event loop, in which it was opened: open one in each, or use dynazmq.connect, "
+                "whose clients belong to none"
+            )
+        return self._loop.create_future()
+
     def begin(self, request: Request) -> asyncio.Future[None]:
         """Have it done, with an answer or an error; then the future is. Who gives up before that cancels it.
 
         The usual case, and so without a coroutine of its own: where thousands of these wait, what Python's collector finds to
         look at is most of what they cost.
         """
-        request.notify, request.future = _wake, self._loop.create_future()
+        request.notify, request.future = _wake, self._future()
         self.links.core.start(request, time.monotonic())
         self._schedule()
         future: asyncio.Future[None] = request.future
@@ -105,7 +114,7 @@ class AsyncDriver:
         """Have these done, with an answer or an error each, a part of them at a time."""
         if not requests:
             return
-        core, future = self.links.core, self._loop.create_future()
+        core, future = self.links.core, self._future()
         left = len(requests)
         following = iter(requests[BATCH_IN_FLIGHT:])
 

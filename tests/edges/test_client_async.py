@@ -194,6 +194,29 @@ def test_a_client_that_is_not_open_says_so(fakes: Fakes) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("own_loop_runs", [True, False])
+def test_a_client_that_is_used_in_another_event_loop_says_so_and_goes_on_in_its_own(fakes: Fakes, own_loop_runs: bool) -> None:
+    """In another thread's, or in that of a second asyncio.run: it would wait for ever there, or break asyncio's own state."""
+
+    async def elsewhere(client: aio.AsyncClient) -> None:
+        for call in (client.get("k"), client.put("k", b"v"), client.get_many(["k"]), client.put_many({"k": b"v"})):
+            with pytest.raises(InvalidRequest, match="another event loop"):
+                await call
+
+    async def opened() -> aio.AsyncClient:
+        client = await connect(fakes).__aenter__()
+        if own_loop_runs:
+            await asyncio.to_thread(asyncio.run, elsewhere(client))
+            assert (await client.get("k")).found
+            client.close()
+        return client
+
+    client = asyncio.run(opened())
+    if not own_loop_runs:
+        asyncio.run(elsewhere(client))
+        client.close()
+
+
 def test_a_client_closed_before_it_was_opened_stays_closed(fakes: Fakes) -> None:
     client = connect(fakes)
     client.close()
