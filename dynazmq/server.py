@@ -1,4 +1,4 @@
-"""A node as a process: the loop that drives the core (design 2).
+"""A node as a process: the loop that drives the core (docs/decisions/0002).
 
     poll → receive every frame that is there (bounded in number, bytes and time) → core → commit, once → only then send
 

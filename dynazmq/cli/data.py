@@ -289,7 +289,7 @@ def _absent(verb: str, access: Access, key: str) -> int:
 
 
 def _emit_result(result: Result) -> None:
-    """`get --json`, design 10."""
+    """`get --json` (docs/commands.md)."""
     emit("get", document(result))
 
 

@@ -70,7 +70,7 @@ def code(snapshot: Snapshot, check: bool) -> int:
 
 
 def document(snapshot: Snapshot) -> dict[str, Any]:
-    """`cluster status --json`, design 10."""
+    """`cluster status --json` (docs/commands.md)."""
     return {
         "name": snapshot.name,
         "dir": snapshot.directory,

@@ -1,4 +1,4 @@
-"""The supervisor: starts a cluster's nodes, watches them, does what is asked, and is the only one who does (design 7).
+"""The supervisor: starts a cluster's nodes, watches them, does what is asked, and is the only one who does (docs/decisions/0032).
 
     poll control socket, pidfds, signals → see who has ended, do what is due → write down what changed → ask the nodes at times
 

@@ -1,4 +1,4 @@
-"""Who this node is, and under which names it issues dots (§4.4; design 4.2).
+"""Who this node is, and under which names it issues dots (§4.4; docs/decisions/0013).
 
     incarnation   one life of the process: rises with each start, and when a rumour about this node must be refuted (§4.8)
     epoch         drawn at random for each life of the process, and anew within it: see below

@@ -47,7 +47,7 @@ _LOOK_EVERY = 8
 """Turns of a process: gossip and queues change more seldom than data."""
 
 COLLECTED = "tombstones_collected"
-"""What a node counts when it lets a tombstone go (§4.4; design 4.2): nothing covers it then."""
+"""What a node counts when it lets a tombstone go (§4.4; docs/decisions/0015): nothing covers it then."""
 
 decode = lru_cache(4096)(decode_state)
 """A state is committed by each of its replicas, and is soon the one before the next."""

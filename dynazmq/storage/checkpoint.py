@@ -1,4 +1,4 @@
-"""Checkpoints of the write-ahead log, so that it stays short (design 6).
+"""Checkpoints of the write-ahead log, so that it stays short (docs/decisions/0029).
 
 A commit appends to the log; a checkpoint copies the log's pages into the database file; when all are copied the log can begin
 anew, at its beginning. All of it goes by bytes: 64 rows may be a page or 64 MiB.

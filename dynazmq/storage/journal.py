@@ -1,4 +1,4 @@
-"""The journal: what a turn wrote, as one blob (design 6).
+"""The journal: what a turn wrote, as one blob (docs/decisions/0028).
 
 A key's place is a hash, so the rows of a turn belong to as many different pages of `data`, and a commit writes whole pages. Put
 one behind the other they fit one page. So a commit writes them into the journal, and `data` gets them later, sorted, many to

@@ -1,4 +1,4 @@
-"""SQLite as a node's storage: one file, one transaction per turn of the loop (design 6).
+"""SQLite as a node's storage: one file, one transaction per turn of the loop (docs/decisions/0028).
 
 A turn's writes gather in dicts (`_rows`, `_hints`, `_meta`), where reads find them first; `commit` hands them to SQLite in one
 go: hints and meta to their tables, rows to the journal (journal.py) and to the overlay in memory (overlay.py), which are folded

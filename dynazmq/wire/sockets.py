@@ -1,4 +1,4 @@
-"""A node's sockets: one ROUTER that hears everybody, one DEALER per peer that speaks to it (design 5).
+"""A node's sockets: one ROUTER that hears everybody, one DEALER per peer that speaks to it (docs/decisions/0005).
 
 All that goes from node to node, requests and replies alike, leaves through the sender's own DEALER for that peer; the ROUTER
 answers clients only. So each direction of a link is one socket with one queue, and what a slow or frozen peer does not take shows

@@ -1,4 +1,4 @@
-"""§4.5: a retry of a large put asks first, without its value, whether its first try is known (design 4.2)."""
+"""§4.5: a retry of a large put asks first, without its value, whether its first try is known (docs/decisions/0014)."""
 
 from __future__ import annotations
 

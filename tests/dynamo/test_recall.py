@@ -1,4 +1,4 @@
-"""§4.5: a retried put asks what became of its first try (design 4.2)."""
+"""§4.5: a retried put asks what became of its first try (docs/decisions/0014)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Five real nodes restarted one after the other (design 7; faults P6, C24): under load, interrupted, and where it must not be."""
+"""Five real nodes restarted one after the other (docs/decisions/0032; faults P6, C24).
+
+Under load, interrupted, and where it must not be.
+"""
 
 from __future__ import annotations
 

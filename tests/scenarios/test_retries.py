@@ -1,4 +1,4 @@
-"""Promise 6: a retried put never creates a sibling of itself, and replies are honest (§4.5; design 4.2, "the hard corner")."""
+"""Promise 6: a retried put never creates a sibling of itself, and replies are honest (§4.5; docs/decisions/0014)."""
 
 from __future__ import annotations
 
