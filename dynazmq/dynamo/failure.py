@@ -201,4 +201,7 @@ class FailureDetector:
             else:
                 peer.lost = self._runtime.now
                 self._runtime.counters["suspicions"] += 1
+        elif state == DOWN and peer.lost == -math.inf:
+            # Not reached since this node started: that it is lost is noticed now, and not before (elsewhere.py).
+            peer.lost = self.changed_at = self._runtime.now
         self._runtime.note(f"{name} is {state}", "INFO" if state == UP else "WARN")

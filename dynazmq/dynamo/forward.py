@@ -53,8 +53,10 @@ class Forwards:
 
     def on_put(self, client: Address, message: Put) -> None:
         if not message.age_ms:
-            if message.write_id in self._write_ids:
-                return  # its frame came twice (N9): the first is passed on and will be answered; two would not know of each other
+            if message.write_id in self._puts.write_ids or message.write_id in self._write_ids:
+                # Its frame came twice (N9): the first is under way and will be answered. Were the second passed on, the two would
+                # not know of each other; were it refused, its client would take that for a word about both.
+                return
             message.age_ms = self._recalls.tried_elsewhere_ms(message.write_id)  # it may come after its own retry
         op = self._puts.admit(client, message)
         if op is None:

@@ -95,6 +95,7 @@ class Puts:
         self._marking = Marking(runtime, replica)
         self._hint_after = runtime.config.timing.hint_after_ms / 1000
         self._ops: Operations[PutOp] = Operations()
+        self.write_ids: set[bytes] = set()  # of these
         self._joint = Joint(runtime, membership, failure, replica, self._reply_if_done)
 
     def __len__(self) -> int:
@@ -259,6 +260,7 @@ class Puts:
         op.spares = list(reversed(op.copies.spares))
         op.request_id = request_id = next(self._runtime.request_ids)
         self._ops[request_id] = op
+        self.write_ids.add(message.write_id)
         self._ops.hold(op, len(state))
         self._runtime.aborts.append((self._not_stored, op))
         self._runtime.unproven.add((op.at, message.bucket, message.key))
@@ -431,6 +433,7 @@ class Puts:
 
     def _forget(self, op: PutOp) -> None:
         self._ops.drop(op.request_id)
+        self.write_ids.discard(op.message.write_id)
 
     # --- what can go wrong ------------------------------------------------------------------------------------------------
 

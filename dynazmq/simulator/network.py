@@ -12,8 +12,9 @@ can) or beside none (it can reach everybody).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 from zlib import crc32
 
@@ -93,6 +94,7 @@ class Network:
         self._clogs: dict[tuple[str, str], Clog] = {}
         self._left_over: dict[str, list[tuple[str, bytes]]] = {}
         self._connected_at: dict[tuple[str, str], float] = {}
+        self._attached_at: dict[str, float] = {}
         self._last_arrival: dict[tuple[str, str], float] = {}
 
     def attach(self, name: str, port: Port) -> None:
@@ -101,6 +103,7 @@ class Network:
             for other in self.ports:
                 self._connected_at[other, name] = self._world.now + self._random.random() * _RECONNECT_S
         self.ports[name] = port
+        self._attached_at[name] = self._world.now
         for i, (source, frame) in enumerate(self._left_over.pop(name, ())):
             self._world.at(self._connected_at[source, name] + i * _APART_S, self._arrive, source, name, frame)
 
@@ -125,8 +128,10 @@ class Network:
             copies = 0
         elif conditions.duplication and random.random() < conditions.duplication:
             copies = 2
-        for _ in range(copies):
-            self._post(source, target, frame, conditions)
+        if copies:
+            self._post(source, target, frame, conditions, self._arrive)
+        if copies == 2:
+            self._post(source, target, frame, conditions, partial(self._arrive_again, now))
         return True
 
     def _between(self, source: str, target: str) -> tuple[str, str]:
@@ -136,7 +141,9 @@ class Network:
     def _weather(self, source: str, target: str) -> Conditions:
         return self._bad.get(self._between(source, target), self.conditions) if self._bad else self.conditions
 
-    def _post(self, source: str, target: str, frame: bytes, conditions: Conditions) -> None:
+    def _post(
+        self, source: str, target: str, frame: bytes, conditions: Conditions, arrive: Callable[[str, str, bytes], None]
+    ) -> None:
         random = self._random
         delay = conditions.delay_s + random.expovariate(1.0) * conditions.jitter_s
         delay += self._slow.get(source, 0.0) + self._slow.get(target, 0.0)
@@ -149,7 +156,14 @@ class Network:
             garbled = bytearray(frame)
             garbled[random.randrange(len(frame))] ^= 1 << random.randrange(8)
             frame = bytes(garbled)
-        self._world.at(when, self._arrive, source, target, frame)
+        self._world.at(when, arrive, source, target, frame)
+
+    def _arrive_again(self, sent: float, source: str, target: str, frame: bytes) -> None:
+        """The second copy of a frame. A connection gives what it carries to one process: of two copies the later does not come to
+        the next life of who had the first (seed 533110).
+        """
+        if self._attached_at[target] <= sent and self.ports[target].alive:
+            self._arrive(source, target, frame)
 
     def _arrive(self, source: str, target: str, frame: bytes) -> None:
         port = self.ports[target]

@@ -230,6 +230,19 @@ def test_a_member_that_is_no_longer_watched_is_forgotten() -> None:
     assert watch.detector.state_of("other") == SUSPECT
 
 
+def test_who_was_never_reached_is_lost_when_that_is_noticed_and_no_more_after_that() -> None:
+    watch = Watch()
+    began = watch.runtime.now
+    watch.run(0.5, answer_after=None)
+    assert not watch.detector.lost_between(began, watch.runtime.now)
+    watch.run(2.0, answer_after=None)
+    assert watch.state == DOWN
+    assert watch.detector.lost_between(began, watch.runtime.now)
+    noticed = watch.runtime.now
+    watch.run(2.0, answer_after=None)
+    assert not watch.detector.lost_between(noticed, watch.runtime.now)
+
+
 def test_when_somebody_was_lost_is_known_when_he_is_back_as_well() -> None:
     watch = Watch()
     watch.run(2.0)

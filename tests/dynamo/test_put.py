@@ -44,9 +44,20 @@ def test_the_context_that_comes_back_covers_what_was_given_and_the_new_dot_only(
     assert (context.vector, sorted(context.cloud)) == ({}, [(lone.node.identity.actor, 4)])
 
 
-def test_a_put_that_comes_twice_gets_one_dot() -> None:
-    lone, key, _ = coordinating()
-    lone.hear(CLIENT, a_put(key))
+def test_n9_a_put_that_comes_twice_while_it_is_under_way_is_done_once_and_never_refused() -> None:
+    """There is no room for a second put: that would be refused, and its client take it for a word about the first, too."""
+    lone, key, (second, *_) = coordinating(max_in_flight=1)
+    first = lone.hear(CLIENT, a_put(key))
+    assert lone.hear(CLIENT, a_put(key)) == []
+    assert len(lone.stored(key).live) == 1
+    ((_, write), *_) = of(Write, first)
+    assert of(PutReply, lone.hear(second, WriteReply([write.request_id])))
+
+
+def test_a_put_that_comes_again_when_it_is_done_gets_no_second_dot() -> None:
+    lone, key, others = coordinating()
+    for other, (_, write) in zip(others, of(Write, lone.hear(CLIENT, a_put(key))), strict=False):
+        lone.hear(other, WriteReply([write.request_id]))
     said = lone.hear(CLIENT, a_put(key))
     assert len(lone.stored(key).live) == 1
     assert {len(decode(write.state).live) for _, write in of(Write, said)} == {1}

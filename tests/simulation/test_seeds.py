@@ -124,6 +124,9 @@ def test_the_same_seed_does_the_same_in_another_process_that_hashes_strings_othe
         31622,  # a write with two dots, of which no commit had seen the one that was acknowledged
         120707,  # a value was read beyond a cut under the dot of its first try, and overwritten where its retry was
         510781,  # a first try came late to a node whose clock is not its client's, and did not say that it was retried
+        525331,  # and so it was no first try any more whose outcome had to be marked as unknown
+        533693,  # the second copy of a put that was under way was refused, as if nothing had been attempted
+        521781,  # a node had never reached one who was retried at, and did not take him for lost
         301247,  # the only copy of a write that nobody had acknowledged was damaged, and every exchange passed it over
     ],
 )  # fmt: skip
@@ -156,6 +159,7 @@ def test_a_seed_that_once_failed_is_judged_right(seed: int) -> None:
         403444,  # of two members one died for good while another was to join, which nobody was left to confirm
         231625, 236772,  # an expulsion had taken effect in a turn that was not stored yet when its admin had his answer
         411978,  # one of three was leaving when another died for good: he was not removed, since one member would have been left
+        533110,  # a second copy of a put came to its coordinator's next life, as no connection does
         510653,  # one who was expelled came back without knowing it, with an old wish to expel the others: they were ended
         500622, 600449,  # a change that was declined twice, or in a turn that failed, is no message without sense
     ],

@@ -56,6 +56,19 @@ def test_a_clogged_link_holds_frames_and_lets_them_go_in_order_before_what_comes
     assert b.heard == FRAMES
 
 
+def test_of_two_copies_of_a_frame_neither_comes_to_a_process_that_did_not_get_the_first() -> None:
+    world, network, _, b = wired(Conditions(duplication=1.0, jitter_s=0.0, spikes=1.0, spike_s=2.0))
+    for frame in FRAMES:
+        network.send("a", "b", frame)
+    world.run(1.0)
+    first, second = b.heard, Ear(world)
+    assert first
+    network.attach("b", second)  # the next life
+    world.run(5.0)
+    assert not set(first).intersection(second.heard)
+    assert len(second.heard) == len(set(second.heard))
+
+
 def test_beyond_its_room_a_clogged_link_loses_frames_and_tells_nobody() -> None:
     world, network, _, b = wired()
     network.clog("a", "b", room=2)
