@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_lines import check, commands_of
 
 from dynazmq.cli import code_of, main
 from dynazmq.cli.tree import build, children, leaves
@@ -82,25 +82,16 @@ def test_every_example_can_be_typed(command: str) -> None:
     examples = list(examples_of(command))
     assert examples
     for words in examples:
-        path = [word for i, word in enumerate(words) if tuple(words[: i + 1]) in PATHS]
-        arguments = words[len(path) :]
-        context = build(path).make_context(" ".join(path), list(arguments))
-        assert context.command is not None
+        check(words)
     names = {name for word in WORDS for name in (word.command, word.short) if command in (word.command, word.short)}
     assert any(" ".join(words).startswith(name) for words in examples for name in names if name)
-
-
-PATHS = {path[: i + 1] for path in leaves() for i in range(len(path))}
 
 
 def examples_of(command: str) -> Iterator[list[str]]:
     """The words behind "dynazmq" of each command line in an example."""
     text = str(build(command.split()).help).partition("Example:")[2]
     for line in text.strip().splitlines():
-        for part in re.split(r"&&|\|\||\|(?![^']*'(?:[^']*'[^']*')*[^']*$)", line.split("    #")[0]):
-            words = shlex.split(part)
-            if words[:1] == ["dynazmq"]:
-                yield words[1:]
+        yield from commands_of(line)
 
 
 def test_the_help_lists_every_command_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
