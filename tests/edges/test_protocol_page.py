@@ -73,6 +73,7 @@ def keepalives() -> str:
         f"| all siblings of a key | {config.STATE_BYTES_MAX:,} bytes |",
         f"| budget | {config.BUDGET_MS_MAX:,} ms",
         f"past {config.FRAME_BYTES_TARGET:,} bytes or {codec._MESSAGES_TARGET:,} messages",
+        f"Version {codec.PROTOCOL_VERSION}. ",
         f"| protocol version: {codec.PROTOCOL_VERSION} |",
         f"| {codec.HEADER.size} | | body |",
     ],
