@@ -73,9 +73,10 @@ class Decisions:
         self._when_taken = taken
 
     def intents(self) -> dict[str, Intent]:
-        """The last word on each member that any living node knows, but for those that were expelled, whether they know it or not.
+        """The last word on each member that any living node knows, but for those that were expelled.
 
-        Nobody hears them: what they wanted of the others, as the smaller side of a split, will not be.
+        Nobody hears them: what they wanted of the others, as the smaller side of a split, will not be. Of one that does not know
+        yet that it was expelled a pardon counts: it would wait for ever to be let in, and somebody has to see that.
         """
         members = self._cluster.ring.members
         alive = [(node.name, node.process.node.membership) for node in self._cluster.nodes if node.process.alive]
@@ -85,7 +86,9 @@ class Decisions:
         }  # fmt: skip
         known: dict[str, Intent] = {}
         for name, membership in alive:
-            for intent in membership.intents.values() if name not in gone and not membership.outcast else ():
+            for intent in membership.intents.values() if not membership.outcast else ():
+                if name in gone and intent.kind != IN:
+                    continue
                 if intent.name not in known or intent.rank > known[intent.name].rank:
                     known[intent.name] = intent
         return known

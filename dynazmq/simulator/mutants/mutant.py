@@ -66,6 +66,10 @@ class Mutant:
         finally:
             patches.undo()
 
+    def is_shown_by(self, line: str) -> bool:
+        """Whether this line of a report ("I9/I14: …") says that one of its promises is broken: I1, and not I11."""
+        return not set(self.broken).isdisjoint(line.partition(":")[0].split("/"))
+
     def changes(self) -> dict[str, Any]:
         """What is set otherwise in the plans that seeds draw."""
         return _QUIET | self.plan
@@ -108,6 +112,6 @@ def hunt(mutant: Mutant, seeds: Sequence[int] = SEEDS) -> Hunt:
     with mutant.built_in():
         for played, seed in enumerate(seeds, 1):
             for line in run_seed(seed, **mutant.changes()).broken:
-                if line.startswith(mutant.broken):
+                if mutant.is_shown_by(line):
                     return Hunt(mutant, played, seed, line)
     return Hunt(mutant, len(seeds))
