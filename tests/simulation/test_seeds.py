@@ -46,9 +46,9 @@ from dynazmq.simulator.simulation import Plan, run_seed
 
 pytestmark = pytest.mark.campaign
 
-SEEDS = [*range(1, 55), 80, 82, 101, 120, 136, 138, 185]
-"""The last: a node is wiped and alone (two), an old disk is put back (82, 185), a hint is damaged, a retry is known again, clocks
-drift."""
+SEEDS = [*range(1, 55), 80, 82, 101, 120, 125, 134, 136, 138, 185]
+"""The last: a node is wiped and alone (two), an old disk is put back (82, 185), a hint is damaged, a retry is known again, an
+overwritten write comes under another dot (125, 134), clocks drift."""
 
 MEMBERS = [seed for seed in range(401, 700) if Plan.drawn(seed).losses_max][:12]
 _AT_ONCE = 6
