@@ -82,9 +82,13 @@ class Terminal:
             assert self._fresh.wait_for(lambda: text in self.seen, PATIENCE_S), f"{text!r} is not in {self.seen[-3000:]}"
 
     def press_until(self, keys: str, text: str) -> None:
-        """And again while nothing comes of it, as a person does: a key is lost that comes while one screen takes over."""
+        """And again while nothing comes of it, as a person does: a key is lost that comes while one screen takes over.
+
+        Since the first time: what is on the screen already is not drawn again.
+        """
+        self.press("")
         for _ in range(20):
-            self.press(keys)
+            os.write(self._ours, keys.encode())
             with self._fresh:
                 if self._fresh.wait_for(lambda: text in self.seen, 2.0):
                     return
