@@ -165,6 +165,23 @@ def test_p11_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
         context.term()
 
 
+def test_p12_a_port_of_which_connections_are_still_in_time_wait_is_no_obstacle(tmp_path: Path) -> None:
+    endpoint = endpoints(tmp_path)["tcp"]
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    with socket.socket() as client:
+        with socket.socket() as listener:  # whoever closes first has the connection in TIME_WAIT, as a node that ends has
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, int(port)))
+            listener.listen()
+            client.connect((host, int(port)))
+            listener.accept()[0].close()
+        assert client.recv(1) == b""
+    with socket.socket() as another, pytest.raises(OSError, match="in use"):
+        another.bind((host, int(port)))
+    with house(endpoint) as made:
+        made.serves(made.comer())
+
+
 def test_what_an_earlier_process_has_left_at_the_path_is_replaced(tmp_path: Path) -> None:
     for name in ("n1.sock", "n1.next", "n1.peer"):
         left = socket.socket(socket.AF_UNIX)

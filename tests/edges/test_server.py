@@ -283,6 +283,24 @@ def test_a_node_that_cannot_start_says_why_in_one_line_and_exits(change: dict[st
         nodes.close()
 
 
+def test_p7_a_second_signal_ends_a_node_at_once_and_loses_nothing_that_was_acknowledged() -> None:
+    """It wakes to both signals at a time, so the second comes when it has only begun to end."""
+    nodes = Nodes("n1")
+    try:
+        nodes.start()
+        with connected(nodes) as client:
+            client.put("k", b"v")
+        process = nodes.processes["n1"]
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            process.send_signal(number)
+        assert process.wait(timeout=10) == 1, "not in good order, which is 0"
+        nodes.start()
+        with connected(nodes) as client:
+            assert eventually(lambda: _all(client, ["k"]), "the node serves again").ok["k"].values == [b"v"]
+    finally:
+        nodes.close()
+
+
 def test_a_term_signal_finishes_what_is_under_way_and_loses_nothing() -> None:
     nodes = Nodes("n1")
     try:

@@ -47,6 +47,17 @@ def test_a_peer_with_another_address_gets_another_socket(tmp_path: Path) -> None
         sockets.close()
 
 
+def test_n16_nothing_waits_for_a_peer_that_is_not_there(tmp_path: Path) -> None:
+    """ZeroMQ would keep a thousand frames for whoever comes to that endpoint next."""
+    members = {name: f"ipc://{tmp_path / name}.sock" for name in ("a", "b")}
+    sockets = Sockets("a", 1, members["a"], lambda name: members.get(name, ""))
+    try:
+        sockets.connect("b")
+        assert [sockets.send_to_peer("b", b"frame") for _ in range(5)] == [False] * 5
+    finally:
+        sockets.close()
+
+
 def test_an_endpoint_to_which_nobody_can_connect_costs_that_peer_alone(tmp_path: Path) -> None:
     members = {"a": f"ipc://{tmp_path}/a", "b": "bogus", "c": f"ipc://{tmp_path}/{'c' * 200}"}
     sockets = Sockets("a", 1, members["a"], lambda name: members.get(name, ""))
