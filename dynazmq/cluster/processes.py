@@ -1,7 +1,7 @@
 """Processes and who they are: spawning, finding, signalling and awaiting them.
 
 A pid alone names nobody: the number is used again. A process is known by its pid *and* its start time, and no signal leaves
-this module before both fit (faults P9). A zombie counts as gone (P8): `kill(pid, 0)` still succeeds on one, so nothing here
+this module before both fit (P9). A zombie counts as gone (P8): `kill(pid, 0)` still succeeds on one, so nothing here
 relies on it.
 
 Whose a process is, what was written down somewhere does not say: files are copied, moved and put back, and a pid in a copy is

@@ -1,4 +1,4 @@
-"""When a node that died by itself is started again: late enough to watch the outage, never in a busy loop (faults P4)."""
+"""When a node that died by itself is started again: late enough to watch the outage, never in a busy loop (P4)."""
 
 from __future__ import annotations
 

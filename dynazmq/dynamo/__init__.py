@@ -35,6 +35,8 @@ A driver, the server's loop or a simulator, owns the world and calls `Node.tick`
                      every message, declared once             messages/
                      what a technique may touch; its wiring  runtime.py   node.py
 
+*Promise 4*, W12 or I5: such numbers, here and in all of the repository, are those of docs/failure-model.md.
+
 The path of a put. Whatever stands below a commit leaves the node only after it.
 
     client ── Put ──▶ Node.receive ─▶ Forwards.on_put ─▶ Puts.admit          limits, policy, context, enough reachable nodes?

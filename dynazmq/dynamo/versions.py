@@ -453,7 +453,7 @@ def _retried_of(rows: Any) -> frozenset[bytes]:
 
 
 # --- the client's token ---------------------------------------------------------------------------------------------------
-# A context from the future would hide later writes, one of another key would hide unrelated ones (faults W12): so the token
+# A context from the future would hide later writes, one of another key would hide unrelated ones (W12): so the token
 # carries a keyed hash over bucket, key and content, under the cluster's secret, and is opaque to everybody else.
 
 _TOKEN_VERSION = b"\x01"

@@ -1,4 +1,4 @@
-"""Whether the promises were kept (docs/decisions/0038; the numbers are those of the invariants in the fault catalogue).
+"""Whether the promises were kept (docs/decisions/0038; the numbers are docs/failure-model.md's).
 
 What is checked of a run whose faults are over and whose cluster has settled; watch.py has checked the rest on the way:
 

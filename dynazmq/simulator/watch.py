@@ -1,4 +1,4 @@
-"""Promises that are checked while a run goes on, at every commit, answer and turn (the numbers are the fault catalogue's).
+"""Promises that are checked while a run goes on, at every commit, answer and turn (numbers: docs/failure-model.md).
 
     I3  nothing lost      a write leaves a copy only if that copy has seen another write whose writer was shown it
     I5  antichain         no read shows a value beside one that covers it

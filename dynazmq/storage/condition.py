@@ -1,4 +1,4 @@
-"""In what condition a node's files are, before SQLite touches them (faults S8).
+"""In what condition a node's files are, before SQLite touches them (S8).
 
 SQLite makes an empty database of a file that was cut to nothing, and passes over a log that it cannot read: the node would come
 up without its data, and say nothing. What can be seen from outside is therefore looked at first:

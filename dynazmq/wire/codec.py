@@ -4,7 +4,7 @@
     "DZ" | version | kind | cluster id | sender's incarnation |      [[code, field, …], [code, field, …], …]
     addressee's incarnation | sent at, ms | crc-32 of the rest
 
-Every frame is checked before anything in it is believed: a plain ROUTER lets random bytes through (faults W1), and one flipped
+Every frame is checked before anything in it is believed: a plain ROUTER lets random bytes through (W1), and one flipped
 bit in gossip once took a large store down for hours (N20). The checksum covers the envelope and the body.
 
 The decoder's limits are those of `config.py`: no maps, no extension types, arrays of at most `MESSAGES_PER_FRAME_MAX`, at most

@@ -1,4 +1,4 @@
-"""A node's door: connections are let in while there are descriptors for them (faults P14, N15, N18).
+"""A node's door: connections are let in while there are descriptors for them (P14, N15, N18).
 
 libzmq accepts whoever connects. Its listener for ipc ends the process when there is no descriptor for a connection (EMFILE is an
 assertion, in 4.3.5), and its socket monitor tells of connections that have been accepted already. So it is never given a queue

@@ -1,4 +1,4 @@
-"""Faults C24: nodes and clients of another version of the protocol. Nothing is done for them, and nobody is left to guess why."""
+"""C24: nodes and clients of another version of the protocol. Nothing is done for them, and nobody is left to guess why."""
 
 from __future__ import annotations
 

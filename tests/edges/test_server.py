@@ -1,4 +1,4 @@
-"""A node as a process, at its port: what is no frame of ours is counted and dropped, the node goes on (faults W1-W9)."""
+"""A node as a process, at its port: what is no frame of ours is counted and dropped, the node goes on (W1-W9)."""
 
 from __future__ import annotations
 

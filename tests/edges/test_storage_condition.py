@@ -1,4 +1,4 @@
-"""Files that are not what they were: refused at the start, or never a wrong answer (faults S7, S8, S9)."""
+"""Files that are not what they were: refused at the start, or never a wrong answer (S7, S8, S9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is really full: files may not grow (faults S3, S4). In a process of its own, which has that limit."""
+"""A disk that is really full: files may not grow (S3, S4). In a process of its own, which has that limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The write-ahead log stays short, by bytes: whatever is written, however slow the disk is, and whoever looks (faults S11)."""
+"""The write-ahead log stays short, by bytes: whatever is written, however slow the disk is, and whoever looks (S11)."""
 
 from __future__ import annotations
 

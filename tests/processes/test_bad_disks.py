@@ -1,4 +1,4 @@
-"""Real nodes on disks that are not what they were: refused with the reason, rebuilt from their peers (faults S7, S8, S9)."""
+"""Real nodes on disks that are not what they were: refused with the reason, rebuilt from their peers (S7, S8, S9)."""
 
 from __future__ import annotations
 

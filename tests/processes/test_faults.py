@@ -1,5 +1,5 @@
 """Faults on one real cluster of five: a split with puts on both sides, a fault that ends by itself, one that outlives processes,
-a full disk, a schedule that is interrupted (docs/decisions/0039; faults C1, N1, S3).
+a full disk, a schedule that is interrupted (docs/decisions/0039; C1, N1, S3).
 """
 
 from __future__ import annotations

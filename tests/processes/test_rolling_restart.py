@@ -1,4 +1,4 @@
-"""Five real nodes restarted one after the other (docs/decisions/0032; faults P6, C24).
+"""Five real nodes restarted one after the other (docs/decisions/0032; P6, C24).
 
 Under load, interrupted, and where it must not be.
 """

@@ -1,6 +1,6 @@
 """One supervisor, three real nodes: what is done to them and what becomes of it.
 
-See docs/decisions/0032; faults P1, P3, P4, P5, P8, P9.
+See docs/decisions/0032; P1, P3, P4, P5, P8, P9.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faults P6 and C24 (docs/decisions/0022): nodes that end in good order, one or each in its turn, while others work."""
+"""P6 and C24 (docs/decisions/0022): nodes that end in good order, one or each in its turn, while others work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What disks do: fill up, fail, forget, lie (faults S1 to S13, C8, C11)."""
+"""What disks do: fill up, fail, forget, lie (S1 to S13, C8, C11)."""
 
 from __future__ import annotations
 

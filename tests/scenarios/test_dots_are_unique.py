@@ -1,4 +1,4 @@
-"""No (actor, counter) ever names two writes, whatever becomes of the disks (I12; faults C8, S2, S10).
+"""No (actor, counter) ever names two writes, whatever becomes of the disks (I12; C8, S2, S10).
 
 The history sees each dot that is made durable. In these stories the node that was set back writes before anybody could have told
 it what it has lost.

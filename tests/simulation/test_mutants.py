@@ -17,7 +17,7 @@ MUST_BE_KNOWN = {
     "repair_nothing_on_reads", "drop_one_of_three_siblings", "give_dots_again_after_a_lost_disk",
     "acknowledge_hints_and_keep_none", "write_every_retry_anew", "reap_tombstones_early",
 }  # fmt: skip
-"""The bugs that the fault catalogue asks for by name."""
+"""Bugs that stores of this kind have had: whatever else is tried out, these are."""
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -40,7 +40,7 @@ def test_under_the_plans_of_the_mutants_the_real_core_breaks_nothing() -> None:
         assert report.ok or "lossy_max" in mutant.plan, f"{mutant.name}\n{report}"
 
 
-def test_every_bug_of_the_catalogue_has_a_mutant() -> None:
+def test_every_bug_that_must_be_known_has_a_mutant() -> None:
     assert set(MUTANTS) >= MUST_BE_KNOWN
     assert all(mutant.says.endswith(".") and mutant.broken for mutant in MUTANTS.values())
 
