@@ -314,6 +314,8 @@ class Gate:
         left = 0
         try:
             for frame, count in encode_counted(envelope, messages):
+                if self.watch is not None:
+                    self.watch.speaking()
                 if not send(to, frame):
                     return messages[left:]
                 if self.watch is not None:

@@ -117,7 +117,7 @@ class Tracer:
         self._clock_us = clock_us
         self._clock = clock
         self._traces: dict[tuple[Address, int], _Trace] = {}
-        self._idle = self._woke = self._committing = 0
+        self._idle = self._woke = self._committing = self._speaking_us = 0
         self._touched: list[tuple[_Trace, int]] = []  # operations of this turn
         self._caused: list[tuple[Message, _Trace, int]] = []  # what they put into the outbox
         node.looking.driver_trace = self.on_ask
@@ -171,9 +171,13 @@ class Tracer:
                 if (request_id := _request_id(each)) and len(trace.ours) < _OPEN_MAX:
                     trace.ours[request_id] = operation
 
+    def speaking(self) -> None:
+        """A frame is given to the transport next. Who gets it may have answered before this process runs again."""
+        self._speaking_us = self._clock_us()
+
     def spoken(self, to: Address, messages: list[Message], left: bool) -> None:
-        """These were given to the transport; left: it took them."""
-        at = self._clock_us()
+        """These were given to the transport, when `speaking` said so; left: it took them."""
+        at = self._speaking_us
         for message in messages:
             if message.__class__ not in TRACED and message.__class__ not in ANSWERS_TRACED:
                 continue

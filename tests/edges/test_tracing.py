@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import pytest
+
 from dynazmq.config import NodeConfig, Timing
 from dynazmq.dynamo.messages import (
     Get,
@@ -111,6 +113,26 @@ class Traced:
 
 def shape(points: list[list[Any]]) -> list[tuple[str, str, str]]:
     return [(what, peer, message) for _, what, peer, message, *_ in points]
+
+
+def test_a_message_was_sent_when_it_was_given_to_the_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gets it may have answered by then: the process that sends it may not run again for a while."""
+    traced = Traced()
+    traced.arm()
+    send = traced._send
+
+    def wait_for_a_processor(to: Address, frame: bytes) -> bool:
+        taken = send(to, frame)
+        traced.us += 1_000_000
+        return taken
+
+    monkeypatch.setattr(traced, "_send", wait_for_a_processor)
+    traced.put()
+    points = traced.collect()
+    (heard,) = [at for at, what, *_ in points if what == "heard"]
+    sent = sorted(at for at, what, *_ in points if what == "sent")
+    assert len(sent) == 2, "to the two other primaries"
+    assert heard < sent[0] < heard + 1_000_000 < sent[1] < heard + 2_000_000
 
 
 def test_a_put_is_noted_from_its_hearing_to_the_last_answer() -> None:
