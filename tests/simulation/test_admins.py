@@ -156,13 +156,19 @@ def test_who_leaves_is_asked_to_stay_when_too_few_are_left_without_one_who_is_de
     assert cluster.client().get("k").values == ["v"]
 
 
-def test_what_one_who_was_expelled_wanted_of_the_others_is_not_taken_for_decided() -> None:
-    """Those whom it had wanted to expel were ended when the faults were, and no majority was left (seed 443153, 4 acts)."""
+def cut_off_and_told_to_expel_others() -> tuple[Cluster, Admins]:
+    """n5 of five is alone, and an admin beside it wants n1 and n2 to go."""
     cluster = Cluster(9, 5, anti_entropy_ms=150, partitions=24)
     admins = Admins(cluster, (LEAVE,), 0, 1000.0)
     cluster.partition(["n5"], ["n1", "n2", "n3", "n4"])
     with pytest.raises(WriteTimeout):
         cluster.client("cut off", beside="n5").change_members([["n1", EXPEL, 1.0, ""], ["n2", EXPEL, 1.0, ""]], "n5")
+    return cluster, admins
+
+
+def test_what_one_who_was_expelled_wanted_of_the_others_is_not_taken_for_decided() -> None:
+    """Those whom it had wanted to expel were ended when the faults were, and no majority was left (seed 443153, 4 acts)."""
+    cluster, admins = cut_off_and_told_to_expel_others()
     cluster.node("n4").crash()  # so that the ring waits, and the expelled one is a member still
     cluster.remove("n5", force=True, at="n1")
     cluster.heal()
@@ -174,11 +180,7 @@ def test_what_one_who_was_expelled_wanted_of_the_others_is_not_taken_for_decided
 
 def test_nor_is_what_one_wanted_who_was_expelled_and_has_not_heard_of_it() -> None:
     """It had died meanwhile, and came back when all members had been told to go by nobody but it (seed 510653)."""
-    cluster = Cluster(9, 5, anti_entropy_ms=150, partitions=24)
-    admins = Admins(cluster, (LEAVE,), 0, 1000.0)
-    cluster.partition(["n5"], ["n1", "n2", "n3", "n4"])
-    with pytest.raises(WriteTimeout):
-        cluster.client("cut off", beside="n5").change_members([["n1", EXPEL, 1.0, ""], ["n2", EXPEL, 1.0, ""]], "n5")
+    cluster, admins = cut_off_and_told_to_expel_others()
     cluster.node("n5").crash()
     cluster.remove("n5", force=True, at="n1")
     cluster.wait(lambda: "n5" not in cluster.node("n1").process.node.membership.ring.members, "the others go on without it")
