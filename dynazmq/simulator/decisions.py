@@ -103,6 +103,16 @@ class Decisions:
                 (wanted.add if kind == IN else wanted.discard)(name)
         return sorted(wanted)
 
+    def by_force(self) -> set[str]:
+        """Whom any living node takes for expelled, or an admin still wants to be. A pardon may follow: until all have heard of
+        it, some do not serve with them."""
+        known = [
+            intent for node in self._cluster.nodes if node.process.alive
+            for intent in node.process.node.membership.intents.values()
+        ]  # fmt: skip
+        told = {name for decision in self.pending for name, kind, *_ in decision.intents if kind == EXPEL}
+        return told.union(intent.name for intent in known if intent.kind in BY_FORCE)
+
     def decide(self, admin: str, intents: Intents) -> None:
         decision = Decision(admin, intents)
         self.pending.append(decision)

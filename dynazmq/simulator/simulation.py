@@ -280,7 +280,7 @@ def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, ad
     nemesis.stop()
     admins.stop()
     cluster.network.conditions = Conditions(delay_s=weather.delay_s, jitter_s=weather.jitter_s)
-    if core := _core(plan, cluster):
+    if core := _core(plan, cluster, admins):
         checker.serves(core)
     checker.judge(
         calm=calm,
@@ -296,11 +296,11 @@ def _is_fair(weather: Conditions) -> bool:
     return weather.delay_s <= 0.005 and weather == Conditions(delay_s=weather.delay_s, jitter_s=min(weather.jitter_s, 0.002))
 
 
-def _core(plan: Plan, cluster: Cluster) -> list[str]:
+def _core(plan: Plan, cluster: Cluster, admins: Admins) -> list[str]:
     """Who serves alone. Of members who stay, where members come and go; none where too few do."""
     ring, names = cluster.ring, cluster.names
     if plan.acts:
-        staying = set(ring.owners).intersection(ring.also or ring.owners)
+        staying = set(ring.owners).intersection(ring.also or ring.owners) - admins.decisions.by_force()
         names = [name for name in names if name in staying and not cluster.node(name).given_up]
     return cluster.world.random("core").sample(names, plan.core) if plan.core <= len(names) else []
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dynazmq.dynamo.change import EXPEL, IN
 from dynazmq.errors import WriteTimeout
+from dynazmq.simulator import simulation
 from dynazmq.simulator.admins import (
     ACTS,
     APART,
@@ -25,6 +28,7 @@ from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decisions
 from dynazmq.simulator.ends import Ends
+from dynazmq.simulator.simulation import Plan
 
 
 def acting(
@@ -189,6 +193,22 @@ def test_nor_is_what_one_wanted_who_was_expelled_and_has_not_heard_of_it() -> No
     assert admins.decisions.wanted() == ["n1", "n2", "n3", "n4"]
     admins.see_through()
     assert cluster.names == list(cluster.ring.members) == ["n1", "n2", "n3", "n4"]
+
+
+def test_who_serves_alone_is_not_drawn_from_those_whom_anybody_takes_for_expelled_or_an_admin_wants_to_be() -> None:
+    """One of the two was expelled, as all but the other knew, which heard of it from the expelled one (seed 551466)."""
+    cluster = Cluster(9, 5, anti_entropy_ms=150, partitions=24)
+    admins = Admins(cluster, (LEAVE,), 0, 1000.0)
+    cluster.node("n4").crash()  # so that the ring waits, and the expelled one is a member still
+    cluster.remove("n5", force=True, at="n1")
+    assert "n5" in cluster.ring.members
+    assert admins.decisions.by_force() == {"n5"}
+    cluster.client("admin-2").connected()
+    admins.decisions.decide("admin-2", [["n1", EXPEL, 1.0, ""]])
+    assert admins.decisions.by_force() == {"n1", "n5"}
+    plan = Plan(seed=9, acts=(PARDON,), core=3)
+    assert sorted(simulation._core(plan, cluster, admins)) == ["n2", "n3", "n4"]
+    assert simulation._core(replace(plan, core=4), cluster, admins) == []
 
 
 def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
