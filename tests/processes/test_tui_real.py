@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -54,6 +55,7 @@ class Terminal:
 
     def _read(self) -> None:
         """Until nobody has the other end open any more."""
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a read may end within a character
         while True:
             try:
                 data = os.read(self._ours, 1 << 16)
@@ -62,7 +64,7 @@ class Terminal:
             if not data:
                 return
             with self._fresh:
-                self.raw += data.decode("utf-8", "replace")
+                self.raw += decode(data)
                 self._fresh.notify_all()
 
     def resize(self, width: int, height: int) -> None:
