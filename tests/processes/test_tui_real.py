@@ -128,16 +128,16 @@ def test_a_node_is_killed_recovers_is_cut_off_and_healed_by_keys(cluster: Cluste
     terminal.until("CONVERGED")
     assert cluster.status()["faults"] == []
     terminal.press("G")
-    time.sleep(0.3)  # for the line to be typed into
+    terminal.until("a key to explain")
     terminal.press("alice\r")
     terminal.until("primary")
     terminal.press(":")
-    time.sleep(0.3)
+    terminal.until("a dynazmq command")
     terminal.press("get nobody\r")
     terminal.until("exit code 3")
     terminal.press("q")
     terminal.until("keeps running")
-    assert terminal.process.wait(5) == 0
+    assert terminal.process.wait(PATIENCE_S) == 0
     assert [node["state"] for node in cluster.status()["nodes"]] == ["up"] * 5
 
 
@@ -161,7 +161,7 @@ def test_a_small_terminal_without_colour_has_one_line_and_no_colour(cluster: Clu
         small.press("K")
         small.until("read-only")
         small.press("q")
-        assert small.process.wait(5) == 0
+        assert small.process.wait(PATIENCE_S) == 0
         assert COLOURS.findall(small.raw) == []
     finally:
         small.close()
@@ -171,7 +171,7 @@ def test_a_cluster_that_is_not_there_is_one_line_and_exit_code_7(tmp_path: Path)
     none = Terminal(tmp_path / "none")
     try:
         none.until("dynazmq cluster up")
-        assert none.process.wait(5) == 7
+        assert none.process.wait(PATIENCE_S) == 7
         assert "Traceback" not in none.raw
     finally:
         none.close()
