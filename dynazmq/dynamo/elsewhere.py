@@ -10,7 +10,7 @@ which that client will overwrite it. It costs 18 bytes in the state of a key of 
         met nobody who knew of the first try
 
 It goes when retirement has found that no other try is left. Nothing is suspected where nobody is lost, nor because somebody has
-been away for long: what is written then has its answer, or its own coordinator expects a retry (put.py).
+been away for long: what is written then has its answer in time, or its own coordinator expects a retry (put.py).
 
 **What is left.** No state can tell what it has no byte for: a write whose answer was lost or late, or that was read before it
 was answered; overwritten where nobody was noticed to be missing, under the dot of its first try; while its retry found too few

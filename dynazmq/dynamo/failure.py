@@ -99,6 +99,10 @@ class FailureDetector:
         peer = self.peers.get(name)
         return peer is None or peer.state != UP or peer.answered <= since
 
+    def misses_somebody(self) -> bool:
+        """Whether anybody cannot be reached, for however long."""
+        return any(peer.state != UP for peer in self.peers.values())
+
     def steady(self, name: str, seconds: float) -> bool:
         """Whether it has been reachable for so long without a break that was noticed here."""
         peer = self.peers.get(name)

@@ -366,8 +366,11 @@ class Puts:
         So this try says already that its write may have another dot, before anybody overwrites it; and so may those that it has
         overwritten, if they were written when he who is silent was lost. Slow peers are no reason: the retry finds the write with
         them (recall.py), and under load each put would be stored twice.
+
+        Who was away before the put began was not even asked to store it; while its client has no answer he is a reason, too.
         """
-        if any(self._failure.silent(node, op.started) for node in op.quorum.outstanding):
+        silent = any(self._failure.silent(node, op.started) for node in op.quorum.outstanding)
+        if silent or (not op.done and self._failure.misses_somebody()):
             self._mark(op)
 
     def _leave_unknown(self, op: PutOp, text: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgpack
-from lone_node import CLIENT, LoneNode, a_put, of
+import pytest
+from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
 from dynazmq.config import SIBLINGS_MAX, STATE_BYTES_MAX
-from dynazmq.dynamo.messages import INVALID, STORAGE, TIMEOUT, Failure, PutReply, Recall, Refused, Write, WriteReply
+from dynazmq.dynamo.messages import INVALID, STORAGE, TIMEOUT, Failure, GetReply, PutReply, Recall, Refused, Write, WriteReply
 from dynazmq.dynamo.versions import EMPTY, Context, decode, encode, open_context, put, seal_context
 
 
@@ -169,6 +170,40 @@ def test_who_is_answered_late_is_shown_that_the_write_may_have_been_retried() ->
     ((_, reply),) = of(PutReply, lone.hear(second, WriteReply([write.request_id])))
     assert open_context(reply.context, "default", key, lone.config.secret).retried == {b"w" * 16}
     assert lone.stored(key).context.retried == {b"w" * 16}
+
+
+@pytest.mark.parametrize("rank", range(1, 4), ids=["the second primary", "the third", "a fallback"])
+def test_a_put_that_waits_for_who_is_slow_may_be_retried_beside_who_has_been_away_for_long(rank: int) -> None:
+    """Seed 554710: he was not asked to store it, and so nobody of whom an answer was awaited was silent."""
+    lone, key, others = coordinating()
+    lone.away.add(others[rank])
+    lone.pass_time(20.0)
+    assert of(Write, lone.hear(CLIENT, a_put(key)))
+    assert not of(PutReply, lone.pass_time(0.2))
+    assert not lone.stored(key).context.retried
+    lone.pass_time(0.4)
+    assert lone.stored(key).context.retried == {b"w" * 16}
+    ((_, reply),) = of(GetReply, lone.hear(CLIENT, a_get(key, r=1)))
+    assert open_context(reply.context, "default", key, lone.config.secret).retried == {b"w" * 16}
+
+
+def test_slow_peers_alone_are_no_reason_to_expect_a_retry() -> None:
+    """It finds the write with them."""
+    lone, key, _ = coordinating()
+    assert of(Write, lone.hear(CLIENT, a_put(key)))
+    assert not of(PutReply, lone.pass_time(1.5))
+    assert not lone.stored(key).context.retried
+
+
+def test_a_put_that_was_answered_in_time_is_not_retried_whoever_is_away() -> None:
+    lone, key, (second, third, *_) = coordinating()
+    lone.away.add(third)
+    lone.pass_time(20.0)
+    writes = dict(of(Write, lone.hear(CLIENT, a_put(key))))
+    assert of(PutReply, lone.hear(second, WriteReply([writes[second].request_id])))
+    assert lone.node.in_flight, "the third copy is awaited"
+    lone.pass_time(1.5)
+    assert not lone.stored(key).context.retried
 
 
 def test_a_primary_and_its_stand_in_are_one_copy() -> None:

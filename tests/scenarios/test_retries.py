@@ -9,7 +9,8 @@ from lost_answers import lose_answers, settled
 
 from dynazmq.client.context import Context
 from dynazmq.dynamo import elsewhere, overwritten, recall
-from dynazmq.dynamo.messages import Recall, Write
+from dynazmq.dynamo.messages import Message, Recall, Write
+from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put
 from dynazmq.errors import Unavailable, WriteTimeout
 from dynazmq.simulator.cluster import Cluster, NodeHandle
@@ -625,6 +626,31 @@ def test_who_was_shown_a_first_try_while_its_client_may_be_beyond_a_cut_overwrit
     assert third.holds("k") == []
     die_and_heal(cluster)
     assert cluster.client("bob").get("k", r="all").values == []
+
+
+def test_who_was_shown_a_try_that_waits_for_a_lost_message_overwrites_its_retry_beyond_a_cut_of_long_ago() -> None:
+    """Seed 554710: all who were to store the first try could be reached, and so nobody was thought to be beyond a cut."""
+    cluster = settled(43)
+    first, second, third = cluster.primaries("k")
+    spare, other = cluster.fallbacks("k")[:2]
+    cluster.partition([first, second], [third, spare, other])
+    cluster.run(8.0)
+    receive = second.process.node.receive
+
+    def lose_writes(sender: Address, message: Message) -> None:
+        if not isinstance(message, Write):
+            receive(sender, message)
+
+    second.process.node.receive = lose_writes  # type: ignore[method-assign]
+    cluster.cut(CLIENT + "alice", second)
+    assert first.name not in cluster.client("alice").put("k", "old").acked
+    bob = cluster.client("bob")
+    context = bob.get("k", at=first.name, r="one").context
+    bob.put("k", "new", context, at=third.name)
+    assert bob.get("k", at=third.name).values == ["new"]
+    second.process.node.receive = receive  # type: ignore[method-assign]
+    die_and_heal(cluster)
+    assert bob.get("k", r="all").values == ["new"]
 
 
 def test_while_somebody_has_been_away_for_long_nothing_is_kept_of_writes_that_were_not_retried() -> None:
