@@ -89,9 +89,9 @@ class Hints:
         known = self._read(target, place, bucket, key)
         if known == state:
             return
-        before, incoming = decode(known), decode(state)
-        after = sync(self._overwritten.recognise(before, incoming), incoming)
-        merged = state if after is incoming else encode(after)
+        before, came = decode(known), decode(state)
+        after = sync(before, self._overwritten.recognise(before, came))
+        merged = state if after is came else encode(after)
         if merged == known:
             return
         if known:

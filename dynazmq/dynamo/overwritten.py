@@ -83,19 +83,21 @@ class Overwritten:
         return self._newer.get(write_id) or self._older.get(write_id)
 
     def recognise(self, mine: Siblings, incoming: Siblings) -> Siblings:
-        """This node's state, which has learned from `incoming` that a write that it remembers as overwritten has another dot.
+        """`incoming`, which has learned of its writes that are remembered here as overwritten that they had another dot.
 
-        So that write was retried. From here on the state itself says so, and takes it to whoever holds the other dot.
+        So such a write was retried, and wherever it meets a state in which that other dot is overwritten it goes: in `mine`, if
+        that is such a state. It may not be: what overwrote the write can be in another copy that this node keeps, or kept, for
+        somebody. To say by memory alone that it is overwritten would leave nothing in its place (promise 6).
         """
         newer, older = self._newer, self._older
         for sibling in incoming.live:
             if sibling.write_id in newer or sibling.write_id in older:
                 break
         else:
-            return mine  # the usual case
+            return incoming  # the usual case
         had = {sibling.write_id for sibling in mine.live}  # it is back here: what overwrote it was lost
         again = [
-            sibling.write_id
+            (sibling.write_id, *dot)
             for sibling in incoming.live
             if (dot := self.find(sibling.write_id)) is not None
             and sibling.write_id not in had
@@ -104,6 +106,6 @@ class Overwritten:
             and not mine.context.covers(sibling.actor, sibling.counter)
         ]
         if not again:
-            return mine
+            return incoming
         self._runtime.counters["echoes_dropped"] += len(again)
-        return mine.with_retried(*again)
+        return incoming.with_tries(again)

@@ -112,20 +112,20 @@ class Replica:
         known = self.read_own(at, bucket, key)
         if known == state:
             return True
-        incoming, stored = decode(state), decode_stored(known)
-        self._check_counter(incoming, stored)
-        before = self.overwritten.recognise(stored, incoming)
-        after = sync(before, incoming)
+        came, stored = decode(state), decode_stored(known)
+        self._check_counter(came, stored)
+        incoming = self.overwritten.recognise(stored, came)
+        after = sync(stored, incoming)
         if len(after.live) != 1:
-            after = self._resolved(bucket, after, before, incoming)
-        merged = state if after is incoming else encode(after)
+            after = self._resolved(bucket, after, stored, incoming)
+        merged = state if after is came else encode(after)
         if merged != known:
-            if after is not incoming:
+            if after is not came:
                 check_size(after, merged)
             self.keys += not known
             self.overwritten.learn(stored, after)
             self._write_own(at, bucket, key, known, merged)
-        return before is stored
+        return incoming is came
 
     def _resolved(self, bucket: str, merged: Siblings, *of: Siblings) -> Siblings:
         """What the bucket's policy leaves of concurrent writes that meet here: all of them, or the last one."""
@@ -145,7 +145,7 @@ class Replica:
         if not any(sibling.write_id in self.overwritten for sibling in seen.live):
             return seen
         own = decode(self.read(at, bucket, key))  # as it is by now: what overwrote them is in it
-        return sync(seen, self.overwritten.recognise(own, seen))
+        return sync(own, self.overwritten.recognise(own, seen))
 
     def store(self, stands_for: str, at: int, bucket: str, key: bytes, state: bytes, held: bytes) -> None:
         """Keep a state that was computed from everything that this node holds: `held`, as `read` has just given it."""

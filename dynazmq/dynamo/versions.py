@@ -40,7 +40,7 @@ Everything here is a value: nothing is changed in place.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import pairwise
@@ -187,6 +187,14 @@ class Siblings(NamedTuple):
     def with_retried(self, *write_ids: bytes) -> Siblings:
         """The same state, which knows of these writes that they may have other dots as well."""
         return Siblings(self.live, self.context.with_retried(write_ids), self.tries)
+
+    def with_tries(self, more: Sequence[Try]) -> Siblings:
+        """The same state, which knows of live writes that they had these dots as well."""
+        context = self.context.with_retried(write_id for write_id, _, _ in more)
+        for _, actor, counter in more:
+            if not context.covers(actor, counter):
+                context = context.add(actor, counter)
+        return Siblings(self.live, context, _tries_of(self.live, self.tries.union(more)))
 
     def with_live(self, live: tuple[Sibling, ...]) -> Siblings:
         """The same state with these of its siblings alone."""

@@ -250,6 +250,40 @@ def test_a_hint_is_not_taken_for_the_second_dot_of_a_write_that_was_overwritten_
     assert lone.node.hints.pending == {target: 1}
 
 
+def kept_for(lone: LoneNode, target: str, key: bytes) -> Siblings:
+    return decode(lone.disk.hint_states()[target, place("default", key), "default", key])
+
+
+def test_a_hint_keeps_a_second_dot_of_what_was_overwritten_elsewhere_on_this_node_until_it_meets_what_overwrote_it() -> None:
+    """Seed 602308: all that was left of the hint was that its write is overwritten, and a primary that got it held nothing."""
+    lone, key, (second, third, *_) = primary()
+    before = beside(EMPTY, "b", b"before", b"before".ljust(16))
+    first = over(before, "b", b"old", b"old".ljust(16))
+    new = over(first, "b", b"new", b"new".ljust(16))
+    for state in (before, first, new):
+        lone.hear(second, a_write(key, state))
+    lone.hear(second, Write(1, "default", key, encode(before), third, 1000))
+    echo = over(before, "x", b"old", b"old".ljust(16))
+    lone.hear(second, Write(1, "default", key, encode(echo), third, 1000))
+    assert kept_for(lone, third, key).values == [b"old"], "the node for which it is may have nothing else"
+    assert sync(kept_for(lone, third, key), new).values == [b"new"]
+    ((_, reply),) = of(ReadReply, lone.hear(second, Read(2, "default", key, 1000)))
+    assert decode(reply.state).values == [b"new"]
+
+
+def test_a_copy_keeps_a_second_dot_of_what_was_overwritten_in_a_hint_that_has_gone_home() -> None:
+    lone, key, (second, third, *_) = primary()
+    first = beside(EMPTY, "b", b"old", b"old".ljust(16))
+    new = over(first, "b", b"new", b"new".ljust(16))
+    for state in (first, new):
+        lone.hear(second, Write(1, "default", key, encode(state), third, 1000))
+    lone.node.hints.forget(third, place("default", key), "default", key)
+    lone.hear(second, a_write(key, beside(EMPTY, "x", b"old", b"old".ljust(16))))
+    assert lone.stored(key).values == [b"old"]
+    lone.hear(second, a_write(key, new))
+    assert lone.stored(key).values == [b"new"]
+
+
 def test_a_state_of_some_time_ago_that_is_kept_for_another_is_no_second_dot() -> None:
     lone = LoneNode()
     key = lone.key(3)
