@@ -111,6 +111,10 @@ class Hints:
         # A copy: a damaged hint that is found on the way is given up, and may have been the last for its target.
         return [state for target in list(self.pending) if (state := self._read(target, place, bucket, key))]
 
+    def targets_of(self, place: int, bucket: str, key: bytes) -> list[str]:
+        """For whom something is kept of a key."""
+        return [target for target in list(self.pending) if self._read(target, place, bucket, key)]
+
     def lately(self, row: Row, within_s: float) -> bool:
         """Whether a hint for this key is here, or may have been during this time."""
         if any(self._read(target, *row) for target in list(self.pending)):

@@ -92,7 +92,7 @@ class Puts:
         self._hints = hints
         self._latency = latency
         self._elsewhere = elsewhere
-        self._marking = Marking(runtime, replica)
+        self._marking = Marking(runtime, replica, hints)
         self._hint_after = runtime.config.timing.hint_after_ms / 1000
         self._ops: Operations[PutOp] = Operations()
         self.write_ids: set[bytes] = set()  # of these
@@ -294,6 +294,8 @@ class Puts:
         twin = self._holder(op, op.stands_for[who] or who) if op.stood_in and who in op.quorum.outstanding else ""
         if not op.quorum.answer(who):
             return
+        if op.untold and who in op.untold:
+            self._marking.tell(op, who)
         if op.others and not op.stands_for[who]:
             op.others.discard(who)
         if twin:
@@ -367,10 +369,12 @@ class Puts:
         overwritten, if they were written when he who is silent was lost. Slow peers are no reason: the retry finds the write with
         them (recall.py), and under load each put would be stored twice.
 
-        Who was away before the put began was not even asked to store it; while its client has no answer he is a reason, too.
+        Who was away before the put began was not even asked to store it; while its client has no answer he is a reason, too,
+        as long as there is room: puts that are slow because nodes have much to do are many, and somebody may be away for days.
         """
         silent = any(self._failure.silent(node, op.started) for node in op.quorum.outstanding)
-        if silent or (not op.done and self._failure.misses_somebody()):
+        away = not op.done and self._failure.misses_somebody()
+        if silent or (away and len(decode(op.state).context.retried) < SUSPECTED_MAX):
             self._mark(op)
 
     def _leave_unknown(self, op: PutOp, text: str) -> None:

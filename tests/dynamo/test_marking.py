@@ -48,6 +48,42 @@ def test_a_mark_whose_turn_was_not_stored_is_stored_in_a_later_one_and_told_to_w
     assert of(Write, lone.pass_time(2.0)) == [], "and that is all"
 
 
+def test_hints_that_are_kept_for_who_has_not_answered_say_it_too() -> None:
+    """Slow ones, no silent ones: nothing was marked until the deadline. A primary would have the try alone and unmarked."""
+    lone = LoneNode()
+    key = lone.key(0)
+    ((first, _), (second, _)) = of(Write, lone.hear(CLIENT, a_put(key, w=3)))
+    assert of(Failure, lone.pass_time(2.1))
+    assert lone.stored(key).context.retried == {WRITE_ID}
+    kept = {target: decode(state).context.retried for (target, *_), state in lone.disk.hint_states().items()}
+    assert kept == {first: {WRITE_ID}, second: {WRITE_ID}}
+
+
+def test_who_was_asked_before_and_acknowledges_it_later_is_told() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    (first, write), (second, _) = of(Write, lone.hear(CLIENT, a_put(key, w=3)))
+    lone.away.add(second)
+    lone.pass_time(0.4)
+    assert lone.stored(key).context.retried == {WRITE_ID}
+    ((to, told),) = of(Write, lone.hear(first, WriteReply([write.request_id])))
+    assert (to, told.request_id, decode(told.state).context.retried) == (first, 0, {WRITE_ID})
+    assert of(Write, lone.hear(first, WriteReply([write.request_id]))) == [], "once"
+
+
+def test_an_owner_to_be_who_has_a_copy_of_the_try_is_told() -> None:
+    lone = LoneNode()
+    key = lone.key(0)
+    op = lone.node.puts.admit(CLIENT, a_put(key, w=3))
+    assert op is not None
+    lone.node.puts.write(op)
+    lone.flush()
+    *_, spare = lone.peers(key)
+    op.joint.add(spare)  # as joint.py does while members change
+    lone.node.puts._marking.mark(op, [WRITE_ID])
+    assert [(to, decode(write.state).context.retried) for to, write in of(Write, lone.flush())] == [(spare, {WRITE_ID})]
+
+
 def test_who_reads_before_that_is_shown_the_mark() -> None:
     lone = LoneNode()
     key = lone.key(0)

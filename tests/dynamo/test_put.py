@@ -214,8 +214,8 @@ def test_a_primary_and_its_stand_in_are_one_copy() -> None:
     lone.away.update((second, third))
     hints = dict(of(Write, lone.pass_time(0.5)))
     assert {(node, write.hint_for) for node, write in hints.items()} == {(fourth, second), (fifth, third)}
-    assert lone.hear(second, WriteReply([request_id])) == []
-    assert lone.hear(fourth, WriteReply([request_id])) == []
+    assert of(PutReply, lone.hear(second, WriteReply([request_id]))) == []
+    assert of(PutReply, lone.hear(fourth, WriteReply([request_id]))) == []
     ((_, reply),) = of(PutReply, lone.hear(fifth, WriteReply([request_id])))
     assert (reply.acked, reply.stand_ins) == (["a", second, fifth], [[fifth, third]])
 
@@ -226,7 +226,7 @@ def test_the_primary_takes_the_place_of_its_stand_in_so_that_pw_can_be_met() -> 
     request_id = writes[second].request_id
     lone.away.update((second, third))
     lone.pass_time(0.5)
-    assert lone.hear(fourth, WriteReply([request_id])) == []
+    assert of(PutReply, lone.hear(fourth, WriteReply([request_id]))) == []
     ((_, reply),) = of(PutReply, lone.hear(second, WriteReply([request_id])))
     assert (reply.acked, reply.stand_ins) == (["a", second], [])
 
