@@ -162,10 +162,19 @@ class Decisions:
             call.then = done
 
     def _ranks(self, decision: Decision, at: str) -> dict[str, tuple[Any, ...]]:
-        """As it was decided. The node may have died since it said so, or have heard another admin's later word."""
+        """As it was decided. The node may have died since it said so, or have heard another admin's later word.
+
+        Where another admin has wanted something else of that member, a second copy of the request may have decided it anew after
+        him: what is known now is not what was acknowledged (seed 615588).
+        """
         node = self._cluster.node(at) if at in self._cluster.names else None
         known = node.process.node.membership.intents if node is not None and node.process.alive else {}
-        return {name: _rank(known.get(name), name, kind, weight) for name, kind, weight, _ in decision.intents}
+        others = [*self.pending, *(taken.decision for taken in self.taken)]
+        contested = {name for other in others if other.admin != decision.admin for name, *_ in other.intents}
+        return {
+            name: _rank(None if name in contested else known.get(name), name, kind, weight)
+            for name, kind, weight, _ in decision.intents
+        }
 
     def _is_final(self, intent: Intent | None) -> bool:
         """No name is used twice; who is gone may be pardoned as long as the ring has it."""

@@ -211,6 +211,21 @@ def test_who_serves_alone_is_not_drawn_from_those_whom_anybody_takes_for_expelle
     assert simulation._core(replace(plan, core=4), cluster, admins) == []
 
 
+def test_of_what_two_admins_wanted_of_one_member_the_least_is_taken_for_acknowledged() -> None:
+    """A second copy of the request had decided it anew after the other admin, and that word was on one disk (seed 615588)."""
+    cluster = Cluster(9, 5, anti_entropy_ms=150, partitions=24)
+    decisions = Admins(cluster, (LEAVE,), 0, 1000.0).decisions
+    for admin, name, weight in (("admin-1", "n1", 1.5), ("admin-2", "n1", 0.5), ("admin-2", "n2", 0.5)):
+        decisions.decide(admin, [[name, IN, weight, ""]])
+        cluster.wait(lambda: not decisions.pending, "a node has taken it")
+    versions = [(name, known.version) for name, known in sorted(decisions.intents().items())]
+    assert versions == [("n1", 2), ("n2", 1)]
+    _, second, alone = (taken.ranks for taken in decisions.taken)
+    assert second["n1"] < decisions.intents()["n1"].rank
+    assert alone["n2"] == decisions.intents()["n2"].rank
+    assert decisions.lost() == []
+
+
 def test_a_node_that_was_given_up_is_not_revived_with_the_others_and_may_be_started_by_somebody() -> None:
     cluster = Cluster(6, anti_entropy_ms=150, partitions=24)
     node: NodeHandle = cluster.node("n5")
