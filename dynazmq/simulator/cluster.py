@@ -65,10 +65,12 @@ class Cluster:
         max_hint_bytes: int = 1 << 30,
         asks: bool = False,
         log: bool = False,
+        started: bool = True,
     ) -> None:
         """one_clock: the nodes' monotonic clocks agree, as on one host. turn_messages: that a turn has time for; 0: for all.
 
         asks: retries of clients ask before they send the value, however small it is.
+        started: False: who wants to have the cluster even if that fails calls `start`.
 
         anti_entropy_ms: 0 leaves it off, since it would hide what the other techniques fail to bring.
         grace_ms: of retirement (config.Timing), longer than any request's timeout; 0: tombstones stay.
@@ -96,6 +98,11 @@ class Cluster:
         self._nodes: dict[str, NodeHandle] = {}
         for name in self.names:
             self._make(name)
+        if started:
+            self.start()
+
+    def start(self) -> None:
+        """Start all nodes, and wait until everybody sees everybody up. Raises Unsettled."""
         for node in self.nodes:
             node.process.start()
         self.wait(lambda: self._agree(self.names), "everybody sees everybody up")

@@ -241,13 +241,37 @@ def run(plan: Plan, log: bool = False) -> Report:
         plan.seed, plan.nodes, n=plan.n, r=plan.r, w=plan.w, conditions=plan.conditions, one_clock=plan.one_clock, log=log,
         sync="normal" if POWER in plan.faults else "full", anti_entropy_ms=plan.anti_entropy_ms,
         max_in_flight=plan.max_in_flight, grace_ms=plan.grace_ms, partitions=plan.partitions,
-        turn_messages=plan.turn_messages, max_hint_bytes=plan.max_hint_bytes, asks=plan.asks,
+        turn_messages=plan.turn_messages, max_hint_bytes=plan.max_hint_bytes, asks=plan.asks, started=False,
     )  # fmt: skip
     cluster.history.doubled = plan.conditions.duplication > 0 or BAD_LINK in plan.faults
+    checker = Checker(cluster)
+    injected: tuple[Counter[str], ...] = ()
+    try:
+        _begin(plan, cluster)
+        workload, nemesis, admins = _players(plan, cluster)
+        injected = nemesis.injected, admins.injected
+        _play(plan, cluster, workload, nemesis, admins, checker)
+    except Exception as error:  # a bug: the process would have ended with it. Its seed is worth more than the whole campaign
+        at = extract_tb(error.__traceback__)[-1]
+        checker.broken += cluster.history.broken
+        checker.broken.append(f"bug: {type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
+    return Report(
+        plan, checker.broken, checker.figures, dict(sum(injected, Counter())), cluster.world.event_hash,
+        cluster.world.events, cluster.world.now, checker.settled_s, cluster.world.log,
+    )  # fmt: skip
+
+
+def _begin(plan: Plan, cluster: Cluster) -> None:
+    """Before anybody does anything all are up, and know what the bucket is like."""
+    cluster.start()
     if plan.conflict:
         cluster.watch.keeps_siblings = plan.conflict != LWW
         cluster.client("operator").configure(DEFAULT_BUCKET, plan.n, plan.r, plan.w, plan.conflict)
         cluster.wait(lambda: all(DEFAULT_BUCKET in node.process.node.membership.policies for node in cluster.nodes), "the policy")
+
+
+def _players(plan: Plan, cluster: Cluster) -> tuple[Workload, Nemesis, Admins]:
+    """Who does something in this run; each begins at once."""
     workload = Workload(cluster, plan.load)
     nemesis = Nemesis(
         cluster, plan.faults, workload.keys, plan.every_s, plan.lasting_s, stable_s=plan.stable_s, lossy_max=plan.lossy_max,
@@ -257,17 +281,7 @@ def run(plan: Plan, log: bool = False) -> Report:
         cluster, plan.acts, plan.acts_max, plan.acts_every_s, victims=plan.victims, members_min=max(plan.r, plan.w, 2),
         losses_max=plan.losses_max, apart_max=plan.apart_max,
     )  # fmt: skip
-    checker = Checker(cluster)
-    try:
-        _play(plan, cluster, workload, nemesis, admins, checker)
-    except Exception as error:  # a bug: the process would have ended with it. Its seed is worth more than the whole campaign
-        at = extract_tb(error.__traceback__)[-1]
-        checker.broken += cluster.history.broken
-        checker.broken.append(f"bug: {type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
-    return Report(
-        plan, checker.broken, checker.figures, dict(nemesis.injected + admins.injected), cluster.world.event_hash,
-        cluster.world.events, cluster.world.now, checker.settled_s, cluster.world.log,
-    )  # fmt: skip
+    return workload, nemesis, admins
 
 
 def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, admins: Admins, checker: Checker) -> None:

@@ -36,13 +36,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 
+from dynazmq.config import NodeConfig
+from dynazmq.dynamo.node import Node
 from dynazmq.simulator.admins import ACTS
 from dynazmq.simulator.campaign import Campaign, play
 from dynazmq.simulator.faults import CLOCKS, LOSSY, OLD_DISK, PASSING
-from dynazmq.simulator.simulation import Plan, run_seed
+from dynazmq.simulator.simulation import Plan, Report, run_seed
 
 pytestmark = pytest.mark.campaign
 
@@ -104,6 +107,26 @@ def test_the_same_seed_does_the_same(seeds: range) -> None:
         assert first.figures == second.figures
         hashes.add(first.event_hash)
     assert len(hashes) == len(seeds)
+
+
+def test_a_seed_whose_cluster_does_not_come_up_has_failed_and_does_not_end_the_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = Plan.drawn(4).nodes
+    assert drawn != Plan.drawn(5).nodes
+    start = Node.__init__
+
+    def start_or_not(node: Node, config: NodeConfig, *others: Any) -> None:
+        if len(config.founders) == drawn:
+            raise KeyError("a bug")
+        start(node, config, *others)
+
+    monkeypatch.setattr(Node, "__init__", start_or_not)
+    reports: list[Report] = []
+    campaign = play(range(4, 6), reports.append, log=True)
+    assert campaign.failed == [4]
+    assert [(report.ok, report.plan.seed) for report in reports] == [(False, 4), (True, 5)]
+    (line,) = reports[0].broken
+    assert line.startswith("bug: KeyError: 'a bug' (test_seeds.py:")
+    assert "replay with: dynazmq simulate --seed 4" in str(reports[0])
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "4242"])
