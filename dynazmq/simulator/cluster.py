@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dynazmq.client.core import ASK_ABOVE_BYTES
@@ -102,10 +103,21 @@ class Cluster:
             self.start()
 
     def start(self) -> None:
-        """Start all nodes, and wait until everybody sees everybody up. Raises Unsettled."""
+        """Start all nodes, and wait until everybody sees everybody up. Raises Unsettled.
+
+        In the worst weather they seldom all do at one moment: where every fiftieth frame holds up those behind it for as much as
+        2 s, six nodes do for 7 % of the time, and it may be long until they first do (seed 603739). Then it clears up until they
+        do: who does not even so has lost the other for good.
+        """
         for node in self.nodes:
             node.process.start()
-        self.wait(lambda: self._agree(self.names), "everybody sees everybody up")
+        weather, all_up = self.network.conditions, partial(self._agree, self.names)
+        try:
+            self.wait(all_up, "everybody sees everybody up")
+        except Unsettled:
+            self.network.conditions = weather.calmed()
+            self.wait(all_up, "everybody sees everybody up")
+            self.network.conditions = weather
 
     # --- who is there -----------------------------------------------------------------------------------------------------
 

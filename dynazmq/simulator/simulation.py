@@ -293,7 +293,7 @@ def _play(plan: Plan, cluster: Cluster, workload: Workload, nemesis: Nemesis, ad
         checker.broken.append(f"I14: the clients did not come to an end in {plan.load.longest_s:g} s")
     nemesis.stop()
     admins.stop()
-    cluster.network.conditions = Conditions(delay_s=weather.delay_s, jitter_s=weather.jitter_s)
+    cluster.network.conditions = weather.calmed()
     if core := _core(plan, cluster, admins):
         checker.serves(core)
     checker.judge(

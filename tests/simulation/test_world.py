@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
+from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.runtime import DamagedRow, HintTotal, StoreFailed
-from dynazmq.simulator.cluster import Cluster, row_of
+from dynazmq.simulator.cluster import Cluster, Unsettled, row_of
 from dynazmq.simulator.disk import Disk
 from dynazmq.simulator.faults import DAMAGE, Nemesis
 from dynazmq.simulator.network import Conditions, Network
@@ -241,6 +242,27 @@ def test_bits_rot_by_an_atlas_that_leaves_a_copy_of_every_key(w: int) -> None:
     rotten = [sum(row_of(key) in node.process.disk._damaged for node in cluster.nodes) for key in keys]
     assert max(rotten) <= w - 1
     assert sum(rotten) > 1
+
+
+def test_a_cluster_that_does_not_come_up_in_its_weather_comes_up_before_it() -> None:
+    weather = Conditions(loss=1.0)
+    cluster = Cluster(13, conditions=weather)
+    assert cluster.unsettled() == ""
+    assert cluster.network.conditions is weather
+    cluster.run(3.0)
+    assert {peer.state for node in cluster.nodes for peer in node.process.node.failure.peers.values()} == {"down"}
+
+
+def test_a_cluster_that_comes_up_in_its_weather_is_spared_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Conditions, "calmed", lambda self: pytest.fail("the weather has cleared up"))
+    cluster = Cluster(14, conditions=Conditions(loss=0.1, spikes=0.02, spike_s=0.5))
+    assert cluster.unsettled() == ""
+
+
+def test_a_cluster_that_does_not_come_up_in_any_weather_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FailureDetector, "on_probe_reply", lambda *_: None)
+    with pytest.raises(Unsettled, match=r"everybody sees everybody up; who is up: .*'n2': 'down'"):
+        Cluster(15, conditions=Conditions(loss=0.1))
 
 
 def test_losing_power_counts_as_a_lost_disk_only_if_commits_went_with_it() -> None:
