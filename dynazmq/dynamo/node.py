@@ -142,7 +142,7 @@ class Node:
         self.puts = Puts(
             runtime, self.identity, self.membership, self.failure, self.routes, self.replica, self.hints, self.latency, elsewhere
         )
-        self.recalls = Recalls(runtime, self.membership, self.replica, self.puts)
+        self.recalls = Recalls(runtime, self.membership, self.failure, self.replica, self.puts)
         self.forwards = Forwards(runtime, self.routes, self.puts, self.recalls)
         under_way = (self.puts.under_way, self.gets.under_way, self.recalls.under_way, self.replica.marks.under_way)
         empty = not self.replica.keys and not self.hints.pending

@@ -4,13 +4,17 @@ A client that got no answer sends its put again, to another coordinator, with th
 sibling somewhere, the two merge (`versions.sync` keeps one per write id). The hard corner is a first try that was stored, read
 and overwritten before the retry comes: a second dot would bring the overwritten value back. So a retry first asks the replicas:
 
-    coordinator ──Recall──▶ the other reachable nodes of the first N
+    coordinator ──Recall──▶ the other reachable nodes of the first N, and some behind them if one may have stood in for a primary
                 ◀─RecallReply── the write's dot, or "never here", or "my memory does not reach back that far"
 
 One that has it, or what overwrote it, settles it: the put is done already, and only its copies are completed to W. Otherwise all
 are heard, and at least N − W + 1 of them (so many that no W of N acknowledged it; if the bucket's W was smaller then, by that
 one), or all that can be reached, must be certain that it was never there: then it is written anew. Whoever does not answer is
 waited for only a little. When neither comes before the deadline the outcome stays unknown, and that is what the client is told.
+
+Who stands in for whom is seen from each node: the first try may be with a node that this one would not have asked to store it,
+be it that another was reachable there, or that it coordinated itself since no primary was. So where anybody has been away, those
+are asked as well. What they say settles it if they know the write; that they do not is no ground to write it anew.
 
 A first try that arrives at a replica after it was asked, out of a slow network, is a retry from there on: it asks in its turn.
 Who was not asked may hold the first try all the same, under a dot that nobody here has seen. So what a retry writes says in the
@@ -25,6 +29,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynazmq.config import RETRIED_MAX
+from dynazmq.dynamo.elsewhere import NOTICED_S
+from dynazmq.dynamo.failure import FailureDetector
 from dynazmq.dynamo.hints import StateTooLarge
 from dynazmq.dynamo.membership import Membership
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply
@@ -36,6 +42,9 @@ from dynazmq.dynamo.versions import Dot, Siblings, decode, sync
 
 _PATIENCE_S = 0.1  # with a replica that does not answer, though enough others are certain
 _ASKED_PATIENCE_S = 0.025  # with all of them, for who has only asked: sending the value takes hardly longer
+
+_STAND_INS_MAX = 8
+"""So many are asked who may have stood in for a primary, in the order in which they do: in large clusters somebody is away."""
 
 
 class RecallOp:
@@ -64,9 +73,10 @@ class RecallOp:
 class Recalls:
     """Settles at this node, as a coordinator, what became of the first tries of retried puts."""
 
-    def __init__(self, runtime: Runtime, membership: Membership, replica: Replica, puts: Puts) -> None:
+    def __init__(self, runtime: Runtime, membership: Membership, failure: FailureDetector, replica: Replica, puts: Puts) -> None:
         self._runtime = runtime
         self._membership = membership
+        self._failure = failure
         self._replica = replica
         self._puts = puts
         self._ops: dict[int, RecallOp] = {}
@@ -111,16 +121,23 @@ class Recalls:
         if (op.at, message.bucket, message.key) in self._runtime.unproven:
             self._runtime.aborts.append((self._unread, recall))
         recall.never += sure and dot is None
-        recall.outstanding = {node for node, _ in op.copies.targets if node != name}
+        others = [node for node, _ in op.copies.targets if node != name] + self._stand_ins(op)
+        recall.outstanding = set(others)
         budget_ms = int((op.deadline - self._runtime.now) * 1000)
         request = Recall(recall.request_id, message.bucket, message.key, message.write_id, message.age_ms, budget_ms)
-        for node, _ in op.copies.targets:
-            if node != name:
-                self._runtime.send(node, request)
+        for node in others:
+            self._runtime.send(node, request)
         patience_s = _ASKED_PATIENCE_S if op.asks else _PATIENCE_S
         self._runtime.call_at(min(self._runtime.now + patience_s, op.deadline), self._impatient, recall)
         self._runtime.call_at(op.deadline, self._overdue, recall)
         self._settle(recall)
+
+    def _stand_ins(self, op: PutOp) -> list[str]:
+        """Who else may hold its first try, for a primary that its coordinator could not reach. That one may be back by now."""
+        first_try = self._runtime.now - op.message.age_ms / 1000
+        if not self._failure.misses_somebody() and self._failure.changed_at + NOTICED_S < first_try:
+            return []
+        return list(op.copies.spares[:_STAND_INS_MAX])
 
     def on_reply(self, sender: Address, message: RecallReply) -> None:
         recall = self._ops.get(message.request_id)
@@ -131,7 +148,7 @@ class Recalls:
         if message.actor:
             recall.dot = message.actor, message.counter
         else:
-            recall.never += message.sure
+            recall.never += message.sure and any(node == sender for node, _ in recall.op.copies.targets)
         if recall.accounted:
             self._known(recall)
         else:

@@ -102,6 +102,7 @@ def test_one_who_hears_of_it_from_another_replica_completes_it() -> None:
 
 def test_when_nobody_knows_it_the_value_is_asked_for_and_nothing_is_written() -> None:
     lone = LoneNode()
+    lone.pass_time(4.0)  # nobody has been away for long
     key = lone.key(0)
     first, second, *_ = lone.peers(key)
     recalls = asked(lone, key)

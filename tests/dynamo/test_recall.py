@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from lone_node import CLIENT, LoneNode, a_put, of
+from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
+from dynazmq.dynamo import recall
 from dynazmq.dynamo.messages import (
     OVERLOADED,
     TIMEOUT,
     Failure,
+    GetReply,
     Message,
     PutReply,
     Recall,
@@ -20,12 +22,13 @@ from dynazmq.dynamo.messages import (
     WriteReply,
 )
 from dynazmq.dynamo.runtime import Address
-from dynazmq.dynamo.versions import EMPTY, encode, put
+from dynazmq.dynamo.versions import EMPTY, encode, open_context, put
 
 
 def retried(**fields: int) -> tuple[LoneNode, bytes, list[str], dict[str, Recall]]:
-    """A retry has just come to the key's first primary: the questions that it asks, by peer."""
+    """A retry has just come to the key's first primary, and nobody was away: the questions that it asks, by peer."""
     lone = LoneNode()
+    lone.pass_time(4.0)
     key = lone.key(0)
     said = lone.hear(CLIENT, a_put(key, age_ms=400, **fields))
     assert of(Write, said) == []
@@ -33,11 +36,11 @@ def retried(**fields: int) -> tuple[LoneNode, bytes, list[str], dict[str, Recall
 
 
 def asked(said: list[tuple[Address, Message]]) -> dict[str, Recall]:
-    return {str(to): recall for to, recall in of(Recall, said)}
+    return {str(to): question for to, question in of(Recall, said)}
 
 
-def never(recall: Recall, sure: bool = True) -> RecallReply:
-    return RecallReply(recall.request_id, sure, "", 0, b"")
+def never(question: Recall, sure: bool = True) -> RecallReply:
+    return RecallReply(question.request_id, sure, "", 0, b"")
 
 
 def test_when_all_are_certain_that_it_was_never_there_it_is_written() -> None:
@@ -66,9 +69,9 @@ def test_one_that_knows_what_overwrote_it_does_not_bring_it_back() -> None:
     assert lone.stored(key).values == [b"new"]
 
 
-def remembers(recall: Recall) -> RecallReply:
+def remembers(question: Recall) -> RecallReply:
     """Of one that had what overwrote it in a hint, which was delivered since."""
-    return RecallReply(recall.request_id, True, "b~epoch", 1, b"")
+    return RecallReply(question.request_id, True, "b~epoch", 1, b"")
 
 
 def test_one_that_only_remembers_that_it_was_overwritten_does_not_settle_it_without_what_overwrote_it() -> None:
@@ -133,7 +136,7 @@ def test_a_node_that_has_just_started_is_not_certain_itself() -> None:
     second, third, *_ = lone.peers(key)
     recalls = asked(lone.hear(CLIENT, a_put(key, age_ms=5000)))
     lone.hear(second, never(recalls[second]))
-    assert of(Write, lone.hear(third, never(recalls[third]))), "two of three are enough"
+    assert of(Write, lone.hear(third, never(recalls[third])) + lone.pass_time(0.2)), "two of three are enough"
 
 
 def test_an_answer_that_comes_twice_counts_once() -> None:
@@ -143,9 +146,90 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
     assert of(Write, lone.pass_time(0.5)) == [], "w=1: all three must be certain"
 
 
+# --- who may have stood in for a primary where the first try was ------------------------------------------------------------
+
+
+def with_one_away(rank: int = 2, after_s: float = 20.0, **config: int) -> tuple[LoneNode, bytes, list[str]]:
+    """A primary of the key's, by its place among the peers, has been away for so long; the key's other nodes."""
+    lone = LoneNode(**config)
+    key = lone.key(0)
+    others = lone.peers(key)
+    lone.away.add(others.pop(rank - 1))
+    lone.pass_time(after_s)
+    return lone, key, others
+
+
+def test_while_a_primary_is_away_all_are_asked_who_may_have_stood_in_for_it() -> None:
+    lone, key, (second, fourth, fifth) = with_one_away()
+    recalls = asked(lone.hear(CLIENT, a_put(key, age_ms=400)))
+    assert sorted(recalls) == sorted([second, fourth, fifth])
+    lone.hear(second, never(recalls[second]))
+    assert lone.hear(fourth, never(recalls[fourth])) == [], "the last one may know it"
+    state, _, _ = put(EMPTY, EMPTY.context, "e~epoch.0", b"v", b"w" * 16, 1)
+    writes = of(Write, lone.hear(fifth, RecallReply(recalls[fifth].request_id, True, "e~epoch.0", 1, encode(state))))
+    assert sorted(to for to, _ in writes) == sorted([second, fourth])
+    assert lone.stored(key) == state.with_retried(b"w" * 16), "one write, under one dot"
+
+
+def test_that_one_behind_the_first_n_never_had_it_is_no_ground_to_write_it_anew() -> None:
+    lone, key, (second, fourth, fifth) = with_one_away()
+    recalls = asked(lone.hear(CLIENT, a_put(key, age_ms=400, w=1)))
+    lone.hear(second, never(recalls[second]))
+    lone.hear(fifth, never(recalls[fifth]))
+    assert of(Write, lone.pass_time(0.2)) == [], "w=1: all three of the first N must be certain"
+    assert of(Write, lone.hear(fourth, never(recalls[fourth])))
+
+
+def test_one_behind_the_first_n_that_is_silent_is_waited_for_a_little() -> None:
+    lone, key, (second, fourth, _) = with_one_away()
+    recalls = asked(lone.hear(CLIENT, a_put(key, age_ms=400)))
+    lone.hear(second, never(recalls[second]))
+    lone.hear(fourth, never(recalls[fourth]))
+    assert of(Write, lone.pass_time(0.09)) == []
+    assert of(Write, lone.pass_time(0.03))
+
+
+@pytest.mark.parametrize(("age_ms", "asks"), [(2000, 4), (500, 4), (1, 2)])
+def test_who_stood_in_for_one_that_is_back_is_asked_about_what_was_written_before_all_had_noticed(age_ms: int, asks: int) -> None:
+    lone, key, _ = with_one_away()
+    lone.away.clear()
+    lone.pass_time(1.0 if asks == 4 else 4.0)
+    assert len(asked(lone.hear(CLIENT, a_put(key, age_ms=age_ms)))) == asks
+
+
+def test_of_those_who_may_have_stood_in_the_first_of_the_preference_list_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "_STAND_INS_MAX", 1)
+    lone = LoneNode(members=("a", "b", "c", "d", "e", "f", "g"))
+    key = lone.key(0)
+    second, third, *others = lone.peers(key)
+    lone.away.add(third)
+    lone.pass_time(20.0)
+    assert sorted(asked(lone.hear(CLIENT, a_put(key, age_ms=400)))) == sorted([second, *others[:2]])
+
+
+def test_a_fallback_that_takes_the_place_of_another_asks_that_one() -> None:
+    """Seed 602597: of a key with one primary, which is away, each fallback coordinates alone, and asked nobody."""
+    lone = LoneNode(n=1, r=1, w=1)
+    key = lone.key(2)
+    first, second, *others = lone.peers(key)
+    lone.away.add(first)
+    lone.pass_time(20.0)
+    recalls = asked(lone.hear(CLIENT, a_put(key, age_ms=400)))
+    assert sorted(recalls) == sorted([second, *others])
+    state, _, _ = put(EMPTY, EMPTY.context, f"{second}~epoch.0", b"v", b"w" * 16, 1)
+    said = lone.hear(second, RecallReply(recalls[second].request_id, True, f"{second}~epoch.0", 1, encode(state)))
+    assert of(PutReply, said)
+    ((_, reply),) = of(GetReply, lone.hear(CLIENT, a_get(key)) + lone.pass_time(0.5))
+    assert open_context(reply.context, "default", key, lone.config.secret).vector == state.context.vector
+
+
+# --- how many must be certain ---------------------------------------------------------------------------------------------
+
+
 def of_which_w_was(smaller: int, wanted: int = 0, in_force: int = 0) -> LoneNode:
     """A node that has just heard that the bucket's W shall be, or is, another than its cluster's."""
     lone = LoneNode(w=smaller, r=3)
+    lone.pass_time(4.0)  # nobody has been away since
     membership = lone.node.membership
     if wanted:
         membership.learn_policy(["default", 3, 3, wanted, 1, "b"])
@@ -224,6 +308,7 @@ def test_of_two_raises_the_smaller_w_counts_for_as_long_as_any_did() -> None:
 def test_of_a_put_to_all_replicas_the_smaller_n_counts() -> None:
     """All were one when it was tried first."""
     lone = LoneNode()
+    lone.pass_time(4.0)
     membership, ring = lone.node.membership, lone.node.membership.ring
     for version, n in ((1, 1), (2, 3)):
         membership.learn_policy(["default", n, n, 1, version, "b"])

@@ -653,6 +653,21 @@ def test_who_was_shown_a_try_that_waits_for_a_lost_message_overwrites_its_retry_
     assert bob.get("k", r="all").values == ["new"]
 
 
+def test_what_a_fallback_alone_has_stored_is_found_by_a_retry_at_another() -> None:
+    """Seed 602597: the bucket's keys have one primary, which has been away for long, and each fallback coordinates alone."""
+    cluster = settled(44, n=1, r=1, w=1)
+    (first,) = cluster.primaries("k")
+    spare, other = cluster.fallbacks("k")[:2]
+    first.crash()
+    cluster.run(8.0)
+    lose_answers(cluster, spare)
+    assert cluster.client("alice").put("k", "old").acked == (other.name,)
+    bob = cluster.client("bob")
+    bob.put("k", "new", bob.get("k", at=spare.name).context, at=other.name)
+    die_and_heal(cluster)
+    assert bob.get("k").values == ["new"]
+
+
 def test_while_somebody_has_been_away_for_long_nothing_is_kept_of_writes_that_were_not_retried() -> None:
     cluster = settled(39)
     bob = cluster.client("bob")

@@ -13,6 +13,7 @@ from dynazmq.dynamo.messages import TIMEOUT
 from dynazmq.dynamo.put import Puts
 from dynazmq.dynamo.put_op import PutOp
 from dynazmq.dynamo.quorum import Quorum
+from dynazmq.dynamo.recall import Recalls
 from dynazmq.dynamo.replica import Replica
 from dynazmq.dynamo.versions import Context, Sibling, Siblings
 from dynazmq.simulator.faults import CRASH, CRASH_ALL, FULL_DISK, ISOLATE, SPLIT
@@ -91,6 +92,20 @@ def suspect_no_retry(patch: Patches) -> None:
     """A put whose coordinator has died, or whose client may be beyond a cut, is overwritten as if it could not be retried."""
     patch.set(Elsewhere, "suspected", lambda *_: [])
     patch.set(History, "seen_too_early", lambda *_: False)
+
+
+_STAND_INS: dict[str, Any] = {
+    "nodes": 3, "n": 1, "r": 1, "w": 1, "faults": (CRASH,), "every_s": 0.5, "lasting_s": 2.0, "stable_s": 0.3,
+    "conditions": Conditions(loss=0.01),
+    "load": Load(clients=4, keys=1, requests=120, think_s=0.02, mix=Mix(get=1.0, put_known=2.0, update=4.0)),
+}  # fmt: skip
+"""The one primary of a key is away for long at a time, and now and then an answer of who stands in for it is lost."""
+
+
+@mutant("I4", "I5", **_STAND_INS)
+def ask_nobody_who_may_have_stood_in(patch: Patches) -> None:
+    """A retry asks only whom it would have asked to store the write, though another may have stood in for a primary."""
+    patch.set(Recalls, "_stand_ins", lambda *_: [])
 
 
 _UNKNOWN: dict[str, Any] = {
