@@ -78,7 +78,7 @@ def test_what_is_put_is_got_and_what_is_deleted_is_gone(nodes: Nodes) -> None:
     async def work(client: aio.AsyncClient) -> None:
         done = await client.put("greeting", "hello")
         found = await client.get("greeting")
-        assert (found.value, found.context) == (b"hello", done.context)
+        assert (done.acked != (), found.value) == (True, b"hello")
         await client.delete("greeting", found.context)
         assert not (await client.get("greeting")).found
         assert (await client.delete("greeting")).acked == ()
