@@ -26,11 +26,12 @@ SIBLINGS_MAX = 256
 """A put that would make more siblings of a key than this is refused: resolve them first. Each makes all its requests slower."""
 
 RETRIED_MAX = 256
-"""Retried writes that a key's state keeps in mind (dynamo/versions.py): 4.5 KiB. It is reached only by a key of which hundreds of
-puts were retried while some node was away, since nothing is forgotten then; one more retry ends as unknown."""
+"""Retried writes that a key's state keeps in mind (dynamo/values/versions.py): 4.5 KiB. It is reached only by a key of which
+hundreds of puts were retried while some node was away, since nothing is forgotten then; one more retry ends as unknown."""
 
 SUSPECTED_MAX = RETRIED_MAX // 2
-"""Past so many none are added that are only suspected of it (dynamo/elsewhere.py): there is room for those that were retried."""
+"""Past so many none are added that are only suspected of it (dynamo/coordinator/elsewhere.py): there is room for those that were
+retried."""
 
 MERGED_BYTES_MAX = 15 << 20
 """Siblings that puts on several nodes have made may together be more than one put may. A replica merges them up to this, so that
@@ -77,7 +78,7 @@ TRACE_MS_MAX = 10_000
 
 SIBLINGS, LWW = "siblings", "lww"
 CONFLICTS = (SIBLINGS, LWW)
-"""What a bucket does with concurrent writes: it keeps all of them (the default), or the last one alone (dynamo/lww.py)."""
+"""What a bucket does with concurrent writes: it keeps all of them (the default), or the last one alone (dynamo/values/lww.py)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,7 +169,7 @@ class NodeConfig:
     eight times what one client may have under way there (LINK_BYTES_MAX)."""
 
     max_hint_bytes: int = 1 << 30
-    """Bytes of hints that one node keeps for others. Past it those are let go that anti-entropy can bring (dynamo/eviction.py);
-    a write is never refused for it, and no copy is dropped that others do not have."""
+    """Bytes of hints that one node keeps for others. Past it those are let go that anti-entropy can bring
+    (dynamo/replica/eviction.py); a write is never refused for it, and no copy is dropped that others do not have."""
 
     timing: Timing = field(default_factory=Timing)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
 
-from dynazmq.dynamo.claim import claim, moves, violations
+from dynazmq.dynamo.values.claim import claim, moves, violations
 
 CHANGES = 6
 WEIGHTS = (0.5, 1.0, 1.0, 2.0, 3.0)

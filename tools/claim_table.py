@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 
-from dynazmq.dynamo.claim import claim, moves, violations
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.claim import claim, moves, violations
+from dynazmq.dynamo.values.ring import Ring
 from tools.claim_histories import fewest_moves
 
 N = 3

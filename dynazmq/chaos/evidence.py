@@ -15,8 +15,8 @@ from dynazmq.cluster.comparison import Finding
 from dynazmq.cluster.snapshot import Event
 from dynazmq.cluster.verify import verify
 from dynazmq.dynamo.messages import LookAsk
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import decode
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import decode
 from dynazmq.errors import DynazmqError
 
 _LOOK_S = 10.0

@@ -104,7 +104,7 @@ def _removing(directory: Path, cluster: ClusterFile) -> list[str]:
         return []
     from dynazmq.cluster.members import ask
     from dynazmq.cluster.observe import PATIENT_S, Observer
-    from dynazmq.dynamo.change import IN
+    from dynazmq.dynamo.membership.change import IN
 
     with Observer(directory) as observer:
         known = ask(observer, observer.look(PATIENT_S, facts_timeout=PATIENT_S))
@@ -250,7 +250,7 @@ def _end_waiting(directory: Path, names: list[str]) -> list[str]:
     """Those of them that the nodes have not let in."""
     from dynazmq.cluster.members import ask
     from dynazmq.cluster.observe import PATIENT_S, Observer
-    from dynazmq.dynamo.change import IN
+    from dynazmq.dynamo.membership.change import IN
 
     with Observer(directory) as observer:
         known = ask(observer, observer.look(PATIENT_S, facts_timeout=PATIENT_S))

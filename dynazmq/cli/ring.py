@@ -15,7 +15,7 @@ from dynazmq.cli.words import many
 from dynazmq.cluster.judgement import SERVES
 from dynazmq.cluster.observe import Observer
 from dynazmq.cluster.snapshot import Snapshot
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.values.ring import Ring, place
 from dynazmq.paths import where
 
 MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -1,8 +1,8 @@
 """From what the nodes tell of a key to an `Explanation` (explained.py). Pure.
 
-Nothing is guessed that the nodes compute themselves: places, preference lists and stand-ins are `dynamo/ring.py`'s and
-`dynamo/routing.py`'s, merges are `dynamo/versions.py`'s. What a get would return is worked out for each node that could serve it,
-as that node sees its peers. What a node holds that does not answer is not known, and is said to be.
+Nothing is guessed that the nodes compute themselves: places, preference lists and stand-ins are `dynamo/values/ring.py`'s and
+`dynamo/replica/routing.py`'s, merges are `dynamo/values/versions.py`'s. What a get would return is worked out for each node that
+could serve it, as that node sees its peers. What a node holds that does not answer is not known, and is said to be.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dynazmq.client.healing import Healing
 from dynazmq.client.looked import Node, Told, merged, node_of, raw_of
 from dynazmq.client.view import View
 from dynazmq.config import LWW
-from dynazmq.dynamo.ring import Quorums, Ring, place
-from dynazmq.dynamo.routing import Copies, copies_of
-from dynazmq.dynamo.versions import Siblings, decode
+from dynazmq.dynamo.replica.routing import Copies, copies_of
+from dynazmq.dynamo.values.ring import Quorums, Ring, place
+from dynazmq.dynamo.values.versions import Siblings, decode
 
 
 def explain(view: View, bucket: str, key: bytes, told: Mapping[str, Told]) -> Explanation:
@@ -137,7 +137,7 @@ def _answers(by_node: Mapping[str, Copies], nodes: Mapping[str, Node], r: int, *
 
 
 def _asked(able: list[str], r: int, primaries: tuple[str, ...], nodes: Mapping[str, Node], *, lww: bool) -> list[str]:
-    """On whom a get rests; [] if it must fail. That a key is absent rests on R primaries (dynamo/get.py)."""
+    """On whom a get rests; [] if it must fail. That a key is absent rests on R primaries (dynamo/coordinator/get.py)."""
     for count in range(r, len(able) + 1):
         asks = able[:count]
         if merged((nodes[name].all for name in asks), lww=lww).values or sum(name in primaries for name in asks) >= r:

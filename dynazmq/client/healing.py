@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from dynazmq.client.explained import Answer, Step
 from dynazmq.client.looked import Node, merged, raw_of
-from dynazmq.dynamo.ring import Ring
-from dynazmq.dynamo.versions import decode, sync
+from dynazmq.dynamo.values.ring import Ring
+from dynazmq.dynamo.values.versions import decode, sync
 
 
 class Healing:

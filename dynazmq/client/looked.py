@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dynazmq.dynamo.lww import latest
 from dynazmq.dynamo.messages import LookTell, StatusReply, Topology
-from dynazmq.dynamo.versions import EMPTY, Siblings, decode, encode, sync
+from dynazmq.dynamo.values.lww import latest
+from dynazmq.dynamo.values.versions import EMPTY, Siblings, decode, encode, sync
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from dynazmq.client.view import Link, View
 from dynazmq.client.write_ids import new_write_id
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, DEFAULT_BUCKET, KEY_BYTES_MAX
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutAsk, PutReply
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, ValueTooLarge
 from dynazmq.signals import raised_by_handler
 

@@ -6,8 +6,8 @@ merged into one sequence without repeats. A key is live if somebody holds a valu
 get decides.
 
 Members may come and go meanwhile. Each page is asked for by the ring that the client knows. A node that goes by a later one, or
-has let go of what it is asked for, refuses and tells its ring (dynamo/scans.py). Then others are asked, from the position on that
-the walk has come to: places stay where they are.
+has let go of what it is asked for, refuses and tells its ring (dynamo/replica/scans.py). Then others are asked, from the
+position on that the walk has come to: places stay where they are.
 
 It is no snapshot: a key that is written or deleted meanwhile may show or not. What only a hint holds shows once it is handed off.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from dynazmq.client.requests import Request
 from dynazmq.client.view import Link, View
 from dynazmq.dynamo.messages import ELSEWHERE, Scan
-from dynazmq.dynamo.ring import Quorums
+from dynazmq.dynamo.values.ring import Quorums
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, Unavailable
 
 PAGE_KEYS = 1_000

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dynazmq.config import CONFLICTS, CONTEXT_BYTES_MAX, FRAME_BYTES_MAX, SIBLINGS
 from dynazmq.dynamo.messages import Topology
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 
 Link = str
 """A node's endpoint: how a client tells nodes apart, since it speaks to them before it knows their names."""

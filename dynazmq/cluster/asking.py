@@ -16,7 +16,7 @@ import zmq
 
 from dynazmq.cluster.judgement import Answer
 from dynazmq.config import FRAME_BYTES_MAX
-from dynazmq.dynamo.change import Intent
+from dynazmq.dynamo.membership.change import Intent
 from dynazmq.dynamo.messages import (
     AcknowledgeLosses,
     ChangeMembers,
@@ -30,7 +30,7 @@ from dynazmq.dynamo.messages import (
     TopologyRequest,
     TreeAsk,
 )
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, OtherVersion, decode_body, encode, open_frame
 from dynazmq.wire.door import inner_endpoint
 

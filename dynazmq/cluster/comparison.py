@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynazmq.cluster.judgement import Answer
-from dynazmq.dynamo.merkle import NODES, Tree, leaf_of
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.values.merkle import NODES, Tree, leaf_of
+from dynazmq.dynamo.values.ring import Ring, place
 
 HINT_STUCK_S = 60.0
 """Delivery tries twice a second: what waits for so long, its target being up, is not being delivered."""

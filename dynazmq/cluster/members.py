@@ -22,9 +22,8 @@ from dynazmq.cluster.observe import PATIENT_S, Observer
 from dynazmq.cluster.plan import Known, Plan, make_plan, undecided
 from dynazmq.cluster.snapshot import Lost, NodeView, Snapshot
 from dynazmq.cluster.staging import Staged
-from dynazmq.dynamo.change import IN, Intent, goal, intents_digest
-from dynazmq.dynamo.expulsion import vote
-from dynazmq.dynamo.merkle import FANOUT, NODES
+from dynazmq.dynamo.membership.change import IN, Intent, goal, intents_digest
+from dynazmq.dynamo.membership.expulsion import vote
 from dynazmq.dynamo.messages import (
     INVALID,
     TIMEOUT,
@@ -38,7 +37,8 @@ from dynazmq.dynamo.messages import (
     Topology,
     TopologyRequest,
 )
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.merkle import FANOUT, NODES
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import ClusterError, ClusterUnreachable
 from dynazmq.paths import where
 

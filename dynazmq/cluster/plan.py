@@ -1,7 +1,7 @@
 """What a change of the members would come to, before anybody decides it: who owns what then, and what has to be copied for it.
 
-Pure: the same computation that the nodes do (dynamo/change.py), from what they have told of their ring. Keys and bytes are
-estimates from the nodes' counts: places are hashes, so partitions hold about equally much.
+Pure: the same computation that the nodes do (dynamo/membership/change.py), from what they have told of their ring. Keys and
+bytes are estimates from the nodes' counts: places are hashes, so partitions hold about equally much.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dynazmq.cluster.staging import Staged
-from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, LEFT, Intent, concerned, goal, refusal
-from dynazmq.dynamo.claim import moves, violations
-from dynazmq.dynamo.expulsion import objection
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, GONE, IN, LEFT, Intent, concerned, goal, refusal
+from dynazmq.dynamo.membership.expulsion import objection
+from dynazmq.dynamo.values.claim import moves, violations
+from dynazmq.dynamo.values.ring import Ring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class Transfer:
 
 @dataclass(slots=True, kw_only=True)
 class Expelling:
-    """Members that are to be removed by force, to which a majority has to agree first (dynamo/expulsion.py)."""
+    """Members that are to be removed by force, to which a majority has to agree first (dynamo/membership/expulsion.py)."""
 
     members: list[str]
     needed: int  # members that must agree
@@ -118,7 +118,7 @@ class Snapshot:
     transport: str
     nodes: list[NodeView]
     ring_agreed: bool = False  # every node that answers has the same ring
-    phase: str = "rest"  # of the newest ring: rest | filling | flipped (dynamo/change.py)
+    phase: str = "rest"  # of the newest ring: rest | filling | flipped (dynamo/membership/change.py)
     target: list[str] = field(default_factory=list)  # who is to own something; [] when nobody said
     buckets: list[list[Any]] = field(default_factory=list)  # that are to have others: [name, n, r, w now, n, r, w then]
     waiting_for: list[str] = field(default_factory=list)  # whose word the next step of the ring is waiting for

@@ -19,7 +19,7 @@ from dynazmq.paths import ClusterFile
 
 SCHEMA = "dynazmq.staged/1"
 WEIGHT_MAX = 100.0
-"""As in dynamo/change.py, which this module does not load: staging must not wait for it."""
+"""As in dynamo/membership/change.py, which this module does not load: staging must not wait for it."""
 
 ADD, REMOVE = "add", "remove"
 

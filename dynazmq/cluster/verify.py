@@ -19,8 +19,7 @@ from pathlib import Path
 from dynazmq.cluster.asking import Asker, Question
 from dynazmq.cluster.comparison import Counts, Finding, Told, compare, compare_roots, compare_statuses
 from dynazmq.cluster.judgement import Answer
-from dynazmq.dynamo.change import levels_of
-from dynazmq.dynamo.merkle import FANOUT, NODES
+from dynazmq.dynamo.membership.change import levels_of
 from dynazmq.dynamo.messages import (
     Failure,
     HintsAsk,
@@ -34,7 +33,8 @@ from dynazmq.dynamo.messages import (
     TreeAsk,
     TreeTell,
 )
-from dynazmq.dynamo.ring import Quorums, Ring
+from dynazmq.dynamo.values.merkle import FANOUT, NODES
+from dynazmq.dynamo.values.ring import Quorums, Ring
 from dynazmq.errors import ClusterError, ClusterUnreachable
 from dynazmq.paths import ClusterFile
 

@@ -20,7 +20,7 @@ from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
     from dynazmq.cluster.asking import Asker
-    from dynazmq.dynamo.ring import Ring
+    from dynazmq.dynamo.values.ring import Ring
 
 ASK_S = 0.5
 COLLECT_S = 0.03
@@ -109,7 +109,7 @@ class Watch:
 
     def belongs(self, name: str) -> bool | None:
         """Whether the ring has this node, or shall have it; None while nobody has told."""
-        from dynazmq.dynamo.change import IN  # as late as ZeroMQ: a start must not wait for it
+        from dynazmq.dynamo.membership.change import IN  # as late as ZeroMQ: a start must not wait for it
 
         ring = self._newest_ring()
         if ring is None or self._asker is None:
@@ -124,7 +124,7 @@ class Watch:
         ring = self._newest_ring()
         if ring is None or self._asker is None or not ring.at_rest:
             return []
-        from dynazmq.dynamo.change import FOR_EVER, IN
+        from dynazmq.dynamo.membership.change import FOR_EVER, IN
 
         found = []
         for name in self._cluster.members.keys() - set(ring.owners):

@@ -2,38 +2,17 @@
 
 A driver, the server's loop or a simulator, owns the world and calls `Node.tick`, `Node.receive`, `Node.drain` (node.py). The map:
 
-    §4.2 §4.3 §6.2   partitioning, preference lists          ring.py
-    §4.9 §6.2        who owns what as members come and go    claim.py
-    §4.4             versions, contexts                      versions.py
-                     forgetting tombstones, dead actors      retirement.py (what may be: retirable.py)
-                     old disks that are put back             vouches.py   rescue.py
-    §2.3             buckets where the last write wins       lww.py
-    §4.5             counting replies                        quorum.py
-    §4.5             the life of a put; of a get             put.py   get.py (ending in read repair)
-                     who coordinates a put; retried puts     forward.py   recall.py   elsewhere.py
-                     puts that are marked as retried         marking.py   marks.py
-    §4.3             a node's own copies                     replica.py (what it remembers: overwritten.py)
-                     pages of them, for who lists all keys   scans.py
-    §4.6             the first N reachable nodes; hints      routing.py   hints.py
-                     when they take too much room            eviction.py
-    §4.7             trees; kept equal to the rows           merkle.py   trees.py
-                     comparing them, shipping what differs   anti_entropy.py   exchange.py   answers.py
-    §4.8             members, policies, and their ring       membership.py (as they travel: records.py)
-                     how a cluster begins; what holds of     founders.py   in_force.py
-                     its policies
-                     how all nodes come to know them         gossip.py
-    §4.8.3           who is reachable                        failure.py
-    §4.9             how members come and go, step by step   change.py
-                     who is removed by force, and by whom    expulsion.py
-                     writes to old and new owners            joint.py
-                     keys come to a new owner; leave an old  transfer.py   handover.py
-                     names under which dots are issued       identity.py
-                     how long things take, for hedging       stats.py
-                     what is told of one key to who looks    looking.py
-                     what else a node is asked and told      admin.py
-                     when a decision is acknowledged         decisions.py
-                     every message, declared once             messages/
-                     what a technique may touch; its wiring  runtime.py   node.py
+    values/        §2.3 §4.2 §4.4 §4.5 §4.7   the ring, versions, quorums, hash trees: values, and functions of them
+    messages/                                 every message, declared once
+    membership/    §4.8 §4.9                  who belongs, who is reachable, and how the ring changes
+    replica/       §4.3 §4.6 §4.7             a node's own copies, its trees over them, and hints for others
+    coordinator/   §4.5 §4.6                  the life of a put, of a get; retried puts; writes to old and new owners
+    repair/        §4.4 §4.7 §4.9             how copies become equal, move, and forget
+    runtime.py                                all that a technique may touch
+    node.py                                   the wiring: from messages to techniques
+    admin.py looking.py                       what a node is asked beside keys; what it tells of one key to who looks
+
+Each of these has a map of its own. A package knows only those above it.
 
 *Promise 4*, W12 or I5: such numbers, here and in all of the repository, are those of docs/failure-model.md.
 

@@ -10,16 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from dynazmq.config import BUCKETS_MAX, CONFLICTS, MEMBERS_MAX, SIBLINGS
-from dynazmq.dynamo.anti_entropy import AntiEntropy
-from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, WANTED, Intent, gaining, intent_rows, refusal
-from dynazmq.dynamo.decisions import Decisions
-from dynazmq.dynamo.expulsion import objection, vote
-from dynazmq.dynamo.failure import FailureDetector
-from dynazmq.dynamo.handover import Handover
-from dynazmq.dynamo.hints import Hints
-from dynazmq.dynamo.identity import Identity
-from dynazmq.dynamo.losses import Loss, total
-from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.coordinator.stats import Latency
+from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, GONE, IN, WANTED, Intent, gaining, intent_rows, refusal
+from dynazmq.dynamo.membership.decisions import Decisions
+from dynazmq.dynamo.membership.expulsion import objection, vote
+from dynazmq.dynamo.membership.failure import FailureDetector
+from dynazmq.dynamo.membership.identity import Identity
+from dynazmq.dynamo.membership.losses import Loss, total
+from dynazmq.dynamo.membership.membership import Membership
+from dynazmq.dynamo.membership.vouches import Vouches
 from dynazmq.dynamo.messages import (
     NOT_YET,
     STORAGE,
@@ -35,14 +34,15 @@ from dynazmq.dynamo.messages import (
     Topology,
     TopologyRequest,
 )
-from dynazmq.dynamo.replica import BadMessage, Replica
-from dynazmq.dynamo.retirement import Retirement
-from dynazmq.dynamo.ring import Quorums, fills
+from dynazmq.dynamo.repair.anti_entropy import AntiEntropy
+from dynazmq.dynamo.repair.handover import Handover
+from dynazmq.dynamo.repair.retirement import Retirement
+from dynazmq.dynamo.repair.transfer import Transfer
+from dynazmq.dynamo.replica.hints import Hints
+from dynazmq.dynamo.replica.replica import BadMessage, Replica
+from dynazmq.dynamo.replica.trees import Trees
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
-from dynazmq.dynamo.stats import Latency
-from dynazmq.dynamo.transfer import Transfer
-from dynazmq.dynamo.trees import Trees
-from dynazmq.dynamo.vouches import Vouches
+from dynazmq.dynamo.values.ring import Quorums, fills
 
 _INTENTS_AT_ONCE = MEMBERS_MAX
 

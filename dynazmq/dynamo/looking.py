@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dynazmq.dynamo.hints import Hints
 from dynazmq.dynamo.messages import LookAsk, LookTell, TraceAsk
-from dynazmq.dynamo.replica import BadMessage
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.replica.hints import Hints
+from dynazmq.dynamo.replica.replica import BadMessage
 from dynazmq.dynamo.runtime import Address, DamagedRow, Runtime
+from dynazmq.dynamo.values.ring import place
 
 
 class Looking:

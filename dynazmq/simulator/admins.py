@@ -31,7 +31,7 @@ from functools import partial
 
 from dynazmq.client.requests import Request
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.dynamo.change import BY_FORCE, EXPEL, IN, OUT
+from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, IN, OUT
 from dynazmq.dynamo.messages import SetBucket
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decision, Decisions, Intents

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dynazmq.dynamo.retirable import without_retried
-from dynazmq.dynamo.versions import decode, encode
+from dynazmq.dynamo.replica.retirable import without_retried
+from dynazmq.dynamo.values.versions import decode, encode
 from dynazmq.errors import DynazmqError, Unavailable
 from dynazmq.simulator import judge
 from dynazmq.simulator.admins import Admins

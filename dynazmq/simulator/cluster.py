@@ -20,8 +20,8 @@ from typing import Any
 
 from dynazmq.client.core import ASK_ABOVE_BYTES
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
-from dynazmq.dynamo.change import EXPEL, GONE, IN, OUT
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.membership.change import EXPEL, GONE, IN, OUT
+from dynazmq.dynamo.values.ring import Ring, place
 from dynazmq.simulator.client import SCHEME, Client
 from dynazmq.simulator.handle import NodeHandle, row_of
 from dynazmq.simulator.history import History

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dynazmq.dynamo.change import BY_FORCE, EXPEL, FOR_EVER, GONE, IN, LEFT, OUT, Intent
+from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, FOR_EVER, GONE, IN, LEFT, OUT, Intent
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.simulator.process import CLIENT

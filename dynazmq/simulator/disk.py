@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from dynazmq.dynamo.runtime import HintTotal, OwnRow, StoreFailed
-from dynazmq.dynamo.versions import decode
+from dynazmq.dynamo.values.versions import decode
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.memory import MemoryStorage
 

@@ -8,7 +8,7 @@ from typing import Any
 from dynazmq.dynamo.messages import DECLARATIONS, Message
 from dynazmq.dynamo.messages.fields import Bytes, Kind, Many, Real, Row, Text, Where, Whole, Word, YesNo
 from dynazmq.dynamo.messages.registry import Declaration
-from dynazmq.dynamo.versions import EMPTY, Context, encode, put, sync
+from dynazmq.dynamo.values.versions import EMPTY, Context, encode, put, sync
 
 NAMES = ("a", "b", "c", "d", "e")
 BUCKETS = ("default", "carts", "ünï", "last")

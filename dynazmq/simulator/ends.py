@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from dynazmq.dynamo.change import BY_FORCE, EXPEL, GONE, IN, OUT, Intent
-from dynazmq.dynamo.expulsion import vote
+from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, GONE, IN, OUT, Intent
+from dynazmq.dynamo.membership.expulsion import vote
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.decisions import Decisions
 

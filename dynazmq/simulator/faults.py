@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from dynazmq.dynamo.versions import decode
+from dynazmq.dynamo.values.versions import decode
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.disk import Backup
 from dynazmq.simulator.network import Conditions

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.dynamo.change import Intent
-from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
-from dynazmq.dynamo.records import Kept
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import Siblings, decode
+from dynazmq.dynamo.membership.change import Intent
+from dynazmq.dynamo.membership.records import Kept
+from dynazmq.dynamo.values.merkle import Tree, leaf_of, row_hash
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import Siblings, decode
 from dynazmq.simulator.disk import Backup
 from dynazmq.simulator.process import Process
 from dynazmq.storage.base import RowKey

@@ -15,9 +15,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynazmq.dynamo.lww import CLOCK
 from dynazmq.dynamo.messages import GetReply, PutReply
-from dynazmq.dynamo.versions import Context, Dot, open_context
+from dynazmq.dynamo.values.lww import CLOCK
+from dynazmq.dynamo.values.versions import Context, Dot, open_context
 from dynazmq.errors import (
     DynazmqError,
     InvalidRequest,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dynazmq.dynamo.versions import Siblings
+from dynazmq.dynamo.values.versions import Siblings
 from dynazmq.simulator.history import FAILED, OK, UNKNOWN, History, Op
 
 LOST, RESURRECTED, FALSE_SIBLING, INVENTED = "lost", "resurrected", "false sibling", "invented"

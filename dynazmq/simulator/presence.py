@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 from dynazmq.simulator.history import FAILED, OK, Op
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import Protocol
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.messages import Message
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.rescue import rescued
+from dynazmq.dynamo.replica.rescue import rescued
 from dynazmq.dynamo.runtime import Address, StoreFailed
 from dynazmq.simulator.disk import Disk
 from dynazmq.simulator.network import Network

@@ -29,12 +29,12 @@ from functools import lru_cache
 from typing import Any
 
 from dynazmq.config import SIBLINGS_MAX
-from dynazmq.dynamo.change import concerned
-from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.membership.change import concerned
+from dynazmq.dynamo.membership.membership import Membership
 from dynazmq.dynamo.messages import Put
-from dynazmq.dynamo.ring import Quorums, Ring, place
-from dynazmq.dynamo.versions import Sibling, Siblings, node_of
-from dynazmq.dynamo.versions import decode as decode_state
+from dynazmq.dynamo.values.ring import Quorums, Ring, place
+from dynazmq.dynamo.values.versions import Sibling, Siblings, node_of
+from dynazmq.dynamo.values.versions import decode as decode_state
 from dynazmq.simulator import judge
 from dynazmq.simulator.history import OK, History, Op
 from dynazmq.simulator.judge import Breach

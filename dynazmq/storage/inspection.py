@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynazmq.dynamo.ring import place as place_of
-from dynazmq.dynamo.versions import MalformedVersion, Siblings, decode, node_of
+from dynazmq.dynamo.values.ring import place as place_of
+from dynazmq.dynamo.values.versions import MalformedVersion, Siblings, decode, node_of
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.storage.base import RowKey
 from dynazmq.storage.database import text_of

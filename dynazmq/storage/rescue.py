@@ -1,4 +1,4 @@
-"""The database that takes an old copy's place (dynamo/rescue.py), while both are there.
+"""The database that takes an old copy's place (dynamo/replica/rescue.py), while both are there.
 
     rescued.db    what was written since the copy was put back; whole, or not there (`keep`)
     data.db       the old copy, which its supervisor sets aside; then rescued.db becomes data.db (`take`)
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from dynazmq import durable
-from dynazmq.dynamo.rescue import rescued
+from dynazmq.dynamo.replica.rescue import rescued
 from dynazmq.dynamo.runtime import Store
 from dynazmq.errors import StorageError
 from dynazmq.storage.sqlite import SqliteStorage

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from dynazmq.config import MESSAGES_PER_FRAME_MAX
+from dynazmq.dynamo.membership.vouches import FOR_ANOTHER_LIFE
 from dynazmq.dynamo.messages import (
     ABOUT_LIVES,
     DATED,
@@ -39,7 +40,6 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.messages.fields import aged
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address
-from dynazmq.dynamo.vouches import FOR_ANOTHER_LIFE
 from dynazmq.wire.codec import (
     FROM_CLIENT,
     FROM_NODE,
@@ -76,7 +76,7 @@ _A_START = 1000
 _PROBES = frozenset((Probe, ProbeReply))
 
 _WORDS = frozenset((ProbeReply, GossipDelta))
-"""In which a peer says what it remembers of the life that it speaks to (dynamo/vouches.py)."""
+"""In which a peer says what it remembers of the life that it speaks to (dynamo/membership/vouches.py)."""
 
 _LATE_MS = 250
 """A client that waits this long begins to ask elsewhere."""

@@ -41,7 +41,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.messages.inspect import POINTS_MAX
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.replica import BadMessage
+from dynazmq.dynamo.replica.replica import BadMessage
 from dynazmq.dynamo.runtime import Address
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from dynazmq.config import NodeConfig, Timing
 from dynazmq.dynamo.messages import Decided, DecidedReply, Get, Message, Probe, ProbeReply, Put
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address
-from dynazmq.dynamo.versions import EMPTY, Siblings, actor_id, decode, encode, put
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import EMPTY, Siblings, actor_id, decode, encode, put
 from dynazmq.simulator.disk import Disk
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -8,7 +8,7 @@ import pytest
 from lone_node import CLIENT, LoneNode, a_put, of
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.change import NAMES_MAX
+from dynazmq.dynamo.membership.change import NAMES_MAX
 from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
@@ -25,7 +25,7 @@ from dynazmq.dynamo.messages import (
     TopologyRequest,
 )
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 
 TREES = Timing(retirement_grace_ms=0)
 JOIN_D = ["d", "in", 1.0, ""]

@@ -6,7 +6,6 @@ import pytest
 from lone_node import CLIENT, LoneNode, bytes_of, of, written
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.merkle import FANOUT, NODES, leaf_of, row_hash
 from dynazmq.dynamo.messages import (
     Failure,
     Mend,
@@ -20,8 +19,9 @@ from dynazmq.dynamo.messages import (
     TreeAsk,
     TreeTell,
 )
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import decode, encode
+from dynazmq.dynamo.values.merkle import FANOUT, NODES, leaf_of, row_hash
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import decode, encode
 
 STATE = bytes_of(("b", b"1"))
 LEAF = FANOUT + 1

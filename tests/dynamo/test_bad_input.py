@@ -9,8 +9,6 @@ import pytest
 from lone_node import CLIENT, LoneNode, a_get, a_put, bytes_of, of, written
 
 from dynazmq.config import Timing
-from dynazmq.dynamo import versions
-from dynazmq.dynamo.merkle import FANOUT, LEAVES, NODES, places_of_leaves
 from dynazmq.dynamo.messages import (
     INVALID,
     Failure,
@@ -26,8 +24,10 @@ from dynazmq.dynamo.messages import (
     TreeTell,
     Write,
 )
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import COUNTER_MAX, Context, encode, put, seal_context
+from dynazmq.dynamo.values import versions
+from dynazmq.dynamo.values.merkle import FANOUT, LEAVES, NODES, places_of_leaves
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import COUNTER_MAX, Context, encode, put, seal_context
 
 STATE = bytes_of(("b", b"1"))
 PAGE_ROWS = 512

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
+from dynazmq.dynamo.coordinator.operations import Operations
 from dynazmq.dynamo.messages import OVERLOADED, Failure, GetReply, PutReply, Read, ReadReply, Write, WriteReply
-from dynazmq.dynamo.operations import Operations
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import EMPTY, encode, put
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import EMPTY, encode, put
 
 MIB = 1 << 20
 BUDGET = 8 * MIB

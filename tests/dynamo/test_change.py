@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from dynazmq.config import MEMBERS_MAX
-from dynazmq.dynamo import change
-from dynazmq.dynamo.change import GONE, IN, LEFT, NAMES_MAX, OUT, WEIGHT_MAX, Intent, Side
-from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.ring import VERSION_MAX, Quorums, Ring
+from dynazmq.dynamo.membership import change
+from dynazmq.dynamo.membership.change import GONE, IN, LEFT, NAMES_MAX, OUT, WEIGHT_MAX, Intent, Side
+from dynazmq.dynamo.values.claim import claim
+from dynazmq.dynamo.values.ring import VERSION_MAX, Quorums, Ring
 from tools.claim_histories import Change
 
 ONE, FOUR = Quorums(1, 1, 1), Quorums(4, 1, 1)
@@ -141,7 +141,7 @@ def test_the_goal_does_not_depend_on_the_order_in_which_intents_were_heard() -> 
 def test_two_processes_that_hash_strings_differently_want_the_same() -> None:
     code = (
         "from tests.dynamo.test_change import Life\n"
-        "from dynazmq.dynamo import change\n"
+        "from dynazmq.dynamo.membership import change\n"
         "for life in map(Life.drawn, range(40)):\n"
         "    life.decide(); life.decide()\n"
         "    print(life.goal(), change.intents_digest(life.intents).hex())\n"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynazmq.dynamo.claim import claim, moves, violations
+from dynazmq.dynamo.values.claim import claim, moves, violations
 
 
 def equal(count: int) -> dict[str, float]:

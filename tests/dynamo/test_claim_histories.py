@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dynazmq.dynamo.claim import claim, moves, violations
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.claim import claim, moves, violations
+from dynazmq.dynamo.values.ring import Ring
 from tools.claim_histories import Change, distinct_is_possible, life
 from tools.claim_table import SIZES, copies, distinct_bound, members, row
 

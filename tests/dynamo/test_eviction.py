@@ -8,8 +8,8 @@ from lone_node import LoneNode, of, written
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.messages import Mend, MendReply, Refused, SetAntiEntropy, Write
-from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.versions import encode
+from dynazmq.dynamo.values.ring import Ring, place
+from dynazmq.dynamo.values.versions import encode
 
 STATE = encode(written(("b", b"v")))
 WITH_TREES = Timing(anti_entropy_interval_ms=100_000)  # it works, and asks nothing by itself here

@@ -8,10 +8,10 @@ import pytest
 from lone_node import CLIENT, LoneNode, of
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.change import EXPEL, GONE, IN, OUT, Intent
-from dynazmq.dynamo.expulsion import objection, outweighs, pardon, taking_effect, upheld, vote, withdrawn
+from dynazmq.dynamo.membership.change import EXPEL, GONE, IN, OUT, Intent
+from dynazmq.dynamo.membership.expulsion import objection, outweighs, pardon, taking_effect, upheld, vote, withdrawn
 from dynazmq.dynamo.messages import ChangeMembers, ChangeMembersReply, Failure, GossipDelta, Put
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 
 NAMES = ("a", "b", "c", "d", "e")
 RING = Ring(1, NAMES * 4)

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from dynazmq.config import NodeConfig
-from dynazmq.dynamo.failure import DOWN, SUSPECT, UP, FailureDetector, Peer
+from dynazmq.dynamo.membership.failure import DOWN, SUSPECT, UP, FailureDetector, Peer
 from dynazmq.dynamo.messages import Probe, ProbeReply, Stopping
 from dynazmq.dynamo.runtime import Runtime
 from dynazmq.storage.memory import MemoryStorage

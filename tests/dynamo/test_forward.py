@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lone_node import CLIENT, LoneNode, a_put, of
 
-from dynazmq.dynamo.change import LEFT
+from dynazmq.dynamo.membership.change import LEFT
 from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,

@@ -6,8 +6,8 @@ from lone_node import CLIENT, LoneNode, a_get, bytes_of, of, written
 
 from dynazmq.config import MERGED_BYTES_MAX
 from dynazmq.dynamo.messages import INVALID, STORAGE, TIMEOUT, Failure, GetReply, GossipDelta, Read, ReadReply, Refused, Write
-from dynazmq.dynamo.ring import Ring
-from dynazmq.dynamo.versions import decode, encode
+from dynazmq.dynamo.values.ring import Ring
+from dynazmq.dynamo.values.versions import decode, encode
 
 
 def coordinating(rank: int = 0) -> tuple[LoneNode, bytes, list[str]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from lone_node import CLIENT, LoneNode, a_put, bytes_of, of, written
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.change import IN, LEFT, OUT
-from dynazmq.dynamo.merkle import row_hash
+from dynazmq.dynamo.membership.change import IN, LEFT, OUT
+from dynazmq.dynamo.membership.records import Member
 from dynazmq.dynamo.messages import GossipDelta, Mend, MendReply, PutReply, Refused, StrayAsk, StrayTell, Write, WriteReply
-from dynazmq.dynamo.records import Member
-from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.versions import EMPTY, encode
+from dynazmq.dynamo.values.merkle import row_hash
+from dynazmq.dynamo.values.ring import Ring, place
+from dynazmq.dynamo.values.versions import EMPTY, encode
 
 OTHERS = ("b", "c", "d")
 WITHOUT_A = Ring(4, OTHERS * 5 + ("b",))

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from lone_node import CLIENT, LoneNode, a_put, of, written
 
-from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, HintsAsk, HintsTell, Refused, Write
-from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import DamagedRow, OwnRow, Row
-from dynazmq.dynamo.versions import Siblings, decode, encode
+from dynazmq.dynamo.values.merkle import row_hash
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import Siblings, decode, encode
 
 
 def keeping(count: int = 1, handoff_batch: int = 64) -> tuple[LoneNode, str]:

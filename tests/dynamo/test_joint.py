@@ -6,7 +6,7 @@ from lone_node import CLIENT, LoneNode, a_put, of
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.messages import Failure, PutReply, Refused, Write, WriteReply
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.values.ring import Ring, place
 
 OLD = Ring(1, ("a", "b", "c") * 5 + ("a",))
 FILLING = Ring(2, OLD.owners, ("a", "b", "d", "e") * 4, filling=True)

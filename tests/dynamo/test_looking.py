@@ -5,7 +5,7 @@ from __future__ import annotations
 from lone_node import CLIENT, LoneNode, a_put, bytes_of, of
 
 from dynazmq.dynamo.messages import LookAsk, LookTell, Refused, TraceAsk, Write
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 
 STATE = bytes_of(("b", b"1"))
 

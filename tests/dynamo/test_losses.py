@@ -10,10 +10,10 @@ import pytest
 from lone_node import CLIENT, LoneNode, of
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.losses import UNKNOWN, Loss, Losses, declare, total, without_source
+from dynazmq.dynamo.membership.losses import UNKNOWN, Loss, Losses, declare, total, without_source
 from dynazmq.dynamo.messages import AcknowledgeLosses, AcknowledgeLossesReply, Decided, DecidedReply, Failure, GossipDelta
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.claim import claim
+from dynazmq.dynamo.values.ring import Ring
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 OLD = claim(dict.fromkeys(NAMES, 1.0), 24, 3)

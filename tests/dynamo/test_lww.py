@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
-from dynazmq.dynamo import lww
-from dynazmq.dynamo.lww import CLOCK, STAMP_MAX, at_least, clock, latest, stamp
 from dynazmq.dynamo.messages import (
     Failure,
     GetReply,
@@ -27,7 +25,9 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
-from dynazmq.dynamo.versions import EMPTY, Context, Sibling, Siblings, decode, encode, open_context, put, sync
+from dynazmq.dynamo.values import lww
+from dynazmq.dynamo.values.lww import CLOCK, STAMP_MAX, at_least, clock, latest, stamp
+from dynazmq.dynamo.values.versions import EMPTY, Context, Sibling, Siblings, decode, encode, open_context, put, sync
 
 ACTORS = ("a~1", "b~1", "c~1")
 SKEW_MS = (0, -3_600_000, 45)

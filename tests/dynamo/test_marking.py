@@ -7,10 +7,10 @@ from lone_node import CLIENT, LoneNode, a_get, a_put, of
 from test_retirement import a_node, hash_of
 
 from dynazmq.config import Timing
-from dynazmq.dynamo import marks
-from dynazmq.dynamo.merkle import Tree, leaf_of, row_hash
 from dynazmq.dynamo.messages import Failure, GetReply, Read, ReadReply, RetireAsk, RetireTell, Write, WriteReply
-from dynazmq.dynamo.versions import decode, encode, open_context
+from dynazmq.dynamo.replica import marks
+from dynazmq.dynamo.values.merkle import Tree, leaf_of, row_hash
+from dynazmq.dynamo.values.versions import decode, encode, open_context
 
 WRITE_ID = b"w" * 16
 

@@ -10,12 +10,12 @@ import msgpack
 import pytest
 
 from dynazmq.config import BUCKETS_MAX, MEMBERS_MAX, NodeConfig
-from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.losses import Losses
+from dynazmq.dynamo.membership.losses import Losses
+from dynazmq.dynamo.membership.records import Kept, Policy
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest, Message, SetBucket
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.records import Kept, Policy
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.claim import claim
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.wire.codec import FROM_NODE, Envelope, decode_body, encode, open_frame
 

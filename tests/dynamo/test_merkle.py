@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynazmq.dynamo.merkle import FANOUT, LEAVES, NODES, Tree, children, leaf_of, places_of_leaves, row_hash, runs
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.merkle import FANOUT, LEAVES, NODES, Tree, children, leaf_of, places_of_leaves, row_hash, runs
+from dynazmq.dynamo.values.ring import Ring
 
 FIRST_LEAF = NODES - LEAVES
 places = st.integers(0, 2**64 - 1)

@@ -7,7 +7,7 @@ import json
 import msgpack
 from lone_node import CLIENT, LoneNode, a_get, a_put, bytes_of, of, written
 
-from dynazmq.dynamo.identity import INCARNATION_MAX
+from dynazmq.dynamo.membership.identity import INCARNATION_MAX
 from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,
@@ -35,7 +35,7 @@ from dynazmq.dynamo.messages import (
     WriteReply,
 )
 from dynazmq.dynamo.runtime import ROWS_LOST
-from dynazmq.dynamo.versions import EMPTY, encode
+from dynazmq.dynamo.values.versions import EMPTY, encode
 
 
 def fail_commit(lone: LoneNode, why: str = "") -> None:

@@ -8,7 +8,7 @@ from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
 from dynazmq.config import SIBLINGS_MAX, STATE_BYTES_MAX
 from dynazmq.dynamo.messages import INVALID, STORAGE, TIMEOUT, Failure, GetReply, PutReply, Recall, Refused, Write, WriteReply
-from dynazmq.dynamo.versions import EMPTY, Context, decode, encode, open_context, put, seal_context
+from dynazmq.dynamo.values.versions import EMPTY, Context, decode, encode, open_context, put, seal_context
 
 
 def coordinating(**config: int) -> tuple[LoneNode, bytes, list[str]]:

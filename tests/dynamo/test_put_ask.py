@@ -22,7 +22,7 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
-from dynazmq.dynamo.versions import EMPTY, encode, put
+from dynazmq.dynamo.values.versions import EMPTY, encode, put
 
 ID = b"w" * 16  # of `a_put`
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from dynazmq.dynamo.quorum import IMPOSSIBLE, PENDING, REACHED, Quorum
+from dynazmq.dynamo.values.quorum import IMPOSSIBLE, PENDING, REACHED, Quorum
 
 ASKED = {"n1": True, "n2": True, "n3": True, "n4": False}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
-from dynazmq.dynamo import recall
+from dynazmq.dynamo.coordinator import recall
 from dynazmq.dynamo.messages import (
     OVERLOADED,
     TIMEOUT,
@@ -22,7 +22,7 @@ from dynazmq.dynamo.messages import (
     WriteReply,
 )
 from dynazmq.dynamo.runtime import Address
-from dynazmq.dynamo.versions import EMPTY, encode, open_context, put
+from dynazmq.dynamo.values.versions import EMPTY, encode, open_context, put
 
 
 def retried(**fields: int) -> tuple[LoneNode, bytes, list[str], dict[str, Recall]]:

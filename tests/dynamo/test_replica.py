@@ -6,7 +6,6 @@ import pytest
 from lone_node import CLIENT, LoneNode, a_put, of, written
 
 from dynazmq.config import MERGED_BYTES_MAX
-from dynazmq.dynamo import overwritten
 from dynazmq.dynamo.messages import (
     Handoff,
     HandoffReply,
@@ -18,9 +17,10 @@ from dynazmq.dynamo.messages import (
     Write,
     WriteReply,
 )
-from dynazmq.dynamo.overwritten import Overwritten
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import EMPTY, Context, Siblings, decode, encode, put, sync
+from dynazmq.dynamo.replica import overwritten
+from dynazmq.dynamo.replica.overwritten import Overwritten
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, decode, encode, put, sync
 
 
 def primary() -> tuple[LoneNode, bytes, list[str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dynazmq.dynamo.rescue import written_since
-from dynazmq.dynamo.versions import EMPTY, Context, Siblings, actor_id, decode, encode, put, sync
+from dynazmq.dynamo.replica.rescue import written_since
+from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, actor_id, decode, encode, put, sync
 
 OLD_ACTOR, NEW_ACTOR = actor_id("n2", "before"), actor_id("n2", "since")
 

@@ -6,11 +6,11 @@ import pytest
 from lone_node import LoneNode, a_put, of
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.merkle import row_hash
 from dynazmq.dynamo.messages import Handoff, HandoffReply, Refused, Retire, RetireAsk, RetireTell, Write
-from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import StoreFailed
-from dynazmq.dynamo.versions import EMPTY, Siblings, actor_id, encode, put
+from dynazmq.dynamo.values.merkle import row_hash
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import EMPTY, Siblings, actor_id, encode, put
 
 GRACE_S = 3.0
 TIMING = Timing(anti_entropy_interval_ms=0, retirement_grace_ms=int(GRACE_S * 1000))

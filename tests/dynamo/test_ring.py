@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.values.claim import claim
+from dynazmq.dynamo.values.ring import Ring, place
 
 SPACE = 1 << 64
 FIVE = {f"n{i}": 1.0 for i in range(1, 6)}
@@ -43,7 +43,7 @@ def test_a_place_never_changes(at: tuple[str, bytes], number: int) -> None:
 
 
 def test_a_place_is_the_same_in_a_process_with_another_hash_seed() -> None:
-    code = "from dynazmq.dynamo.ring import *; from dynazmq.dynamo.claim import *; import sys\n"
+    code = "from dynazmq.dynamo.values.ring import *; from dynazmq.dynamo.values.claim import *; import sys\n"
     code += "ring = Ring(1, claim({f'n{i}': 1.0 for i in range(1, 6)}, 120, 3)); sys.stdout.write(ring.digest().hex())"
     said = {
         subprocess.run(

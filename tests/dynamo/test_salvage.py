@@ -8,12 +8,12 @@ import pytest
 from lone_node import LoneNode, bytes_of, of
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.change import GONE, Intent, goal
-from dynazmq.dynamo.exchange import START
+from dynazmq.dynamo.membership.change import GONE, Intent, goal
+from dynazmq.dynamo.membership.records import Member
 from dynazmq.dynamo.messages import FillAsk, FillTell, GossipDelta, Message, Refused, Write
-from dynazmq.dynamo.records import Member
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.repair.exchange import START
 from dynazmq.dynamo.runtime import Address
+from dynazmq.dynamo.values.ring import Ring, place
 
 OLD = Ring(1, ("a", "b", "c", "d") * 4)
 NEW = goal(OLD, {"d": Intent("d", GONE, 1.0, "", 1, "b")}, 1)

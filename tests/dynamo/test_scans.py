@@ -1,4 +1,4 @@
-"""Pages of keys, and reads, are for who goes by a ring that fits this node's own (dynamo/scans.py)."""
+"""Pages of keys, and reads, are for who goes by a ring that fits this node's own (dynamo/replica/scans.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dynazmq.dynamo.messages import (
     Topology,
     Write,
 )
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.values.ring import Ring, place
 
 
 def holding(rank: int = 0) -> tuple[LoneNode, bytes]:

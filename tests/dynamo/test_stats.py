@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.stats import Histogram, Latency
+from dynazmq.dynamo.coordinator.stats import Histogram, Latency
 
 durations = st.lists(st.integers(1, 3_600_000_000).map(lambda us: us / 1e6), min_size=1, max_size=50)
 

@@ -8,11 +8,11 @@ import pytest
 from lone_node import LoneNode, bytes_of, of, written
 
 from dynazmq.config import Timing
-from dynazmq.dynamo.change import IN, Intent, goal
+from dynazmq.dynamo.membership.change import IN, Intent, goal
+from dynazmq.dynamo.membership.records import Member
 from dynazmq.dynamo.messages import FillAsk, FillTell, GossipDelta, Refused, TreeAsk, TreeTell
-from dynazmq.dynamo.records import Member
-from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.versions import decode, encode
+from dynazmq.dynamo.values.ring import Ring, place
+from dynazmq.dynamo.values.versions import decode, encode
 
 OLD = Ring(1, ("b", "c", "d") * 5 + ("b",))
 JOIN = Intent("a", IN, 1.0, "", 1, "b")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynazmq.dynamo.retirable import CLOCK_ENTRIES_KEPT, may_retire, without_actors, without_retried
-from dynazmq.dynamo.versions import (
+from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT, may_retire, without_actors, without_retried
+from dynazmq.dynamo.values.versions import (
     COUNTER_MAX,
     EMPTY,
     BadContext,

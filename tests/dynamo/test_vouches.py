@@ -5,6 +5,7 @@ from __future__ import annotations
 from lone_node import LoneNode, a_get, of
 from test_retirement import a_node, give, hash_of, next_round, proposal, tombstone
 
+from dynazmq.dynamo.membership.vouches import OLD, SURE, UNSURE
 from dynazmq.dynamo.messages import (
     NOT_YET,
     Failure,
@@ -18,8 +19,7 @@ from dynazmq.dynamo.messages import (
     RetireAsk,
     RetireTell,
 )
-from dynazmq.dynamo.versions import encode
-from dynazmq.dynamo.vouches import OLD, SURE, UNSURE
+from dynazmq.dynamo.values.versions import encode
 
 
 def tell(lone: LoneNode, peer: str, count: int, says: int = SURE) -> None:

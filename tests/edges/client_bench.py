@@ -10,7 +10,7 @@ from dynazmq.client.core import ClientCore
 from dynazmq.client.requests import Options, Request, get_request, put_request
 from dynazmq.client.view import Link, View
 from dynazmq.dynamo.messages import Failure, GetReply, PutReply, Topology, TopologyRequest
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 
 CLUSTER_ID = 0xC1
 

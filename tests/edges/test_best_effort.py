@@ -14,7 +14,7 @@ from dynazmq.client.requests import Options, Request
 from dynazmq.client.results import Batch, Result
 from dynazmq.client.view import View
 from dynazmq.dynamo.messages import GetReply
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import DynazmqError, InvalidRequest, Overloaded, ReadTimeout, StorageError, Unavailable
 
 VIEW = View.of(topology(["n1", "n2", "n3", "n4", "n5"], buckets=(("wide", 3, 3, 1),)))

@@ -17,7 +17,7 @@ from dynazmq.chaos.nemesis import Chronicle
 from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, chosen, strikes
 from dynazmq.chaos.record import Record, longest_gap
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
-from dynazmq.dynamo.versions import EMPTY, Context, Siblings, encode, put, seal_context
+from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, encode, put, seal_context
 from dynazmq.simulator.history import History, Op
 
 MEMBERS = ("n1", "n2", "n3", "n4", "n5")

@@ -20,7 +20,7 @@ from dynazmq.client.requests import Options, Request, put_request
 from dynazmq.client.window import RATE_BYTES_PER_S
 from dynazmq.cluster.observe import observe
 from dynazmq.dynamo.messages import NOT_YET, OVERLOADED, TIMEOUT, Put, PutAsk, PutReply, PutTell
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import WriteTimeout
 
 LARGE = bytes(ASK_ABOVE_BYTES + 1)

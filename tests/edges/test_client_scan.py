@@ -18,7 +18,7 @@ from dynazmq.client.scan import PAGE_KEYS, Scanner
 from dynazmq.client.view import Link, View
 from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import ELSEWHERE, Failure, Get, GetReply, Scan, ScanReply
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, ReadTimeout, Unavailable
 
 BUCKET = "b"

@@ -8,8 +8,8 @@ import pytest
 
 from dynazmq.cluster.comparison import DAMAGED, Counts, Finding, Told, compare, compare_roots, compare_statuses
 from dynazmq.cluster.judgement import Answer
-from dynazmq.dynamo.merkle import NODES
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.values.merkle import NODES
+from dynazmq.dynamo.values.ring import Ring, place
 
 NAMES = ("n1", "n2", "n3", "n4")
 RING = Ring(1, NAMES * 4)

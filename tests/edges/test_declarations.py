@@ -13,7 +13,9 @@ from admitted import SAMPLES, least, messages
 from hypothesis import given, settings
 
 from dynazmq.config import BUCKET_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, NodeConfig
-from dynazmq.dynamo.losses import Losses
+from dynazmq.dynamo.membership.losses import Losses
+from dynazmq.dynamo.membership.records import Kept, Member
+from dynazmq.dynamo.membership.vouches import SURE
 from dynazmq.dynamo.messages import (
     ANSWER_TO,
     DECLARATIONS,
@@ -39,10 +41,8 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.messages.fields import AGE_MS_MAX, Bytes, Kind, Many, Real, Row, Text, Whole, aged, is_endpoint
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.records import Kept, Member
-from dynazmq.dynamo.ring import Ring
 from dynazmq.dynamo.runtime import unhurried
-from dynazmq.dynamo.vouches import SURE
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.simulator.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
 from dynazmq.wire.gate import Gate

@@ -8,8 +8,8 @@ from random import Random
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.messages import Mend, MendReply, Message, RowsAsk, RowsTell, TreeAsk, TreeTell
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.versions import EMPTY, encode, put
+from dynazmq.dynamo.values.ring import Ring, place
+from dynazmq.dynamo.values.versions import EMPTY, encode, put
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire import codec
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import EMPTY, Context, encode, put
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import EMPTY, Context, encode, put
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.storage.inspection import Inspection, shown
 from dynazmq.storage.schema import owner_of

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dynazmq.config import NodeConfig
+from dynazmq.dynamo.membership.vouches import SURE
 from dynazmq.dynamo.messages import (
     OVERLOADED,
     Failure,
@@ -25,7 +26,6 @@ from dynazmq.dynamo.messages import (
     TopologyRequest,
 )
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.vouches import SURE
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.wire import intake
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, encode

@@ -16,7 +16,7 @@ from dynazmq.config import NodeConfig
 from dynazmq.dynamo import messages
 from dynazmq.dynamo.messages import StatusReply, StatusRequest
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.wire import codec, sockets
 from tools import protocol_page

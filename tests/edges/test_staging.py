@@ -14,8 +14,8 @@ from dynazmq.cluster import creation, roster, staging
 from dynazmq.cluster.creation import Wishes
 from dynazmq.cluster.plan import Known, make_plan, undecided, with_decisions
 from dynazmq.cluster.staging import Change, Staged
-from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.claim import claim
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
 from dynazmq.storage.schema import bring_up_to_date

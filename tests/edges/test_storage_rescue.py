@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dynazmq.dynamo.versions import EMPTY, actor_id, decode, encode, put
+from dynazmq.dynamo.values.versions import EMPTY, actor_id, decode, encode, put
 from dynazmq.errors import StorageError
 from dynazmq.storage import rescue
 from dynazmq.storage.sqlite import SqliteStorage

@@ -23,8 +23,8 @@ from dynazmq.dynamo.messages import (
     WriteReply,
 )
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.ring import place
 from dynazmq.dynamo.runtime import Address, unhurried
+from dynazmq.dynamo.values.ring import place
 from dynazmq.simulator.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, Envelope, decode_body, encode, open_frame
 from dynazmq.wire.gate import Gate

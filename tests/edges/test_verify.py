@@ -11,8 +11,9 @@ import pytest
 from dynazmq.cluster.asking import Asker, Question
 from dynazmq.cluster.judgement import Answer
 from dynazmq.cluster.verify import Report, Verifier
-from dynazmq.dynamo import exchange, hints
 from dynazmq.dynamo.messages import Message, RowsAsk, RowsTell, TreeAsk, TreeTell
+from dynazmq.dynamo.repair import exchange
+from dynazmq.dynamo.replica import hints
 from dynazmq.errors import ClusterUnreachable
 from dynazmq.simulator.cluster import Cluster, row_of
 

@@ -10,8 +10,8 @@ from dynazmq.client.explained import Explanation
 from dynazmq.client.looked import Told
 from dynazmq.client.view import View
 from dynazmq.dynamo.messages import LookTell, StatusReply, Topology
-from dynazmq.dynamo.ring import Ring, place
-from dynazmq.dynamo.versions import EMPTY, Siblings, actor_id, encode, put
+from dynazmq.dynamo.values.ring import Ring, place
+from dynazmq.dynamo.values.versions import EMPTY, Siblings, actor_id, encode, put
 
 NAMES = ("n1", "n2", "n3", "n4", "n5")
 KEY = b"cart:42"

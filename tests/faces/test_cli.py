@@ -16,7 +16,7 @@ from command_lines import check, commands_of
 from dynazmq.cli import code_of, main
 from dynazmq.cli.tree import build, children, leaves
 from dynazmq.cluster.processes import environment
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import (
     ClusterError,
     ClusterUnreachable,

@@ -19,8 +19,8 @@ from seen_key import SeenKey, wrote
 from dynazmq.cli import explained, traced
 from dynazmq.client.explained import Explanation
 from dynazmq.client.traced import Trace
-from dynazmq.dynamo.ring import Ring
-from dynazmq.dynamo.versions import sync
+from dynazmq.dynamo.values.ring import Ring
+from dynazmq.dynamo.values.versions import sync
 from dynazmq.errors import WriteTimeout
 
 GOLDEN = Path(__file__).parent / "golden"

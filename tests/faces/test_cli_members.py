@@ -15,8 +15,8 @@ from dynazmq.cluster.members import Decided, Late, Met, Progress, Settled, Start
 from dynazmq.cluster.plan import Known, make_plan
 from dynazmq.cluster.snapshot import Lost
 from dynazmq.cluster.staging import Change, Staged
-from dynazmq.dynamo.claim import claim
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.claim import claim
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.paths import ClusterFile
 
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from dynazmq.cli import CHECK_FAILED, OK, simulate
-from dynazmq.dynamo.put import Puts
-from dynazmq.dynamo.quorum import Quorum
+from dynazmq.dynamo.coordinator.put import Puts
+from dynazmq.dynamo.values.quorum import Quorum
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.mutants import MUTANTS
 

@@ -11,8 +11,8 @@ from dynazmq.cli.explained import lines
 from dynazmq.client.explained import PREVIEW_BYTES, Copy, Explanation, Version, cut
 from dynazmq.client.looked import Told
 from dynazmq.dynamo.messages import LookTell
-from dynazmq.dynamo.ring import Ring
-from dynazmq.dynamo.versions import sync
+from dynazmq.dynamo.values.ring import Ring
+from dynazmq.dynamo.values.versions import sync
 
 OLD = wrote("n1", b"old")
 NEW = wrote("n1", b"new", OLD)

@@ -25,7 +25,7 @@ from dynazmq.cluster.judgement import Answer
 from dynazmq.cluster.metrics import BOUNDS_US, COUNTERS, FAMILIES, cumulated
 from dynazmq.cluster.observe import Observer
 from dynazmq.cluster.processes import environment
-from dynazmq.dynamo.stats import Histogram
+from dynazmq.dynamo.coordinator.stats import Histogram
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 
@@ -151,7 +151,7 @@ def test_nothing_that_runs_is_still_a_document() -> None:
 def test_every_counter_of_a_node_is_explained() -> None:
     """Nobody may count something that nobody can look up."""
     counted = set()
-    for path in [*(ROOT / "dynazmq/dynamo").glob("*.py"), *(ROOT / "dynazmq/wire").glob("*.py"), ROOT / "dynazmq/server.py"]:
+    for path in [*(ROOT / "dynazmq/dynamo").rglob("*.py"), *(ROOT / "dynazmq/wire").glob("*.py"), ROOT / "dynazmq/server.py"]:
         for inside in re.findall(r"counters\[(.*?)\] \+=", path.read_text()):
             counted |= set(re.findall(r'"([a-z_]+)"', inside))
     assert counted == COUNTERS.keys() | {"puts_ok", "puts_failed", "gets_ok", "gets_failed"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import combinations
 
-from dynazmq.dynamo.claim import claim, moves, violations
-from dynazmq.dynamo.ring import Ring, place
+from dynazmq.dynamo.values.claim import claim, moves, violations
+from dynazmq.dynamo.values.ring import Ring, place
 
 N = 3
 MEMBERS = {f"n{i}": 1.0 for i in range(1, 6)}

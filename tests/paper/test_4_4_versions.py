@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dynazmq.dynamo.versions import EMPTY, Context, Siblings, put, sync
+from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, put, sync
 
 SX, SY, SZ = "Sx~1", "Sy~1", "Sz~1"
 NOTHING_SEEN = Context()

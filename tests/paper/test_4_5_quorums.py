@@ -6,7 +6,7 @@ from itertools import combinations, permutations
 
 import pytest
 
-from dynazmq.dynamo.quorum import IMPOSSIBLE, PENDING, REACHED, Quorum
+from dynazmq.dynamo.values.quorum import IMPOSSIBLE, PENDING, REACHED, Quorum
 
 REPLICAS = ("n1", "n2", "n3")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from dynazmq.config import NodeConfig
-from dynazmq.dynamo.failure import DOWN, SUSPECT, UP
+from dynazmq.dynamo.membership.failure import DOWN, SUSPECT, UP
 from dynazmq.dynamo.messages import Probe, ProbeReply
 from dynazmq.dynamo.node import Node
 from dynazmq.storage.memory import MemoryStorage

@@ -13,7 +13,7 @@ import pytest
 from supervised import Cluster, eventually
 
 import dynazmq
-from dynazmq.dynamo.versions import decode
+from dynazmq.dynamo.values.versions import decode
 
 KEYS = [f"key {number}" for number in range(150)]
 VALUES = {key: f"the value of {key}".encode() for key in KEYS}

@@ -23,7 +23,7 @@ from dynazmq.cluster import members as members_of
 from dynazmq.cluster.observe import Observer
 from dynazmq.cluster.processes import environment, find_nodes, identify
 from dynazmq.cluster.staging import Staged
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import ClusterFile, config_path, load_node_config
 from dynazmq.tui.history import History

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from supervised import Cluster, eventually
 
-from dynazmq.dynamo.ring import place
-from dynazmq.dynamo.versions import EMPTY, actor_id, decode, encode, put
+from dynazmq.dynamo.values.ring import place
+from dynazmq.dynamo.values.versions import EMPTY, actor_id, decode, encode, put
 from dynazmq.storage.base import checksum
 from dynazmq.storage.tables import SIGNED
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.dynamo.versions import node_of
+from dynazmq.dynamo.values.versions import node_of
 from dynazmq.simulator.client import Client
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.disk import Backup

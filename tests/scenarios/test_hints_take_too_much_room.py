@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.dynamo.messages import MendReply
-from dynazmq.dynamo.ring import place
+from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import Unavailable
 from dynazmq.simulator.cluster import Cluster
 from dynazmq.wire.codec import decode_body, open_frame

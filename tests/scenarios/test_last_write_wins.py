@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.dynamo.lww import clock
-from dynazmq.dynamo.retirable import CLOCK_ENTRIES_KEPT
-from dynazmq.dynamo.versions import Sibling
+from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT
+from dynazmq.dynamo.values.lww import clock
+from dynazmq.dynamo.values.versions import Sibling
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.client import Client
 from dynazmq.simulator.cluster import Cluster, NodeHandle

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dynazmq.dynamo.change import EXPEL, GONE, IN
+from dynazmq.dynamo.membership.change import EXPEL, GONE, IN
 from dynazmq.errors import DynazmqError, InvalidRequest, WriteTimeout
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.dynamo.anti_entropy import AntiEntropy
-from dynazmq.dynamo.merkle import leaf_of
 from dynazmq.dynamo.messages import SetAntiEntropy
+from dynazmq.dynamo.repair.anti_entropy import AntiEntropy
+from dynazmq.dynamo.values.merkle import leaf_of
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 
 KEYS = [f"k{i}" for i in range(60)]

@@ -8,10 +8,11 @@ import pytest
 from lost_answers import lose_answers, settled
 
 from dynazmq.client.context import Context
-from dynazmq.dynamo import elsewhere, overwritten, recall
+from dynazmq.dynamo.coordinator import elsewhere, recall
 from dynazmq.dynamo.messages import Message, Recall, Write
+from dynazmq.dynamo.replica import overwritten
 from dynazmq.dynamo.runtime import Address
-from dynazmq.dynamo.versions import EMPTY, Siblings, encode, put
+from dynazmq.dynamo.values.versions import EMPTY, Siblings, encode, put
 from dynazmq.errors import Unavailable, WriteTimeout
 from dynazmq.simulator.cluster import Cluster, NodeHandle
 from dynazmq.simulator.network import Conditions

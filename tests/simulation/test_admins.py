@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dynazmq.dynamo.change import EXPEL, IN
+from dynazmq.dynamo.membership.change import EXPEL, IN
 from dynazmq.errors import WriteTimeout
 from dynazmq.simulator import simulation
 from dynazmq.simulator.admins import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
-from dynazmq.dynamo.versions import EMPTY, Context, Siblings, put, seal_context
+from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, put, seal_context
 from dynazmq.errors import DynazmqError, Overloaded, WriteTimeout
 from dynazmq.simulator.history import History, Op
 from dynazmq.simulator.judge import of_answer, of_key

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.dynamo import put
-from dynazmq.dynamo.hints import Hints
+from dynazmq.dynamo.coordinator import put
+from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.simulator.mutants import MUTANTS, SEEDS, hunt
 from dynazmq.simulator.mutants.mutant import Mutant, Patches
 from dynazmq.simulator.simulation import Report, run_seed

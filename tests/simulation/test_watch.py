@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.config import LWW
-from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo.membership.membership import Membership
+from dynazmq.dynamo.membership.vouches import Vouches
 from dynazmq.dynamo.messages import Put, Write
-from dynazmq.dynamo.ring import Ring
-from dynazmq.dynamo.versions import Context, Sibling, Siblings, encode
-from dynazmq.dynamo.vouches import Vouches
+from dynazmq.dynamo.values.ring import Ring
+from dynazmq.dynamo.values.versions import Context, Sibling, Siblings, encode
 from dynazmq.simulator.checker import Checker
 from dynazmq.simulator.cluster import Cluster, NodeHandle, row_of
 from dynazmq.simulator.mutants import MUTANTS

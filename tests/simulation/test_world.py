@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from dynazmq.dynamo.failure import FailureDetector
+from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.runtime import DamagedRow, HintTotal, StoreFailed
 from dynazmq.simulator.cluster import Cluster, Unsettled, row_of
 from dynazmq.simulator.disk import Disk

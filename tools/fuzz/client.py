@@ -13,7 +13,7 @@ from dynazmq.client.core import ClientCore
 from dynazmq.client.requests import Options, get_request, get_result, put_request, put_result
 from dynazmq.client.view import View
 from dynazmq.dynamo.messages import ANSWER_TO, Failure, Message, Refused, Topology, TopologyRequest, request_id_of
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import DynazmqError
 from dynazmq.simulator.draw import BUCKETS, KEYS, NAMES, Draw
 from dynazmq.wire.codec import FROM_NODE, BadFrame, Envelope, decode_body, open_frame, seal

@@ -12,7 +12,8 @@ from typing import Any
 import msgpack
 
 from dynazmq.config import NodeConfig, Timing
-from dynazmq.dynamo.change import intent_rows
+from dynazmq.dynamo.membership.change import intent_rows
+from dynazmq.dynamo.membership.records import policies_digest, policy_rows
 from dynazmq.dynamo.messages import (
     ANSWER_TO,
     FROM_CLIENTS,
@@ -31,9 +32,8 @@ from dynazmq.dynamo.messages import (
     request_id_of,
 )
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.records import policies_digest, policy_rows
 from dynazmq.dynamo.runtime import Address, unhurried
-from dynazmq.dynamo.versions import decode, node_of, seal_context
+from dynazmq.dynamo.values.versions import decode, node_of, seal_context
 from dynazmq.simulator.draw import NAMES, Draw
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal

@@ -31,7 +31,7 @@ from dynazmq.dynamo.messages import (
     TopologyRequest,
 )
 from dynazmq.dynamo.messages.client import OVERLOADED, TIMEOUT
-from dynazmq.dynamo.ring import Ring
+from dynazmq.dynamo.values.ring import Ring
 
 PUTS, GETS, LARGE_GETS, SCANS = "puts", "gets", "large gets", "scans"
 SHAPES = {PUTS: (2_000, 8_000), GETS: (500, 3_000), LARGE_GETS: (100, 400), SCANS: (50, 300)}

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from dynazmq.dynamo import get, hints, put, recall, replica, versions
-from dynazmq.dynamo.elsewhere import Elsewhere
-from dynazmq.dynamo.forward import Forwards
+from dynazmq.dynamo.coordinator import get, put, recall
+from dynazmq.dynamo.coordinator.elsewhere import Elsewhere
+from dynazmq.dynamo.coordinator.forward import Forwards
+from dynazmq.dynamo.coordinator.put import Puts
+from dynazmq.dynamo.coordinator.put_op import PutOp
+from dynazmq.dynamo.coordinator.recall import Recalls
 from dynazmq.dynamo.messages import TIMEOUT
-from dynazmq.dynamo.put import Puts
-from dynazmq.dynamo.put_op import PutOp
-from dynazmq.dynamo.quorum import Quorum
-from dynazmq.dynamo.recall import Recalls
-from dynazmq.dynamo.replica import Replica
-from dynazmq.dynamo.versions import Context, Sibling, Siblings
+from dynazmq.dynamo.replica import hints, replica
+from dynazmq.dynamo.replica.replica import Replica
+from dynazmq.dynamo.values import versions
+from dynazmq.dynamo.values.quorum import Quorum
+from dynazmq.dynamo.values.versions import Context, Sibling, Siblings
 from dynazmq.simulator.faults import CRASH, CRASH_ALL, FULL_DISK, ISOLATE, SPLIT
 from dynazmq.simulator.history import History
 from dynazmq.simulator.mutants.mutant import Patches, mutant

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dynazmq.dynamo.get import Gets
-from dynazmq.dynamo.hints import Hints
-from dynazmq.dynamo.identity import Identity
+from dynazmq.dynamo.coordinator.get import Gets
+from dynazmq.dynamo.coordinator.put import Puts
+from dynazmq.dynamo.coordinator.put_op import PutOp
+from dynazmq.dynamo.coordinator.recall import Recalls
+from dynazmq.dynamo.membership.identity import Identity
 from dynazmq.dynamo.messages import Put
 from dynazmq.dynamo.node import Node
-from dynazmq.dynamo.put import Puts
-from dynazmq.dynamo.put_op import PutOp
-from dynazmq.dynamo.recall import Recalls
-from dynazmq.dynamo.replica import Replica
+from dynazmq.dynamo.replica.hints import Hints
+from dynazmq.dynamo.replica.replica import Replica
 from dynazmq.dynamo.runtime import Address, Runtime
 from dynazmq.simulator.faults import CRASH, DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant

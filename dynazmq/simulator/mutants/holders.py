@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynazmq.dynamo import change
-from dynazmq.dynamo.get import Gets
-from dynazmq.dynamo.gossip import Gossip
-from dynazmq.dynamo.joint import Joint
-from dynazmq.dynamo.membership import Membership
-from dynazmq.dynamo.records import Policy
-from dynazmq.dynamo.ring import Ring
-from dynazmq.dynamo.scans import Scans
+from dynazmq.dynamo.coordinator.get import Gets
+from dynazmq.dynamo.coordinator.joint import Joint
+from dynazmq.dynamo.membership import change
+from dynazmq.dynamo.membership.gossip import Gossip
+from dynazmq.dynamo.membership.membership import Membership
+from dynazmq.dynamo.membership.records import Policy
+from dynazmq.dynamo.replica.scans import Scans
+from dynazmq.dynamo.values.ring import Ring
 from dynazmq.simulator.admins import FREEZE, JOIN, LEAVE, POLICY, SWAP
 from dynazmq.simulator.faults import ISOLATE, SPLIT, WIPE_ALONE
 from dynazmq.simulator.mutants.mutant import Patches, mutant

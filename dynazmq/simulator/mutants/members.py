@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dynazmq.dynamo import admin, change, expulsion, membership
-from dynazmq.dynamo.change import Intents
-from dynazmq.dynamo.decisions import Decisions, Reply
-from dynazmq.dynamo.exchange import START
-from dynazmq.dynamo.handover import Handover
-from dynazmq.dynamo.hints import Hints
-from dynazmq.dynamo.joint import Joint
-from dynazmq.dynamo.membership import Membership
-from dynazmq.dynamo.ring import Quorums, Ring
+from dynazmq.dynamo import admin
+from dynazmq.dynamo.coordinator.joint import Joint
+from dynazmq.dynamo.membership import change, expulsion, membership
+from dynazmq.dynamo.membership.change import Intents
+from dynazmq.dynamo.membership.decisions import Decisions, Reply
+from dynazmq.dynamo.membership.membership import Membership
+from dynazmq.dynamo.repair.exchange import START
+from dynazmq.dynamo.repair.handover import Handover
+from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.dynamo.runtime import Address, Row
+from dynazmq.dynamo.values.ring import Quorums, Ring
 from dynazmq.simulator.admins import EACH_OTHER, EXPULSION, JOIN, LEAVE, PARDON, REPLACE, REWEIGH, SWAP
 from dynazmq.simulator.faults import DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant

@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dynazmq.dynamo import answers, exchange, node, versions
-from dynazmq.dynamo.answers import Answers
-from dynazmq.dynamo.eviction import Eviction
-from dynazmq.dynamo.get import GetOp, Gets
-from dynazmq.dynamo.gossip import Gossip
-from dynazmq.dynamo.membership import Membership
+from dynazmq.dynamo import node
+from dynazmq.dynamo.coordinator.get import GetOp, Gets
+from dynazmq.dynamo.coordinator.put import Puts
+from dynazmq.dynamo.coordinator.put_op import PutOp
+from dynazmq.dynamo.membership.gossip import Gossip
+from dynazmq.dynamo.membership.membership import Membership
+from dynazmq.dynamo.membership.records import Member
+from dynazmq.dynamo.membership.vouches import Vouches
 from dynazmq.dynamo.messages import VOUCHING, GossipDelta, GossipDigest, Mend, MendReply, RetireAsk
-from dynazmq.dynamo.put import Puts
-from dynazmq.dynamo.put_op import PutOp
-from dynazmq.dynamo.records import Member
-from dynazmq.dynamo.replica import Replica
-from dynazmq.dynamo.retirement import Retirement
+from dynazmq.dynamo.repair import answers, exchange
+from dynazmq.dynamo.repair.answers import Answers
+from dynazmq.dynamo.repair.retirement import Retirement
+from dynazmq.dynamo.replica.eviction import Eviction
+from dynazmq.dynamo.replica.replica import Replica
+from dynazmq.dynamo.replica.trees import Trees
 from dynazmq.dynamo.runtime import Address
-from dynazmq.dynamo.trees import Trees
-from dynazmq.dynamo.versions import EMPTY, Siblings
-from dynazmq.dynamo.vouches import Vouches
+from dynazmq.dynamo.values import versions
+from dynazmq.dynamo.values.versions import EMPTY, Siblings
 from dynazmq.simulator.faults import CRASH_ALL, DAMAGE, FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
 from dynazmq.simulator.network import Conditions
