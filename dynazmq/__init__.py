@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dynazmq import aio, errors, resolvers
-    from dynazmq.client.context import Context
-    from dynazmq.client.explained import Explanation
-    from dynazmq.client.results import Batch, PutResult, Result, Sibling
-    from dynazmq.client.sync import Bucket, Client, connect
-    from dynazmq.client.traced import Trace
+    from dynazmq.client.api.sync import Bucket, Client, connect
+    from dynazmq.client.inspect.explained import Explanation
+    from dynazmq.client.inspect.traced import Trace
+    from dynazmq.client.values.context import Context
+    from dynazmq.client.values.results import Batch, PutResult, Result, Sibling
     from dynazmq.errors import (
         ClientClosed,
         ClusterError,
@@ -52,11 +52,11 @@ __all__ = [
 # A node, the supervisor and the command line all import this package first, and none of them needs the client: its names are
 # looked up when they are used.
 _WHERE = {
-    **dict.fromkeys(("connect", "Client", "Bucket"), "client.sync"),
-    **dict.fromkeys(("Result", "Sibling", "PutResult", "Batch"), "client.results"),
-    "Context": "client.context",
-    "Explanation": "client.explained",
-    "Trace": "client.traced",
+    **dict.fromkeys(("connect", "Client", "Bucket"), "client.api.sync"),
+    **dict.fromkeys(("Result", "Sibling", "PutResult", "Batch"), "client.values.results"),
+    "Context": "client.values.context",
+    "Explanation": "client.inspect.explained",
+    "Trace": "client.inspect.traced",
 }
 _MODULES = ("aio", "errors", "resolvers")
 

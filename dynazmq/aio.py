@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from dynazmq.client.asynchronous import AsyncBucket, AsyncClient
+from dynazmq.client.api.asynchronous import AsyncBucket, AsyncClient
 
 __all__ = ["connect", "AsyncClient", "AsyncBucket"]
 

@@ -26,9 +26,9 @@ from typing import Any, Protocol, TypeVar
 from dynazmq import aio
 from dynazmq.cli.terminal import bar_console, emit, note, say
 from dynazmq.cli.words import many
-from dynazmq.client.asynchronous import AsyncBucket, AsyncClient
-from dynazmq.client.context import EMPTY, Context
-from dynazmq.client.requests import Key
+from dynazmq.client.api.asynchronous import AsyncBucket, AsyncClient
+from dynazmq.client.core.requests import Key
+from dynazmq.client.values.context import EMPTY, Context
 from dynazmq.cluster.asking import Asker
 from dynazmq.errors import ClusterReplaced, DynazmqError, Overloaded
 from dynazmq.paths import ClusterFile

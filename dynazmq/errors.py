@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dynazmq.client.results import Result
+    from dynazmq.client.values.results import Result
 
 
 class DynazmqError(Exception):

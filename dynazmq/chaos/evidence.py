@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynazmq.client.requests import Request
-from dynazmq.client.sync import Client
-from dynazmq.client.view import View
+from dynazmq.client.api.sync import Client
+from dynazmq.client.core.requests import Request
+from dynazmq.client.values.view import View
 from dynazmq.cluster import events
 from dynazmq.cluster.comparison import Finding
 from dynazmq.cluster.snapshot import Event

@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from random import Random
 
 from dynazmq.chaos.record import Record, Recorded, RecordedBucket
-from dynazmq.client.context import Context
-from dynazmq.client.requests import Request
+from dynazmq.client.core.requests import Request
+from dynazmq.client.values.context import Context
 from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError
 from dynazmq.simulator.workload import Mix
 

@@ -1,7 +1,7 @@
 """What clients asked and were told: the simulator's history (simulator/history.py), kept by threads and with the host's clock.
 
 `Recorded` is the public client, whose every request is put down when it is made and when it is over: it looks at the requests
-that a call makes (client/flows.py) and changes nothing. Times are seconds since the run began.
+that a call makes (client/core/flows.py) and changes nothing. Times are seconds since the run began.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
-from dynazmq.client.flows import Flow
-from dynazmq.client.outcomes import required_of
-from dynazmq.client.requests import Options, Request
-from dynazmq.client.sync import Bucket, Client
-from dynazmq.client.view import View
+from dynazmq.client.api.sync import Bucket, Client
+from dynazmq.client.core.flows import Flow
+from dynazmq.client.core.outcomes import required_of
+from dynazmq.client.core.requests import Options, Request
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import Get, GetReply, Put
 from dynazmq.errors import ClientClosed
 from dynazmq.simulator.history import OK, UNKNOWN, History, Op

@@ -26,7 +26,7 @@ from dynazmq.chaos.users.beside import Beside
 from dynazmq.chaos.users.large import LargeValues, counted
 from dynazmq.chaos.users.sweep import sweep
 from dynazmq.chaos.watch import Most, Watch
-from dynazmq.client.sync import Client
+from dynazmq.client.api.sync import Client
 from dynazmq.config import LWW
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import ClusterFile

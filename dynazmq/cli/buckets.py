@@ -8,7 +8,7 @@ from dynazmq.cli import OK
 from dynazmq.cli.data import Access, left
 from dynazmq.cli.terminal import GREEN, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import many
-from dynazmq.client.view import Policy
+from dynazmq.client.values.view import Policy
 from dynazmq.config import LWW, SIBLINGS
 
 

@@ -24,7 +24,7 @@ from dynazmq.paths import ClusterFile, where
 
 if TYPE_CHECKING:
     from dynazmq import Bucket, Client, Context, PutResult, Result
-    from dynazmq.client.results import Sibling
+    from dynazmq.client.values.results import Sibling
 
 SHOWN_MAX = 400
 
@@ -187,7 +187,8 @@ def scan(bucket: Bucket, prefix: str) -> Iterator[bytes]:
 def read_first(access: Access, bucket: Bucket, key: str) -> Result:
     """What there is, for a command that writes next: all that can be seen, or with -r what so many replicas hold.
 
-    A read that cannot be had must not keep a write away that can. What was not seen stays, as a sibling (client/best_effort.py).
+    A read that cannot be had must not keep a write away that can. What was not seen stays, as a sibling
+    (client/core/best_effort.py).
     """
     return bucket.get(key_of(key), best_effort=access.r is None)
 
@@ -247,7 +248,7 @@ def checked_value(access: Access, text: str | None) -> bytes:
 
 
 def checked_context(text: str | None) -> Context | None:
-    from dynazmq.client.context import Context
+    from dynazmq.client.values.context import Context
 
     return None if text is None else Context.parse(text)
 

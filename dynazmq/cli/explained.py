@@ -9,7 +9,7 @@ from rich.text import Text
 from dynazmq.cli.escaping import printable
 from dynazmq.cli.ring import MARKS, row_width
 from dynazmq.cli.words import many, size, span
-from dynazmq.client.explained import Answer, Copy, Explanation, Hint, State, Step, Version, cut
+from dynazmq.client.inspect.explained import Answer, Copy, Explanation, Hint, State, Step, Version, cut
 
 _STATES = {"up": "green", "silent": "yellow", "suspect": "yellow", "down": "bold red", "unknown": "yellow"}
 _OWNERS = ("yellow", "cyan", "green", "bright_yellow", "blue", "red", "magenta", "white")

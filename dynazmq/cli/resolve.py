@@ -26,7 +26,7 @@ from dynazmq.cli.words import many
 from dynazmq.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from dynazmq.client.results import Result, Sibling
+    from dynazmq.client.values.results import Result, Sibling
 
 _SHOWN_MAX = 200
 

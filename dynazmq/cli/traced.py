@@ -9,8 +9,8 @@ from rich.text import Text
 
 from dynazmq.cli.escaping import printable
 from dynazmq.cli.words import many, size
-from dynazmq.client.explained import cut
-from dynazmq.client.traced import CLIENT, Point, Row, Trace
+from dynazmq.client.inspect.explained import cut
+from dynazmq.client.inspect.traced import CLIENT, Point, Row, Trace
 
 _GLYPHS = {"way": ("·", "dim"), "back": ("·", "dim"), "queue": ("░", "yellow"), "work": ("▒", "cyan"), "commit": ("█", "magenta")}
 _ORDER = ("way", "back", "queue", "work", "commit")

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from dynazmq.client.requests import Request
+from dynazmq.client.core.requests import Request
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, IN, OUT
 from dynazmq.dynamo.messages import SetBucket

@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dynazmq.client.context import Context
-from dynazmq.client.core import ASK_ABOVE_BYTES, ClientCore
-from dynazmq.client.requests import Options, Request, get_request, get_result, put_request, put_result
-from dynazmq.client.results import PutResult, Result
-from dynazmq.client.scan import PAGE_KEYS
+from dynazmq.client.core.core import ASK_ABOVE_BYTES, ClientCore
+from dynazmq.client.core.requests import Options, Request, get_request, get_result, put_request, put_result
+from dynazmq.client.core.scan import PAGE_KEYS
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.results import PutResult, Result
 from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import OVERLOADED, TIMEOUT, AcknowledgeLosses, ChangeMembers, Failure, Put, SetBucket
 from dynazmq.simulator.history import History, Op

@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dynazmq.client.core import ASK_ABOVE_BYTES
+from dynazmq.client.core.core import ASK_ABOVE_BYTES
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
 from dynazmq.dynamo.membership.change import EXPEL, GONE, IN, OUT
 from dynazmq.dynamo.values.ring import Ring, place

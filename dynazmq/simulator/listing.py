@@ -1,13 +1,14 @@
-"""A client that lists all keys of a bucket in virtual time: the real walk around the ring (client/scan.py), page after page."""
+"""A client that lists all keys of a bucket in virtual time: the real walk around the ring (client/core/scan.py), page after
+page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from dynazmq.client import flows
-from dynazmq.client.requests import Request
-from dynazmq.client.scan import Scanner
+from dynazmq.client.core import flows
+from dynazmq.client.core.requests import Request
+from dynazmq.client.core.scan import Scanner
 from dynazmq.errors import DynazmqError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from dynazmq.client.context import Context
+from dynazmq.client.values.context import Context
 from dynazmq.simulator.client import Call, Client
 from dynazmq.simulator.cluster import Cluster
 

@@ -20,7 +20,7 @@ from dynazmq.tui.model import Model
 from dynazmq.tui.node_view import Line, log_lines, node_view
 
 if TYPE_CHECKING:
-    from dynazmq.client.explained import Explanation
+    from dynazmq.client.inspect.explained import Explanation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

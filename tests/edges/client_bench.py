@@ -6,9 +6,9 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from dynazmq.client.core import ClientCore
-from dynazmq.client.requests import Options, Request, get_request, put_request
-from dynazmq.client.view import Link, View
+from dynazmq.client.core.core import ClientCore
+from dynazmq.client.core.requests import Options, Request, get_request, put_request
+from dynazmq.client.values.view import Link, View
 from dynazmq.dynamo.messages import Failure, GetReply, PutReply, Topology, TopologyRequest
 from dynazmq.dynamo.values.ring import Ring
 

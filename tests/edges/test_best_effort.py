@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from client_bench import topology
 
-from dynazmq.client import flows
-from dynazmq.client.context import Context
-from dynazmq.client.requests import Options, Request
-from dynazmq.client.results import Batch, Result
-from dynazmq.client.view import View
+from dynazmq.client.core import flows
+from dynazmq.client.core.requests import Options, Request
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.results import Batch, Result
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import GetReply
 from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import DynazmqError, InvalidRequest, Overloaded, ReadTimeout, StorageError, Unavailable

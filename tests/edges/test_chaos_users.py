@@ -27,8 +27,8 @@ from dynazmq.chaos.users.large import counted
 from dynazmq.chaos.users.plan import BUCKET, KINDS, LARGE_BUCKET, Spell, spells
 from dynazmq.chaos.users.readers import GETS_MAX, READERS_MAX, VALUE_BYTES, VALUES, slow_readers
 from dynazmq.chaos.users.stage import CORE_SHARE, Scene, Steps, lasting, play, row
-from dynazmq.client.requests import Options, put_request
-from dynazmq.client.view import View
+from dynazmq.client.core.requests import Options, put_request
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import (
     ChangeMembers,
     Failure,

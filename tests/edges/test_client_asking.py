@@ -14,10 +14,10 @@ from client_fakes import Fakes, good, sealed, silent
 from client_nodes import Nodes, eventually
 
 import dynazmq
-from dynazmq.client.core import ASK_ABOVE_BYTES, ATTEMPT_S
-from dynazmq.client.links import Links
-from dynazmq.client.requests import Options, Request, put_request
-from dynazmq.client.window import RATE_BYTES_PER_S
+from dynazmq.client.api.links import Links
+from dynazmq.client.core.core import ASK_ABOVE_BYTES, ATTEMPT_S
+from dynazmq.client.core.requests import Options, Request, put_request
+from dynazmq.client.core.window import RATE_BYTES_PER_S
 from dynazmq.cluster.observe import observe
 from dynazmq.dynamo.messages import NOT_YET, OVERLOADED, TIMEOUT, Put, PutAsk, PutReply, PutTell
 from dynazmq.dynamo.values.ring import place

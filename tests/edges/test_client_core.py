@@ -8,8 +8,8 @@ from random import Random
 import pytest
 from client_bench import Bench, link_of
 
-from dynazmq.client.core import ATTEMPT_S
-from dynazmq.client.requests import Request
+from dynazmq.client.core.core import ATTEMPT_S
+from dynazmq.client.core.requests import Request
 from dynazmq.dynamo.messages import (
     INVALID,
     NOT_YET,

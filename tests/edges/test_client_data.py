@@ -16,12 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynazmq import resolvers
-from dynazmq.client import flows
-from dynazmq.client.codecs import CODECS, Codec, codec_of
-from dynazmq.client.context import Context
-from dynazmq.client.requests import Options, Request, put_request
-from dynazmq.client.results import Batch, PutResult, Result
-from dynazmq.client.view import View
+from dynazmq.client.core import flows
+from dynazmq.client.core.requests import Options, Request, put_request
+from dynazmq.client.values.codecs import CODECS, Codec, codec_of
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.results import Batch, PutResult, Result
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import GetReply, PutReply
 from dynazmq.errors import (
     ConflictError,

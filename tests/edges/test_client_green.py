@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import dynazmq
-from dynazmq.client.green import warn_on_gevent
+from dynazmq.client.api.green import warn_on_gevent
 from dynazmq.errors import DynazmqError
 
 

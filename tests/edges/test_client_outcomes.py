@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from client_bench import Bench, link_of
 
-from dynazmq.client.core import ATTEMPT_S
-from dynazmq.client.requests import Request
+from dynazmq.client.core.core import ATTEMPT_S
+from dynazmq.client.core.requests import Request
 from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, STORAGE, UNAVAILABLE, Scan, ScanReply, SetBucket
 from dynazmq.errors import (
     ClusterUnreachable,

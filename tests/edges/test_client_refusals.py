@@ -8,11 +8,11 @@ import pytest
 from client_bench import topology
 
 import dynazmq
-from dynazmq.client import flows
-from dynazmq.client.context import Context
-from dynazmq.client.links import Target
-from dynazmq.client.requests import Options, get_request, put_request
-from dynazmq.client.view import View
+from dynazmq.client.api.links import Target
+from dynazmq.client.core import flows
+from dynazmq.client.core.requests import Options, get_request, put_request
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import Get, SetBucket
 from dynazmq.errors import InvalidRequest, ValueTooLarge
 

@@ -12,10 +12,10 @@ from client_bench import link_of, topology
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynazmq.client import flows
-from dynazmq.client.requests import Options, Request
-from dynazmq.client.scan import PAGE_KEYS, Scanner
-from dynazmq.client.view import Link, View
+from dynazmq.client.core import flows
+from dynazmq.client.core.requests import Options, Request
+from dynazmq.client.core.scan import PAGE_KEYS, Scanner
+from dynazmq.client.values.view import Link, View
 from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import ELSEWHERE, Failure, Get, GetReply, Scan, ScanReply
 from dynazmq.dynamo.values.ring import place

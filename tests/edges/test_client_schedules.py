@@ -11,8 +11,8 @@ from client_bench import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynazmq.client.requests import Request
-from dynazmq.client.view import Link
+from dynazmq.client.core.requests import Request
+from dynazmq.client.values.view import Link
 from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, STORAGE, TIMEOUT, UNAVAILABLE, Put
 from dynazmq.errors import WriteTimeout
 

@@ -15,10 +15,10 @@ from client_fakes import Fakes, good, sealed, silent
 
 import dynazmq
 from dynazmq import aio
-from dynazmq.client import flows
-from dynazmq.client.codecs import Codec
-from dynazmq.client.requests import BATCH_IN_FLIGHT, Options, Request
-from dynazmq.client.stream import STREAM_BYTES_MAX, Stream
+from dynazmq.client.core import flows
+from dynazmq.client.core.requests import BATCH_IN_FLIGHT, Options, Request
+from dynazmq.client.core.stream import STREAM_BYTES_MAX, Stream
+from dynazmq.client.values.codecs import Codec
 from dynazmq.config import LINK_REQUESTS_MAX
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.errors import ClientClosed, DynazmqError, InvalidRequest, WriteTimeout

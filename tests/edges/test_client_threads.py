@@ -20,8 +20,8 @@ from client_fakes import Fakes, good, silent
 from client_nodes import eventually
 
 import dynazmq
-from dynazmq.client import core
-from dynazmq.client.write_ids import new_write_id
+from dynazmq.client.core import core
+from dynazmq.client.values.write_ids import new_write_id
 from dynazmq.errors import ClientClosed, DynazmqError, InvalidRequest, ReadTimeout
 
 THREADS = 8

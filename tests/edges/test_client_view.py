@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from client_bench import Bench, link_of, topology
 
-from dynazmq.client.core import ATTEMPT_S, ClientCore
+from dynazmq.client.core.core import ATTEMPT_S, ClientCore
 from dynazmq.dynamo.messages import STORAGE, TopologyRequest
 
 

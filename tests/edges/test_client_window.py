@@ -11,9 +11,9 @@ from client_bench import Bench, link_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynazmq.client.core import ATTEMPT_S
-from dynazmq.client.requests import Options, Request, get_request, put_request
-from dynazmq.client.window import Windows
+from dynazmq.client.core.core import ATTEMPT_S
+from dynazmq.client.core.requests import Options, Request, get_request, put_request
+from dynazmq.client.core.window import Windows
 from dynazmq.config import LINK_BYTES_MAX, LINK_REQUESTS_MAX
 from dynazmq.dynamo.messages import OVERLOADED, GetReply, Scan
 from dynazmq.errors import Overloaded, WriteTimeout

@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from dynazmq import errors
-from dynazmq.client.context import Context
-from dynazmq.client.results import Result
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.results import Result
 
 RESULT = Result("k", [b"a", b"b"], Context(b"\x01" + bytes(20)), ("n1",), [[b"a", "n1", 1, 0], [b"b", "n2", 1, 0]])
 ARGUMENTS = {"ValueTooLarge": (10, 20), "ConflictError": ("two values", RESULT), "Overloaded": ("busy", 0.5)}

@@ -12,10 +12,11 @@ from client_bench import CLUSTER_ID, topology
 from client_fakes import Fakes, sealed
 
 from dynazmq.cli import main
-from dynazmq.client import flows, looking
-from dynazmq.client.requests import Options, about
-from dynazmq.client.scan import Scanner
-from dynazmq.client.view import View
+from dynazmq.client.core import flows
+from dynazmq.client.core.requests import Options, about
+from dynazmq.client.core.scan import Scanner
+from dynazmq.client.inspect import looking
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import UNAVAILABLE, Failure
 from dynazmq.errors import DynazmqError, Unavailable
 from dynazmq.paths import ClusterFile, ipc_endpoint

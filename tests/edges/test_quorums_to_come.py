@@ -12,7 +12,7 @@ import pytest
 from client_bench import topology
 
 import dynazmq
-from dynazmq.client.view import View
+from dynazmq.client.values.view import View
 from dynazmq.cluster import members, rolling
 
 NAMES = ["n1", "n2", "n3", "n4", "n5"]

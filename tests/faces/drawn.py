@@ -6,8 +6,8 @@ A line is `microseconds what peer message request-id operation [note] [size] [si
 
 from __future__ import annotations
 
-from dynazmq.client.trace import Timeline, read
-from dynazmq.client.traced import CLIENT, Point, Trace
+from dynazmq.client.inspect.trace import Timeline, read
+from dynazmq.client.inspect.traced import CLIENT, Point, Trace
 from dynazmq.errors import DynazmqError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dynazmq.client.explain import explain
-from dynazmq.client.explained import Explanation
-from dynazmq.client.looked import Told
-from dynazmq.client.view import View
+from dynazmq.client.inspect.explain import explain
+from dynazmq.client.inspect.explained import Explanation
+from dynazmq.client.inspect.looked import Told
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import LookTell, StatusReply, Topology
 from dynazmq.dynamo.values.ring import Ring, place
 from dynazmq.dynamo.values.versions import EMPTY, Siblings, actor_id, encode, put

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dynazmq import bench
-from dynazmq.client.context import EMPTY, Context
-from dynazmq.client.results import PutResult, Result
+from dynazmq.client.values.context import EMPTY, Context
+from dynazmq.client.values.results import PutResult, Result
 from dynazmq.errors import Overloaded, WriteTimeout
 
 

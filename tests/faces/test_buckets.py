@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.cli.buckets import seen_by_reads
-from dynazmq.client.view import Policy
+from dynazmq.client.values.view import Policy
 
 USUAL = Policy(3, 2, 2)
 

@@ -15,8 +15,8 @@ import pytest
 from dynazmq.cli import main
 from dynazmq.cli.data import Access
 from dynazmq.cli.edit import run, without_added_end
-from dynazmq.client.context import EMPTY, Context
-from dynazmq.client.results import PutResult, Result
+from dynazmq.client.values.context import EMPTY, Context
+from dynazmq.client.values.results import PutResult, Result
 from dynazmq.errors import Unavailable
 from dynazmq.paths import ClusterFile
 

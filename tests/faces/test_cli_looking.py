@@ -17,8 +17,8 @@ from rich.text import Text
 from seen_key import SeenKey, wrote
 
 from dynazmq.cli import explained, traced
-from dynazmq.client.explained import Explanation
-from dynazmq.client.traced import Trace
+from dynazmq.client.inspect.explained import Explanation
+from dynazmq.client.inspect.traced import Trace
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.dynamo.values.versions import sync
 from dynazmq.errors import WriteTimeout

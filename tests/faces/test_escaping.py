@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from dynazmq.cli import main
 from dynazmq.cli.data import Access
 from dynazmq.cli.escaping import as_argument, escaped, typed, unescaped
-from dynazmq.client.context import EMPTY, Context
-from dynazmq.client.results import Batch, PutResult, Result
+from dynazmq.client.values.context import EMPTY, Context
+from dynazmq.client.values.results import Batch, PutResult, Result
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile
 

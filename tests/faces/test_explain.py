@@ -8,8 +8,8 @@ import pytest
 from seen_key import KEY, NAMES, SeenKey, wrote
 
 from dynazmq.cli.explained import lines
-from dynazmq.client.explained import PREVIEW_BYTES, Copy, Explanation, Version, cut
-from dynazmq.client.looked import Told
+from dynazmq.client.inspect.explained import PREVIEW_BYTES, Copy, Explanation, Version, cut
+from dynazmq.client.inspect.looked import Told
 from dynazmq.dynamo.messages import LookTell
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.dynamo.values.versions import sync

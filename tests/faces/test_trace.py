@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from drawn import a_hedged_get, a_put, drawn, passed_on, with_a_stand_in
 
-from dynazmq.client.trace import read
-from dynazmq.client.traced import Row, Trace
+from dynazmq.client.inspect.trace import read
+from dynazmq.client.inspect.traced import Row, Trace
 from dynazmq.errors import WriteTimeout
 
 

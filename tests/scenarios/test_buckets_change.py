@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.client.requests import Request
-from dynazmq.client.view import View
+from dynazmq.client.core.requests import Request
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import SetBucket
 from dynazmq.errors import Unavailable
 from dynazmq.simulator.client import SCHEME, Client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dynazmq.client.context import Context
+from dynazmq.client.values.context import Context
 from dynazmq.config import SIBLINGS_MAX
 from dynazmq.errors import InvalidRequest
 from dynazmq.simulator.cluster import Cluster

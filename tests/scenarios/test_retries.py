@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from lost_answers import lose_answers, settled
 
-from dynazmq.client.context import Context
+from dynazmq.client.values.context import Context
 from dynazmq.dynamo.coordinator import elsewhere, recall
 from dynazmq.dynamo.messages import Message, Recall, Write
 from dynazmq.dynamo.replica import overwritten

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgpack
 
-from dynazmq.client.core import ClientCore
-from dynazmq.client.requests import Options, get_request, get_result, put_request, put_result
-from dynazmq.client.view import View
+from dynazmq.client.core.core import ClientCore
+from dynazmq.client.core.requests import Options, get_request, get_result, put_request, put_result
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import ANSWER_TO, Failure, Message, Refused, Topology, TopologyRequest, request_id_of
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import DynazmqError

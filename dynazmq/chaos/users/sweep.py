@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dynazmq.chaos.users.plan import BUCKET, LARGE_BUCKET
-from dynazmq.client.sync import Client
+from dynazmq.client.api.sync import Client
 
 _TIMEOUT_S = 10.0
 _PAGE = 50  # keys

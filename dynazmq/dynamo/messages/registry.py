@@ -16,7 +16,7 @@ From these are made
     what is let in, and encoder and decoder      wire/rows.py
     who may send it; which ages it bears         wire/gate.py     `may_come_from`, `budgeted`, `aging`, `dated`, `about_lives`
     whom it goes to; how it is declined          dynamo/node.py   `declined`, `vouching`, `acknowledging`
-    which request it answers                     client/core.py   `answer_to`
+    which request it answers                     client/core/core.py   `answer_to`
     what a trace shows                           wire/tracing.py  `traced`, `traced_answers`
     the page about the protocol                  tools/protocol_page.py
     frames that nobody should send               simulator/draw.py, sent by tools/fuzz and chaos/users

@@ -1,4 +1,4 @@
-"""Pages of the keys that a node holds, for who walks around the ring (client/scan.py).
+"""Pages of the keys that a node holds, for who walks around the ring (client/core/scan.py).
 
 A walk asks some primaries of each partition. A node that has let go of a partition has nothing of it, and must not say so as if
 it were one: then keys would be missing without an error (promise 6). So a page is told only of partitions of which this node is

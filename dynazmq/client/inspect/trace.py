@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dynazmq.client.traced import CLIENT, Point, Row, Span
+from dynazmq.client.inspect.traced import CLIENT, Point, Row, Span
 
 _ASKS = ("Get", "Put", "PutAsk", "Read", "Write", "Recall")
 _FINAL = ("GetReply", "PutReply", "Failure")

@@ -7,21 +7,21 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dynazmq.client import flows
-from dynazmq.client.codecs import Codec
-from dynazmq.client.event_loop import AsyncDriver
-from dynazmq.client.flows import AnyContext, DeleteItem, Flow, PutItem
-from dynazmq.client.links import Target
-from dynazmq.client.requests import Key, Level, Options, Resolver
-from dynazmq.client.results import Batch, PutResult, Result
-from dynazmq.client.scan import Scanner
-from dynazmq.client.view import View
+from dynazmq.client.api.event_loop import AsyncDriver
+from dynazmq.client.api.links import Target
+from dynazmq.client.core import flows
+from dynazmq.client.core.flows import AnyContext, DeleteItem, Flow, PutItem
+from dynazmq.client.core.requests import Key, Level, Options, Resolver
+from dynazmq.client.core.scan import Scanner
+from dynazmq.client.values.codecs import Codec
+from dynazmq.client.values.results import Batch, PutResult, Result
+from dynazmq.client.values.view import View
 from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
 from dynazmq.errors import DynazmqError
 
 if TYPE_CHECKING:
-    from dynazmq.client.explained import Explanation
-    from dynazmq.client.traced import Trace
+    from dynazmq.client.inspect.explained import Explanation
+    from dynazmq.client.inspect.traced import Trace
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -205,7 +205,7 @@ class AsyncBucket:
 
         A node that does not answer in a moment is told as such. What `dynazmq explain --json` prints is `.document()` of it.
         """
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         return await self._perform(looking.explain(self._driver.view, self._with(timeout=timeout), key))
 
@@ -216,7 +216,7 @@ class AsyncBucket:
 
         Takes a second or so longer than the request when a replica is silent: late answers are waited for.
         """
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         options = self._with(r=r, pr=pr, n=n, timeout=timeout)
         return await self._perform(looking.trace_get(self._driver.view, options, key))
@@ -233,7 +233,7 @@ class AsyncBucket:
         timeout: float | None = None,
     ) -> Trace:
         """A put, and its timeline; see `trace_get`."""
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return await self._perform(looking.trace_put(self._driver.view, options, key, value, context))
@@ -252,7 +252,7 @@ class AsyncBucket:
 
         Raises KeyNotFound when that finds nothing.
         """
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return await self._perform(looking.trace_delete(self._driver.view, options, key, context))

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dynazmq.client.codecs import CODECS, Codec, codec_of
-from dynazmq.client.context import Context
-from dynazmq.client.results import PutResult, Result
-from dynazmq.client.view import Link, View
-from dynazmq.client.write_ids import new_write_id
+from dynazmq.client.values.codecs import CODECS, Codec, codec_of
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.results import PutResult, Result
+from dynazmq.client.values.view import Link, View
+from dynazmq.client.values.write_ids import new_write_id
 from dynazmq.config import BUCKET_BYTES_MAX, BUDGET_MS_MAX, DEFAULT_BUCKET, KEY_BYTES_MAX
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutAsk, PutReply
 from dynazmq.dynamo.values.ring import place

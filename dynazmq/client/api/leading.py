@@ -24,13 +24,13 @@ from typing import Any, TypeVar
 
 import zmq
 
-from dynazmq.client.core import ClientCore
-from dynazmq.client.flows import Begin
-from dynazmq.client.links import Links, Target
-from dynazmq.client.outcomes import unreachable
-from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Request
-from dynazmq.client.stream import Stream
-from dynazmq.client.view import View
+from dynazmq.client.api.links import Links, Target
+from dynazmq.client.core.core import ClientCore
+from dynazmq.client.core.flows import Begin
+from dynazmq.client.core.outcomes import unreachable
+from dynazmq.client.core.requests import BATCH_IN_FLIGHT, Key, Request
+from dynazmq.client.core.stream import Stream
+from dynazmq.client.values.view import View
 from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError, InvalidRequest
 
 T = TypeVar("T")

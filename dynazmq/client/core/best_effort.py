@@ -18,11 +18,11 @@ import time
 from collections.abc import Generator, Iterable
 from dataclasses import replace
 
-from dynazmq.client.context import EMPTY
-from dynazmq.client.outcomes import required_of
-from dynazmq.client.requests import Key, Options, Request, get_request, get_result
-from dynazmq.client.results import Result
-from dynazmq.client.view import View
+from dynazmq.client.core.outcomes import required_of
+from dynazmq.client.core.requests import Key, Options, Request, get_request, get_result
+from dynazmq.client.values.context import EMPTY
+from dynazmq.client.values.results import Result
+from dynazmq.client.values.view import View
 from dynazmq.errors import DynazmqError, InvalidRequest, ReadTimeout, StorageError, Unavailable
 
 _SHORTEST_S = 0.001

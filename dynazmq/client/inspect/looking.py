@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from dynazmq.client.context import Context
-from dynazmq.client.explain import explain as explained
-from dynazmq.client.explained import Explanation
-from dynazmq.client.flows import AnyContext, Flow
-from dynazmq.client.looked import Told
-from dynazmq.client.outcomes import required_of
-from dynazmq.client.requests import Key, Options, Request, get_request, get_result, key_bytes, put_request, put_result
-from dynazmq.client.trace import Timeline, read
-from dynazmq.client.traced import CLIENT, Point, Trace
-from dynazmq.client.view import View
-from dynazmq.client.write_ids import new_write_id
+from dynazmq.client.core.flows import AnyContext, Flow
+from dynazmq.client.core.outcomes import required_of
+from dynazmq.client.core.requests import Key, Options, Request, get_request, get_result, key_bytes, put_request, put_result
+from dynazmq.client.inspect.explain import explain as explained
+from dynazmq.client.inspect.explained import Explanation
+from dynazmq.client.inspect.looked import Told
+from dynazmq.client.inspect.trace import Timeline, read
+from dynazmq.client.inspect.traced import CLIENT, Point, Trace
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.view import View
+from dynazmq.client.values.write_ids import new_write_id
 from dynazmq.config import TRACE_MS_MAX
 from dynazmq.dynamo.messages import LookAsk, StatusRequest, TopologyRequest, TraceAsk, TraceTell
 from dynazmq.errors import DynazmqError, KeyNotFound

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dynazmq.client.explained import text_of
-from dynazmq.client.results import PutResult, Result
+from dynazmq.client.inspect.explained import text_of
+from dynazmq.client.values.results import PutResult, Result
 from dynazmq.errors import DynazmqError
 
 CLIENT = "client"

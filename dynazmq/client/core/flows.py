@@ -12,13 +12,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from dynazmq.client.best_effort import read
-from dynazmq.client.codecs import CODECS
-from dynazmq.client.context import Context
-from dynazmq.client.requests import Key, Options, Request, check_key, get_request, get_result, put_request, put_result
-from dynazmq.client.results import Batch, PutResult, Result
-from dynazmq.client.scan import Scanner
-from dynazmq.client.view import View
+from dynazmq.client.core.best_effort import read
+from dynazmq.client.core.requests import Key, Options, Request, check_key, get_request, get_result, put_request, put_result
+from dynazmq.client.core.scan import Scanner
+from dynazmq.client.values.codecs import CODECS
+from dynazmq.client.values.context import Context
+from dynazmq.client.values.results import Batch, PutResult, Result
+from dynazmq.client.values.view import View
 from dynazmq.config import CONFLICTS, SIBLINGS
 from dynazmq.dynamo.messages import SetBucket
 from dynazmq.errors import ConflictError, DynazmqError, InvalidRequest

@@ -12,8 +12,8 @@ from typing import Any
 import zmq
 
 from dynazmq import users
-from dynazmq.client.core import ClientCore
-from dynazmq.client.view import Link, View, is_endpoint
+from dynazmq.client.core.core import ClientCore
+from dynazmq.client.values.view import Link, View, is_endpoint
 from dynazmq.config import MEMBERS_MAX
 from dynazmq.dynamo.messages import OTHER_CLUSTER, Failure
 from dynazmq.errors import DynazmqError, InvalidRequest, NoSuchCluster

@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dynazmq.client.requests import Request
-from dynazmq.client.view import Link, View
+from dynazmq.client.core.requests import Request
+from dynazmq.client.values.view import Link, View
 from dynazmq.dynamo.messages import ELSEWHERE, Scan
 from dynazmq.dynamo.values.ring import Quorums
 from dynazmq.errors import DynazmqError, InvalidRequest, ProtocolError, Unavailable

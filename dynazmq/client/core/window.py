@@ -20,8 +20,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dynazmq.client.requests import Request
-from dynazmq.client.view import Link
+from dynazmq.client.core.requests import Request
+from dynazmq.client.values.view import Link
 from dynazmq.config import LINK_BYTES_MAX, LINK_REQUESTS_MAX
 from dynazmq.dynamo.messages import Get, GetReply, Put
 

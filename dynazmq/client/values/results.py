@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dynazmq.client.context import Context
+from dynazmq.client.values.context import Context
 from dynazmq.errors import ConflictError, DynazmqError, KeyNotFound
 
 K = TypeVar("K")

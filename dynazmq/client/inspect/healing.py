@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dynazmq.client.explained import Answer, Step
-from dynazmq.client.looked import Node, merged, raw_of
+from dynazmq.client.inspect.explained import Answer, Step
+from dynazmq.client.inspect.looked import Node, merged, raw_of
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.dynamo.values.versions import decode, sync
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynazmq.client.requests import Request, about
-from dynazmq.client.view import View
+from dynazmq.client.core.requests import Request, about
+from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Get, Put, Scan
 from dynazmq.errors import (
     ClusterUnreachable,

@@ -8,22 +8,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dynazmq.client import flows
-from dynazmq.client.codecs import Codec
-from dynazmq.client.flows import AnyContext, Begin, DeleteItem, Flow, PutItem
-from dynazmq.client.green import warn_on_gevent
-from dynazmq.client.leading import Connection
-from dynazmq.client.links import Target
-from dynazmq.client.requests import Key, Level, Options, Resolver
-from dynazmq.client.results import Batch, PutResult, Result, collected
-from dynazmq.client.scan import Scanner
-from dynazmq.client.view import View
+from dynazmq.client.api.green import warn_on_gevent
+from dynazmq.client.api.leading import Connection
+from dynazmq.client.api.links import Target
+from dynazmq.client.core import flows
+from dynazmq.client.core.flows import AnyContext, Begin, DeleteItem, Flow, PutItem
+from dynazmq.client.core.requests import Key, Level, Options, Resolver
+from dynazmq.client.core.scan import Scanner
+from dynazmq.client.values.codecs import Codec
+from dynazmq.client.values.results import Batch, PutResult, Result, collected
+from dynazmq.client.values.view import View
 from dynazmq.config import DEFAULT_BUCKET, SIBLINGS
 from dynazmq.errors import DynazmqError
 
 if TYPE_CHECKING:
-    from dynazmq.client.explained import Explanation
-    from dynazmq.client.traced import Trace
+    from dynazmq.client.inspect.explained import Explanation
+    from dynazmq.client.inspect.traced import Trace
 
 T = TypeVar("T")
 
@@ -306,7 +306,7 @@ class Bucket:
 
         A node that does not answer in a moment is told as such. What `dynazmq explain --json` prints is `.document()` of it.
         """
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         return self._perform(looking.explain(self._driver.view, self._with(timeout=timeout), key))
 
@@ -317,7 +317,7 @@ class Bucket:
 
         Takes a second or so longer than the request when a replica is silent: late answers are waited for.
         """
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         options = self._with(r=r, pr=pr, n=n, timeout=timeout)
         return self._perform(looking.trace_get(self._driver.view, options, key))
@@ -334,7 +334,7 @@ class Bucket:
         timeout: float | None = None,
     ) -> Trace:
         """A put, and its timeline; see `trace_get`."""
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return self._perform(looking.trace_put(self._driver.view, options, key, value, context))
@@ -353,7 +353,7 @@ class Bucket:
 
         Raises KeyNotFound when that finds nothing.
         """
-        from dynazmq.client import looking  # only who looks pays for importing it
+        from dynazmq.client.inspect import looking  # only who looks pays for importing it
 
         options = self._with(w=w, pw=pw, n=n, timeout=timeout)
         return self._perform(looking.trace_delete(self._driver.view, options, key, context))

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from dynazmq.client.explained import Answer, Copy, Explanation, Hint, Quorum, State, Version
-from dynazmq.client.healing import Healing
-from dynazmq.client.looked import Node, Told, merged, node_of, raw_of
-from dynazmq.client.view import View
+from dynazmq.client.inspect.explained import Answer, Copy, Explanation, Hint, Quorum, State, Version
+from dynazmq.client.inspect.healing import Healing
+from dynazmq.client.inspect.looked import Node, Told, merged, node_of, raw_of
+from dynazmq.client.values.view import View
 from dynazmq.config import LWW
 from dynazmq.dynamo.replica.routing import Copies, copies_of
 from dynazmq.dynamo.values.ring import Quorums, Ring, place

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from dynazmq.client.outcomes import late, misunderstood, outlived, unreachable
-from dynazmq.client.requests import Request
-from dynazmq.client.routes import Routes
-from dynazmq.client.view import Link, View
+from dynazmq.client.core.outcomes import late, misunderstood, outlived, unreachable
+from dynazmq.client.core.requests import Request
+from dynazmq.client.core.routes import Routes
+from dynazmq.client.values.view import Link, View
 from dynazmq.dynamo.messages import Topology
 from dynazmq.errors import DynazmqError, ProtocolError
 

@@ -34,12 +34,12 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from dynazmq.client.learning import Learning
-from dynazmq.client.outcomes import crowded_out, failure_of, outlived
-from dynazmq.client.requests import Request, question_of
-from dynazmq.client.routes import Routes
-from dynazmq.client.view import Link, View
-from dynazmq.client.window import Windows
+from dynazmq.client.core.learning import Learning
+from dynazmq.client.core.outcomes import crowded_out, failure_of, outlived
+from dynazmq.client.core.requests import Request, question_of
+from dynazmq.client.core.routes import Routes
+from dynazmq.client.core.window import Windows
+from dynazmq.client.values.view import Link, View
 from dynazmq.dynamo.messages import (
     ANSWER_TO,
     INVALID,

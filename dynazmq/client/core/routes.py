@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dynazmq.client.view import Link, View
+from dynazmq.client.values.view import Link, View
 
 
 class Routes:

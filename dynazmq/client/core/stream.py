@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from dynazmq.client.core import ClientCore
-from dynazmq.client.flows import Begin, Flow
-from dynazmq.client.requests import BATCH_IN_FLIGHT, Key, Request
+from dynazmq.client.core.core import ClientCore
+from dynazmq.client.core.flows import Begin, Flow
+from dynazmq.client.core.requests import BATCH_IN_FLIGHT, Key, Request
 from dynazmq.config import LINK_BYTES_MAX
 from dynazmq.dynamo.messages import Get, Put
 from dynazmq.errors import DynazmqError
