@@ -29,7 +29,7 @@ from dynazmq.cli.words import many
 from dynazmq.client.api.asynchronous import AsyncBucket, AsyncClient
 from dynazmq.client.core.requests import Key
 from dynazmq.client.values.context import EMPTY, Context
-from dynazmq.cluster.asking import Asker
+from dynazmq.cluster.observe.asking import Asker
 from dynazmq.errors import ClusterReplaced, DynazmqError, Overloaded
 from dynazmq.paths import ClusterFile
 

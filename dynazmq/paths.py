@@ -5,7 +5,7 @@
       staged.json           changes of the members that are planned and not committed
       faults.json           faults that are switched on; not there while none is
       supervisor.json       who supervises, which processes run; supervisor.lock  supervisor.log
-      events.jsonl          what happened (cluster/events.py); events.jsonl.1 what happened before
+      events.jsonl          what happened (cluster/observe/events.py); events.jsonl.1 what happened before
       nodes/NAME/           config.json  data.db  lock  node.log: everything that one node owns
       removed/NAME-…/       what a node still held when it was removed by force
       run/                  sockets, unless the path would be too long for one; a file where the file system has none

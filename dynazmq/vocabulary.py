@@ -8,7 +8,10 @@
 A call is written as in a program that has said
 
     import dynazmq
-    from dynazmq.cluster import checkup, control, events, faults, launch, observe, verify
+    from dynazmq.cluster import control
+    from dynazmq.cluster.directory import faults
+    from dynazmq.cluster.observe import events, observe, verify
+    from dynazmq.cluster.operations import checkup, launch
     from dynazmq.storage.inspection import Inspection
     client = dynazmq.connect();  bucket = client.bucket("carts");  dir = dynazmq.paths.cluster_dir()
 

@@ -16,7 +16,8 @@ import psutil
 import pytest
 import silence
 
-from dynazmq.cluster import processes, removal
+from dynazmq.cluster import processes
+from dynazmq.cluster.directory import removal
 from dynazmq.wire.descriptors import raise_limit
 
 _MARK = "DYNAZMQ_TEST_RUN"

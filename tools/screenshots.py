@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.text import Text
 
 import dynazmq
-from dynazmq.cluster import faults
 from dynazmq.cluster.control import call
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.observe.observe import Observer
 from dynazmq.paths import ClusterFile
 from dynazmq.tui.history import History
 from dynazmq.tui.load import Load

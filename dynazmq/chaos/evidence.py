@@ -10,10 +10,10 @@ from pathlib import Path
 from dynazmq.client.api.sync import Client
 from dynazmq.client.core.requests import Request
 from dynazmq.client.values.view import View
-from dynazmq.cluster import events
-from dynazmq.cluster.comparison import Finding
-from dynazmq.cluster.snapshot import Event
-from dynazmq.cluster.verify import verify
+from dynazmq.cluster.observe import events
+from dynazmq.cluster.observe.comparison import Finding
+from dynazmq.cluster.observe.snapshot import Event
+from dynazmq.cluster.observe.verify import verify
 from dynazmq.dynamo.messages import LookAsk
 from dynazmq.dynamo.values.ring import place
 from dynazmq.dynamo.values.versions import decode

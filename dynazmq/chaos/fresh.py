@@ -8,8 +8,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from dynazmq.cluster import creation, launch, readiness
-from dynazmq.cluster.creation import Wishes
+from dynazmq.cluster.directory import creation
+from dynazmq.cluster.directory.creation import Wishes
+from dynazmq.cluster.operations import launch, readiness
 from dynazmq.errors import ClusterError
 from dynazmq.paths import has_cluster
 

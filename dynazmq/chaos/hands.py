@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from dynazmq.cluster import control, faults, judgement, launch, processes
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.rolling import Stuck, restart_each
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster import control, processes
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import Snapshot
+from dynazmq.cluster.operations import launch
+from dynazmq.cluster.operations.rolling import Stuck, restart_each
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile

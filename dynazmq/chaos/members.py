@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dynazmq.chaos.plan import ADD, EXPEL, REMOVE, REPLACE
-from dynazmq.cluster import control, members, staging
-from dynazmq.cluster.observe import Observer
-from dynazmq.cluster.staging import Staged
-from dynazmq.cluster.state import alone
+from dynazmq.cluster import control
+from dynazmq.cluster.directory import staging
+from dynazmq.cluster.directory.staging import Staged
+from dynazmq.cluster.directory.state import alone
+from dynazmq.cluster.observe.observe import Observer
+from dynazmq.cluster.operations import members
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
 from dynazmq.paths import ClusterFile
 

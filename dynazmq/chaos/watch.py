@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.observe.observe import Observer
 from dynazmq.cluster.processes import find_nodes
 from dynazmq.errors import DynazmqError
 from dynazmq.paths import ClusterFile

@@ -11,9 +11,9 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.terminal import DIM, emit, note, paint, say
 from dynazmq.cli.words import brief, choose
-from dynazmq.cluster.asking import Asker
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.snapshot import NodeView
+from dynazmq.cluster.observe.asking import Asker
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.dynamo.messages import Failure, Message, SetAntiEntropy, SetAntiEntropyReply
 from dynazmq.errors import ClusterUnreachable
 from dynazmq.paths import ClusterFile, where

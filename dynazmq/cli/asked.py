@@ -31,7 +31,8 @@ def asked(directory: Path, names: Sequence[str] = ()) -> None:
         return
     import shlex
 
-    from dynazmq.cluster import events, ownership
+    from dynazmq.cluster.directory import ownership
+    from dynazmq.cluster.observe import events
 
     ownership.check_own(directory)
 

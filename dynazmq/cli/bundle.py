@@ -195,9 +195,9 @@ def _about() -> dict[str, Any]:
 def _looks(bundle: Bundle, directory: Path) -> None:
     """What is seen of it just now."""
     from dynazmq.cli import doctor, shown, status
-    from dynazmq.cluster import checkup
-    from dynazmq.cluster.observe import PATIENT_S, Observer
-    from dynazmq.cluster.snapshot import Snapshot
+    from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+    from dynazmq.cluster.observe.snapshot import Snapshot
+    from dynazmq.cluster.operations import checkup
 
     seen: list[tuple[Snapshot, list[str]]] = []
 

@@ -15,10 +15,10 @@ from dynazmq.cli.planned import lines, staged_document
 from dynazmq.cli.shown import waited
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
 from dynazmq.cli.words import brief, many, short, size, span
-from dynazmq.cluster.judgement import SERVES
-from dynazmq.cluster.members import Decided, Late, Met, Progress, Settled, Started, Step
-from dynazmq.cluster.plan import Plan
-from dynazmq.cluster.staging import Staged
+from dynazmq.cluster.directory.staging import Staged
+from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.operations.members import Decided, Late, Met, Progress, Settled, Started, Step
+from dynazmq.cluster.operations.plan import Plan
 from dynazmq.paths import where
 
 _PHASES = {"filling": "keys are copied", "flipped": "the new owners are read", "rest": "at rest"}

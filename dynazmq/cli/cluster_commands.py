@@ -66,7 +66,7 @@ def up(
     from dynazmq import paths
     from dynazmq.cli.up import Start, run
     from dynazmq.cli.words import seconds
-    from dynazmq.cluster.creation import Wishes
+    from dynazmq.cluster.directory.creation import Wishes
 
     def work() -> int:
         start = Start(

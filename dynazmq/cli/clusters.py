@@ -10,7 +10,7 @@ from dynazmq import paths
 from dynazmq.cli import OK
 from dynazmq.cli.terminal import emit, note, say
 from dynazmq.cli.words import brief, many, seconds, size_bytes
-from dynazmq.cluster.leftovers import anybody_runs
+from dynazmq.cluster.directory.leftovers import anybody_runs
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster, ValueTooLarge
 from dynazmq.paths import ClusterFile, where
 from dynazmq.users import name_of
@@ -18,9 +18,9 @@ from dynazmq.users import name_of
 
 def run_list(directory: Path, as_json: bool) -> int:
     """`directory`: the one that other commands would act on; it is listed wherever it is."""
-    from dynazmq.cluster import launch
+    from dynazmq.cluster.directory.state import StateFile
+    from dynazmq.cluster.operations import launch
     from dynazmq.cluster.processes import find_nodes, of_others, works_in
-    from dynazmq.cluster.state import StateFile
 
     found: list[dict[str, Any]] = []
     meant = paths.cluster_dir().resolve()
@@ -106,7 +106,7 @@ def _choose(place: Path | None) -> None:
 
 def _named(name: str) -> Path:
     """Where the known cluster of that name is. Raises NoSuchCluster, InvalidRequest when there are several."""
-    from dynazmq.cluster import launch
+    from dynazmq.cluster.operations import launch
 
     known: dict[str, list[Path]] = {}
     for place in launch.known_clusters(_also()):

@@ -19,7 +19,7 @@ from pathlib import Path
 from dynazmq.cli import FAILED, INTERRUPTED, OK, SIBLINGS, main
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, RED, note, paint, say
 from dynazmq.cli.words import many
-from dynazmq.cluster import launch
+from dynazmq.cluster.operations import launch
 from dynazmq.errors import ClusterError, DynazmqError, NoSuchCluster
 
 _NODES = 5

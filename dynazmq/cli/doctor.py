@@ -9,8 +9,8 @@ from typing import Any
 from dynazmq.cli import CHECK_FAILED, OK
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, paint, say
 from dynazmq.cli.words import many
-from dynazmq.cluster import checkup
-from dynazmq.cluster.checkup import PROBLEM, WARNING, Finding
+from dynazmq.cluster.operations import checkup
+from dynazmq.cluster.operations.checkup import PROBLEM, WARNING, Finding
 from dynazmq.errors import ClusterError
 from dynazmq.paths import where
 

@@ -10,7 +10,8 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.faults import status_line
 from dynazmq.cli.terminal import confirm, emit, note, say
 from dynazmq.cli.words import many, size
-from dynazmq.cluster import faults, launch, ownership
+from dynazmq.cluster.directory import faults, ownership
+from dynazmq.cluster.operations import launch
 from dynazmq.paths import has_cluster, where
 
 

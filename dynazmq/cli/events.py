@@ -10,10 +10,10 @@ from dynazmq.cli import OK
 from dynazmq.cli.escaping import as_json, printable
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import moment, select
-from dynazmq.cluster import events
-from dynazmq.cluster.events import KINDS
-from dynazmq.cluster.snapshot import Event
-from dynazmq.cluster.succession import Succession
+from dynazmq.cluster.directory.succession import Succession
+from dynazmq.cluster.observe import events
+from dynazmq.cluster.observe.events import KINDS
+from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.errors import ClusterReplaced, InvalidRequest
 from dynazmq.streams import wait_while_read
 

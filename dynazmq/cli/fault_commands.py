@@ -20,7 +20,7 @@ def _complete_sides(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _complete_faults(ctx: typer.Context, incomplete: str) -> list[str]:
-    from dynazmq.cluster.faults import load
+    from dynazmq.cluster.directory.faults import load
 
     return [fault.id for fault in load(at(ctx.params.get("directory"))) if fault.id.startswith(incomplete)]
 

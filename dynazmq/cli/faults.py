@@ -12,10 +12,10 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.fault_words import fault_of
 from dynazmq.cli.terminal import DIM, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import brief, seconds
-from dynazmq.cluster import faults
-from dynazmq.cluster.faults import Fault, describe, lasts, touches
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.directory.faults import Fault, describe, lasts, touches
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.faults import ISOLATE, PARTITION
 from dynazmq.paths import ClusterFile, where
 

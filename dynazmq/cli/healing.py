@@ -16,12 +16,14 @@ from dynazmq.cli.faults import await_nodes
 from dynazmq.cli.status import missing_for
 from dynazmq.cli.terminal import DIM, GREEN, emit, note, paint, say
 from dynazmq.cli.words import brief, seconds
-from dynazmq.cluster import control, faults, judgement
+from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.faults import Fault, describe
-from dynazmq.cluster.leftovers import silent_supervisor
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.directory.faults import Fault, describe
+from dynazmq.cluster.directory.leftovers import silent_supervisor
+from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile, faults_path, where
 

@@ -13,9 +13,9 @@ from dynazmq.cli.data import texts
 from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import DIM, emit, note, paint, say
 from dynazmq.cli.words import brief, choose, many, span
-from dynazmq.cluster.judgement import SERVES, hints_by_target
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.observe.judgement import SERVES, hints_by_target
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.dynamo.messages import HintsAsk, HintsTell
 from dynazmq.errors import ClusterUnreachable
 from dynazmq.paths import where

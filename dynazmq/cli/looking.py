@@ -42,7 +42,7 @@ def _with_processes(access: Access, found: Explanation) -> Explanation:
     silent = [copy.node for copy in found.copies if not copy.answers]
     if not silent:
         return found
-    from dynazmq.cluster.observe import Observer
+    from dynazmq.cluster.observe.observe import Observer
 
     with Observer(access.directory) as observer:
         facts = observer.facts()

@@ -11,7 +11,7 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.terminal import emit, note, say
 from dynazmq.cli.words import brief, many
-from dynazmq.cluster.snapshot import Lost
+from dynazmq.cluster.observe.snapshot import Lost
 
 _PARTITIONS_MAX = 12
 
@@ -34,8 +34,8 @@ def no_holder(partitions: int) -> str:
 def acknowledge(directory: Path, as_json: bool) -> int:
     """Tell the cluster that what is lost is known. Raises ClusterError."""
     running(directory)
-    from dynazmq.cluster.members import acknowledge_losses
-    from dynazmq.cluster.observe import PATIENT_S, Observer
+    from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+    from dynazmq.cluster.operations.members import acknowledge_losses
 
     with Observer(directory) as observer:
         snapshot = observer.look(PATIENT_S, facts_timeout=PATIENT_S)

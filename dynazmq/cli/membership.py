@@ -12,10 +12,11 @@ from dynazmq.cli.clusters import running
 from dynazmq.cli.planned import document, lines, staged_document, wish
 from dynazmq.cli.terminal import DIM, confirm, emit, note, paint, say
 from dynazmq.cli.words import choose, many
-from dynazmq.cluster import control, staging
-from dynazmq.cluster.leftovers import anybody_runs, unsupervised
-from dynazmq.cluster.staging import Staged
-from dynazmq.cluster.state import alone
+from dynazmq.cluster import control
+from dynazmq.cluster.directory import staging
+from dynazmq.cluster.directory.leftovers import anybody_runs, unsupervised
+from dynazmq.cluster.directory.staging import Staged
+from dynazmq.cluster.directory.state import alone
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile, where
 
@@ -102,8 +103,8 @@ def _removing(directory: Path, cluster: ClusterFile) -> list[str]:
     """Members of whom it was decided that they shall be none any more."""
     if not anybody_runs(directory, cluster.members):
         return []
-    from dynazmq.cluster.members import ask
-    from dynazmq.cluster.observe import PATIENT_S, Observer
+    from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+    from dynazmq.cluster.operations.members import ask
     from dynazmq.dynamo.membership.change import IN
 
     with Observer(directory) as observer:
@@ -132,7 +133,7 @@ def _runs(directory: Path, cluster: ClusterFile, name: str) -> str:
     """ "is up", "is paused" …; "" when it has no process."""
     if not anybody_runs(directory, cluster.members):
         return ""
-    from dynazmq.cluster.observe import PATIENT_S, observe
+    from dynazmq.cluster.observe.observe import PATIENT_S, observe
 
     nodes = {node.name: node for node in observe(directory, PATIENT_S).nodes}
     return f"is {nodes[name].state}" if name in nodes and nodes[name].pid is not None else ""
@@ -141,8 +142,8 @@ def _runs(directory: Path, cluster: ClusterFile, name: str) -> str:
 def plan(directory: Path, as_json: bool) -> int:
     """Show what is staged, and remember for which ring it was shown."""
     running(directory)
-    from dynazmq.cluster.members import plan_of
-    from dynazmq.cluster.observe import Observer
+    from dynazmq.cluster.observe.observe import Observer
+    from dynazmq.cluster.operations.members import plan_of
 
     with Observer(directory) as observer, alone(directory):
         staged = Staged.load(directory)
@@ -170,8 +171,8 @@ def commit(directory: Path, *, wait: bool, timeout_s: float, as_json: bool) -> i
     """Carry out what is staged, and watch it; or watch what is under way already."""
     running(directory)
     from dynazmq.cli.change import Report
-    from dynazmq.cluster import members
-    from dynazmq.cluster.observe import Observer
+    from dynazmq.cluster.observe.observe import Observer
+    from dynazmq.cluster.operations import members
 
     report = Report(directory, as_json)
     deadline = time.monotonic() + timeout_s
@@ -205,8 +206,8 @@ def commit(directory: Path, *, wait: bool, timeout_s: float, as_json: bool) -> i
 
 def _check(observer: object, planned: object, left: Staged) -> None:
     """Whether this may be carried out now."""
-    from dynazmq.cluster.observe import Observer
-    from dynazmq.cluster.plan import Plan
+    from dynazmq.cluster.observe.observe import Observer
+    from dynazmq.cluster.operations.plan import Plan
 
     assert isinstance(observer, Observer)
     assert isinstance(planned, Plan)
@@ -248,8 +249,8 @@ def clear(directory: Path, as_json: bool) -> int:
 
 def _end_waiting(directory: Path, names: list[str]) -> list[str]:
     """Those of them that the nodes have not let in."""
-    from dynazmq.cluster.members import ask
-    from dynazmq.cluster.observe import PATIENT_S, Observer
+    from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+    from dynazmq.cluster.operations.members import ask
     from dynazmq.dynamo.membership.change import IN
 
     with Observer(directory) as observer:

@@ -14,8 +14,8 @@ from dynazmq import __version__
 from dynazmq.cli import NOT_RUNNING, OK
 from dynazmq.cli.status import PATIENCE_S
 from dynazmq.cli.terminal import note, say
-from dynazmq.cluster import metrics
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.observe import metrics
+from dynazmq.cluster.observe.observe import Observer
 from dynazmq.errors import ClusterError, InvalidRequest
 
 SCRAPE_S = 0.5

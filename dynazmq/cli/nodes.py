@@ -12,13 +12,14 @@ from dynazmq.cli import FAILED, NOT_RUNNING, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say
 from dynazmq.cli.words import choose, size, span
-from dynazmq.cluster import control, launch
+from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.judgement import SERVES, NodeFact
-from dynazmq.cluster.leftovers import unsupervised
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.rebuild import copies, set_aside
-from dynazmq.cluster.snapshot import NodeView
+from dynazmq.cluster.directory.leftovers import unsupervised
+from dynazmq.cluster.directory.rebuild import copies, set_aside
+from dynazmq.cluster.observe.judgement import SERVES, NodeFact
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView
+from dynazmq.cluster.operations import launch
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 from dynazmq.paths import ClusterFile, node_dir, node_log, where
 

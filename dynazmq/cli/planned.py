@@ -7,8 +7,8 @@ from typing import Any
 
 from dynazmq.cli.terminal import BOLD, DIM, RED, YELLOW, paint
 from dynazmq.cli.words import brief, many, short, size
-from dynazmq.cluster.plan import Plan
-from dynazmq.cluster.staging import Change, Staged
+from dynazmq.cluster.directory.staging import Change, Staged
+from dynazmq.cluster.operations.plan import Plan
 
 _FLOWS_MAX = 12
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dynazmq.cli import FAILED, OK
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
 from dynazmq.cli.words import many
-from dynazmq.cluster import launch
+from dynazmq.cluster.operations import launch
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile, where
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import subprocess
 
     from dynazmq.cli.up import Start
-    from dynazmq.cluster import readiness
+    from dynazmq.cluster.operations import readiness
 
 
 class Report:
@@ -62,7 +62,7 @@ class Report:
 
     def follow(self) -> int:
         """Tell each step until ready; OK or FAILED."""
-        from dynazmq.cluster import readiness
+        from dynazmq.cluster.operations import readiness
 
         for step in readiness.await_ready(self._start.directory, self._start.deadline, supervised=self._supervised):
             match step:

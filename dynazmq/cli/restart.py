@@ -9,9 +9,9 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.rolling import run_rolling
 from dynazmq.cli.terminal import say
 from dynazmq.cli.words import many
-from dynazmq.cluster import launch
-from dynazmq.cluster.creation import Wishes
-from dynazmq.cluster.state import StateFile, alone
+from dynazmq.cluster.directory.creation import Wishes
+from dynazmq.cluster.directory.state import StateFile, alone
+from dynazmq.cluster.operations import launch
 from dynazmq.errors import ClusterError
 from dynazmq.paths import ClusterFile, node_dir, where
 from dynazmq.storage.health import refusal

@@ -16,7 +16,7 @@ from dynazmq.cli.asked import asked
 from dynazmq.cli.clusters import running
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
 from dynazmq.cli.words import many, span
-from dynazmq.cluster.rolling import DIED, FEW, LATE, VERSION, Back, Interrupted, Left, Stuck, Waiting, restart_each
+from dynazmq.cluster.operations.rolling import DIED, FEW, LATE, VERSION, Back, Interrupted, Left, Stuck, Waiting, restart_each
 from dynazmq.paths import ClusterFile, where
 
 _CODES = {LATE: TIMED_OUT, DIED: FAILED, VERSION: FAILED, FEW: UNAVAILABLE}

@@ -15,9 +15,10 @@ from dynazmq.cli.fault_words import Step, steps_of
 from dynazmq.cli.faults import await_nodes
 from dynazmq.cli.terminal import DIM, columns, emit, error, note, paint, say
 from dynazmq.cli.words import brief, span
-from dynazmq.cluster import control, faults
-from dynazmq.cluster.faults import Fault
-from dynazmq.cluster.observe import PATIENT_S, Observer
+from dynazmq.cluster import control
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.directory.faults import Fault
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
 from dynazmq.paths import ClusterFile, where
 

@@ -9,7 +9,8 @@ from dynazmq.cli.faults import status_line
 from dynazmq.cli.losses import loss_lines, no_holder
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
 from dynazmq.cli.words import brief, many, short, size, span
-from dynazmq.cluster.judgement import (
+from dynazmq.cluster.directory.leftovers import silent_supervisor
+from dynazmq.cluster.observe.judgement import (
     SERVES,
     Facts,
     changing,
@@ -21,8 +22,7 @@ from dynazmq.cluster.judgement import (
     strays,
     unable_to_store,
 )
-from dynazmq.cluster.leftovers import silent_supervisor
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.errors import UnusableDisk
 from dynazmq.faults import touches
 from dynazmq.wire.codec import PROTOCOL_VERSION

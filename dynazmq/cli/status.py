@@ -13,9 +13,9 @@ from dynazmq.cli.faults import applied_by, documents
 from dynazmq.cli.shown import report
 from dynazmq.cli.terminal import colored, emit, note, say
 from dynazmq.cli.words import seconds
-from dynazmq.cluster import judgement
-from dynazmq.cluster.observe import LOOK_TIMEOUT_S, PATIENT_S, Observer
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe.observe import LOOK_TIMEOUT_S, PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterReplaced, InvalidRequest
 from dynazmq.paths import where
 from dynazmq.streams import wait_while_read

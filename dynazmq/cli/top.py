@@ -18,10 +18,10 @@ from dynazmq.cli import NOT_RUNNING, OK
 from dynazmq.cli.restored import LEAVE, screen
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, colored, emit, paint, say
 from dynazmq.cli.words import short, size, span
-from dynazmq.cluster import judgement, rates
-from dynazmq.cluster.observe import LOOK_TIMEOUT_S, Observer
-from dynazmq.cluster.rates import Rates, Sample
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe import judgement, rates
+from dynazmq.cluster.observe.observe import LOOK_TIMEOUT_S, Observer
+from dynazmq.cluster.observe.rates import Rates, Sample
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterReplaced, InvalidRequest
 from dynazmq.streams import wait_while_read
 

@@ -13,8 +13,10 @@ from dynazmq.cli import FAILED, INTERRUPTED, OK
 from dynazmq.cli.asked import asked
 from dynazmq.cli.progress import Report
 from dynazmq.cli.terminal import note
-from dynazmq.cluster import control, copies, creation, launch, ownership, processes
-from dynazmq.cluster.creation import Wishes
+from dynazmq.cluster import control, processes
+from dynazmq.cluster.directory import creation, ownership
+from dynazmq.cluster.directory.creation import Wishes
+from dynazmq.cluster.operations import copies, launch
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 from dynazmq.home import is_homeless
 from dynazmq.paths import ClusterFile, has_cluster, is_meant, where
@@ -150,7 +152,7 @@ def _await_file(start: Start) -> ClusterFile:
 
 def _in_foreground(start: Start, cluster: ClusterFile, held: int) -> int:
     """This process is the supervisor; another thread watches the start, as `up` does from outside."""
-    from dynazmq.cluster.supervisor import Supervisor
+    from dynazmq.cluster.supervisor.supervisor import Supervisor
 
     os.chdir(start.directory)  # by this it is known whose process it is (cluster/processes.py)
     codes: list[int] = []

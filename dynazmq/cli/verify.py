@@ -14,8 +14,8 @@ from dynazmq.cli.clusters import running
 from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, bar_console, emit, note, paint, say
 from dynazmq.cli.words import brief, many, size
-from dynazmq.cluster.comparison import Finding
-from dynazmq.cluster.verify import Report, verify
+from dynazmq.cluster.observe.comparison import Finding
+from dynazmq.cluster.observe.verify import Report, verify
 from dynazmq.paths import where
 
 _SHOWN = 20

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from dynazmq import durable, paths, users
-from dynazmq.cluster import ownership
+from dynazmq.cluster.directory import ownership
 from dynazmq.errors import ClusterError
 
 REQUEST_BYTES_MAX = 64 << 10

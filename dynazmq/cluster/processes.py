@@ -236,8 +236,8 @@ def _nodes() -> Iterator[tuple[int, Path]]:
 
 def _supervisors() -> Iterator[tuple[int, Path]]:
     for pid, arguments in _command_lines():
-        if "dynazmq.cluster.supervisor" in arguments[:-1]:
-            yield pid, Path(arguments[arguments.index("dynazmq.cluster.supervisor") + 1])
+        if "dynazmq.cluster.supervisor.supervisor" in arguments[:-1]:
+            yield pid, Path(arguments[arguments.index("dynazmq.cluster.supervisor.supervisor") + 1])
 
 
 def _works_in(pid: int, told: Path | None, place: Path) -> bool:

@@ -3,7 +3,7 @@
     fault.py     a fault as a value: its limits, its form in DIR/faults.json, its line for people
     effects.py   what the faults that are on mean to one node: which frame is lost or late, its clock, its disk
 
-Pure: no socket, file or clock. `cluster/faults.py` keeps the file, `wire/faulty.py` does it to a node.
+Pure: no socket, file or clock. `cluster/directory/faults.py` keeps the file, `wire/faulty.py` does it to a node.
 """
 
 from dynazmq.faults.effects import Effects, Link

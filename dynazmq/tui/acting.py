@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from dynazmq.cluster.control import NoSupervisor, call
-from dynazmq.cluster.leftovers import unsupervised
-from dynazmq.cluster.snapshot import NodeView
+from dynazmq.cluster.directory.leftovers import unsupervised
+from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import where
 from dynazmq.tui.keys import asks, command
@@ -58,14 +58,15 @@ class Supervisor:
 
     def _tell(self, node: str, line: str) -> None:
         """As a command line tells: what happens next is no accident. Raises ClusterError when it is not this user's cluster."""
-        from dynazmq.cluster import events, ownership
+        from dynazmq.cluster.directory import ownership
+        from dynazmq.cluster.observe import events
 
         ownership.check_own(self._directory)
 
         events.append(self._directory, node, "command", f"dynazmq {line} (from the terminal UI)")
 
     def partition(self, sides: Sequence[Sequence[str]]) -> str:
-        from dynazmq.cluster import faults
+        from dynazmq.cluster.directory import faults
         from dynazmq.paths import ClusterFile
 
         self._tell("*", f"fault partition {'/'.join(','.join(side) for side in sides)}")
@@ -73,7 +74,7 @@ class Supervisor:
         return faults.put_on(self._directory, wanted, list(ClusterFile.load(self._directory).members)).id
 
     def heal(self, paused: Sequence[str]) -> list[str]:
-        from dynazmq.cluster import faults
+        from dynazmq.cluster.directory import faults
 
         self._tell("*", "heal")
         healed = [fault.id for fault in faults.heal(self._directory)]

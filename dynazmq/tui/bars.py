@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from dynazmq.cluster.judgement import SERVES, changing, not_comparing
+from dynazmq.cluster.observe.judgement import SERVES, changing, not_comparing
 from dynazmq.tui.coverage import unable
 from dynazmq.tui.faults import lines
 from dynazmq.tui.keys import footer_keys

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dynazmq.cluster.judgement import SERVES, changing
-from dynazmq.cluster.snapshot import NodeView
+from dynazmq.cluster.observe.judgement import SERVES, changing
+from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui.look import BAD, FAINT, GOOD, WARN, Block, Look, bar, clock, fit, line, span
 from dynazmq.tui.model import Model
 from dynazmq.tui.recovery import STARTS, Recovery, cause, some

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dynazmq.cluster.judgement import SERVES, unable_to_store
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe.judgement import SERVES, unable_to_store
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

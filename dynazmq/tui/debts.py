@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dynazmq.cluster.snapshot import NodeView
+from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui.look import FAINT, GOOD, TITLE, WARN, Block, bar, short, span, spark
 from dynazmq.tui.model import Model
 from dynazmq.tui.panels import glyph_of

@@ -101,7 +101,7 @@ class Fetcher:
                 each.close()
 
     def _node(self, name: str) -> Detail:
-        from dynazmq.cluster.asking import Asker
+        from dynazmq.cluster.observe.asking import Asker
 
         cluster = ClusterFile.load(self._directory)
         if self._asker is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.faults import ISOLATE, ONE_WAY, PARTITION, Fault, describe, lasts
 
 

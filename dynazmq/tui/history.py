@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import ceil
 from operator import attrgetter
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot
 from dynazmq.tui.coverage import cover
 from dynazmq.tui.load import LoadStats
 from dynazmq.tui.model import Counts, Holder, Model, Moving, Pending, Service, Traffic

@@ -13,7 +13,7 @@ on the card of the recovery; while there is a recovery as well it gets a panel o
 
 from __future__ import annotations
 
-from dynazmq.cluster.judgement import changing
+from dynazmq.cluster.observe.judgement import changing
 from dynazmq.tui import strip
 from dynazmq.tui.look import Place
 from dynazmq.tui.matrix import matrix_width

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot
 from dynazmq.tui.coverage import Coverage
 from dynazmq.tui.load import LoadStats
 from dynazmq.tui.recovery import Recovery

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from dynazmq.cluster.snapshot import NodeView
+from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui.debts import pairs
 from dynazmq.tui.look import (
     BAD,

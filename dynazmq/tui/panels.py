@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dynazmq.cluster.judgement import SERVES
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.tui.coverage import unable
 from dynazmq.tui.look import (
     BAD,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cluster.snapshot import Event, Expelling, Lost, NodeView, Snapshot, Transfer
+from dynazmq.cluster.observe.snapshot import Event, Expelling, Lost, NodeView, Snapshot, Transfer
 from dynazmq.errors import ClusterError
 from dynazmq.faults import Fault
 from dynazmq.sequence import in_sequence

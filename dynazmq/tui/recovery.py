@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from dynazmq.cluster.judgement import SERVES
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.tui.faults import cutting
 
 _AWAY = {"down", "suspect", "paused", "stopped"}

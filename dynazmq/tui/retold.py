@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot
 from dynazmq.sequence import in_order
 
 STEP_S = 1.0

@@ -19,7 +19,7 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Static
 
-from dynazmq.cluster.snapshot import NodeView
+from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui import screen, themes
 from dynazmq.tui.details import Details, Source
 from dynazmq.tui.look import Look, Place, Progress, ascii_only

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dynazmq.cluster.snapshot import Event
+from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.tui.look import FAINT, TITLE, UNKNOWN, Block, Look, clock, fit, owner_styles, printable, symbols
 from dynazmq.tui.model import Model
 from dynazmq.tui.panels import appearance

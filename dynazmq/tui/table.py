@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from dynazmq.cluster.judgement import SERVES
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Block, Look, milliseconds, percent, short, size, span
 from dynazmq.tui.model import Model
 from dynazmq.tui.panels import appearance, word

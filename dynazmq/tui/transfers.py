@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dynazmq.cluster.judgement import ring_moves
+from dynazmq.cluster.observe.judgement import ring_moves
 from dynazmq.tui.look import FAINT, TITLE, WARN, Block, Look, bar, fit, short, size, span
 from dynazmq.tui.model import Model, Moving
 from dynazmq.tui.panels import glyph_of

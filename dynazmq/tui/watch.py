@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.errors import ClusterError
 from dynazmq.paths import where
 from dynazmq.tui.history import History
@@ -30,7 +30,7 @@ EAGER_S = 2.0
 
 
 class Watcher(Protocol):
-    """`dynazmq.cluster.observe.Observer`, or a test's."""
+    """`dynazmq.cluster.observe.observe.Observer`, or a test's."""
 
     def look(self) -> Snapshot: ...
 
@@ -56,7 +56,7 @@ class Eyes(Protocol):
 
 
 def observer(directory: Path) -> Watcher:
-    from dynazmq.cluster.observe import Observer
+    from dynazmq.cluster.observe.observe import Observer
 
     return Observer(directory)
 

@@ -18,7 +18,7 @@ from dynazmq.client.api.links import Links
 from dynazmq.client.core.core import ASK_ABOVE_BYTES, ATTEMPT_S
 from dynazmq.client.core.requests import Options, Request, put_request
 from dynazmq.client.core.window import RATE_BYTES_PER_S
-from dynazmq.cluster.observe import observe
+from dynazmq.cluster.observe.observe import observe
 from dynazmq.dynamo.messages import NOT_YET, OVERLOADED, TIMEOUT, Put, PutAsk, PutReply, PutTell
 from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import WriteTimeout

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dynazmq import paths
-from dynazmq.cluster import creation
+from dynazmq.cluster.directory import creation
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster
 from dynazmq.paths import ClusterFile
 

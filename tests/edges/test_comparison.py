@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dynazmq.cluster.comparison import DAMAGED, Counts, Finding, Told, compare, compare_roots, compare_statuses
-from dynazmq.cluster.judgement import Answer
+from dynazmq.cluster.observe.comparison import DAMAGED, Counts, Finding, Told, compare, compare_roots, compare_statuses
+from dynazmq.cluster.observe.judgement import Answer
 from dynazmq.dynamo.values.merkle import NODES
 from dynazmq.dynamo.values.ring import Ring, place
 

@@ -143,9 +143,9 @@ PACKAGE = Path(dynazmq.__file__).parent
 RENAMES = {
     "durable.py": "this is the one place",
     "logs.py": "a log that is turned over",
-    "cluster/events.py": "the same",
+    "cluster/observe/events.py": "the same",
     "cluster/processes.py": "the same",
-    "cluster/ground.py": "a trial of whether it can be done there",
+    "cluster/directory/ground.py": "a trial of whether it can be done there",
     "wire/door.py": "a socket: no sync makes it stay",
 }
 

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynazmq.cluster import events
-from dynazmq.cluster.events import Tail, append, follow, missing, parse, path_of, paths_of, read
+from dynazmq.cluster.observe import events
+from dynazmq.cluster.observe.events import Tail, append, follow, missing, parse, path_of, paths_of, read
 from dynazmq.cluster.processes import environment
 
 WRITER = """
 import sys
 from pathlib import Path
-from dynazmq.cluster import events
+from dynazmq.cluster.observe import events
 events.FILE_BYTES_MAX = int(sys.argv[3])
 for i in range(int(sys.argv[2])):
     assert events.append(Path(sys.argv[1]), "n1", "up", f"event {i} with some more words", index=i)

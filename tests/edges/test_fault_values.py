@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynazmq.cluster import faults
+from dynazmq.cluster.directory import faults
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.faults import (
     DISK_FULL,

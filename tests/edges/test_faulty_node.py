@@ -14,8 +14,8 @@ import pytest
 from client_nodes import Nodes, eventually
 
 import dynazmq
-from dynazmq.cluster import faults
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.observe.observe import Observer
 from dynazmq.dynamo.runtime import StoreFailed
 from dynazmq.errors import DynazmqError
 from dynazmq.faults import DISK_FULL, DROP, ISOLATE, PARTITION, SKEW, SLOW, Fault, as_text, touches

@@ -13,7 +13,7 @@ from client_bench import topology
 
 import dynazmq
 from dynazmq.client.values.view import View
-from dynazmq.cluster import members, rolling
+from dynazmq.cluster.operations import members, rolling
 
 NAMES = ["n1", "n2", "n3", "n4", "n5"]
 

@@ -14,10 +14,11 @@ import pytest
 
 import dynazmq
 from dynazmq import durable, paths
-from dynazmq.cluster import creation, launch, removal, roster
-from dynazmq.cluster.creation import Wishes
-from dynazmq.cluster.rebuild import set_aside
-from dynazmq.cluster.removal import DATABASE, NODE
+from dynazmq.cluster.directory import creation, removal, roster
+from dynazmq.cluster.directory.creation import Wishes
+from dynazmq.cluster.directory.rebuild import set_aside
+from dynazmq.cluster.directory.removal import DATABASE, NODE
+from dynazmq.cluster.operations import launch
 from dynazmq.paths import ClusterFile
 from dynazmq.storage.sqlite import SqliteStorage
 
@@ -195,14 +196,14 @@ def test_what_is_set_aside_and_what_is_wiped_are_our_own_databases_alone(directo
 
 PACKAGE = Path(dynazmq.__file__).parent
 DELETES = {
-    "cluster/removal.py": "this is the one place",
+    "cluster/directory/removal.py": "this is the one place",
     "durable.py": "the part of a file, which holds a lock of ours",
     "paths.py": "the choice of a cluster; the directory for sockets, when it is empty",
     "cluster/control.py": "the supervisor's socket",
-    "cluster/roster.py": "sockets of a member",
-    "cluster/staging.py": "staged.json",
-    "cluster/ground.py": "a socket made to see whether one can be",
-    "cluster/faults.py": "faults.json",
+    "cluster/directory/roster.py": "sockets of a member",
+    "cluster/directory/staging.py": "staged.json",
+    "cluster/directory/ground.py": "a socket made to see whether one can be",
+    "cluster/directory/faults.py": "faults.json",
     "storage/database.py": "a database that was being made",
     "storage/rescue.py": "the same; and one that is made anew, since whoever made it came to no end",
     "wire/door.py": "a node's own socket",

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dynazmq import paths
-from dynazmq.cluster import creation, roster, staging
-from dynazmq.cluster.creation import Wishes
-from dynazmq.cluster.plan import Known, make_plan, undecided, with_decisions
-from dynazmq.cluster.staging import Change, Staged
+from dynazmq.cluster.directory import creation, roster, staging
+from dynazmq.cluster.directory.creation import Wishes
+from dynazmq.cluster.directory.staging import Change, Staged
+from dynazmq.cluster.operations.plan import Known, make_plan, undecided, with_decisions
 from dynazmq.dynamo.values.claim import claim
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import ClusterError, InvalidRequest

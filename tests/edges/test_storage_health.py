@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dynazmq.cluster import state
-from dynazmq.cluster.launch import end_cluster
+from dynazmq.cluster.directory import state
+from dynazmq.cluster.operations.launch import end_cluster
 from dynazmq.paths import ClusterFile
 from dynazmq.storage import health
 from dynazmq.storage.health import Health

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from dynazmq.cluster.asking import Asker, Question
-from dynazmq.cluster.judgement import Answer
-from dynazmq.cluster.verify import Report, Verifier
+from dynazmq.cluster.observe.asking import Asker, Question
+from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.verify import Report, Verifier
 from dynazmq.dynamo.messages import Message, RowsAsk, RowsTell, TreeAsk, TreeTell
 from dynazmq.dynamo.repair import exchange
 from dynazmq.dynamo.replica import hints

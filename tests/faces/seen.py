@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dynazmq.cli.shown import report
-from dynazmq.cluster.judgement import Answer, Facts, NodeFact, judge
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.observe.judgement import Answer, Facts, NodeFact, judge
+from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from seen import NAMES, OWNERS, Seen
 
-from dynazmq.cluster.events import KINDS
-from dynazmq.cluster.history import Chronicle
-from dynazmq.cluster.judgement import Answer, NodeFact, judge
-from dynazmq.cluster.snapshot import Event
+from dynazmq.cluster.observe.events import KINDS
+from dynazmq.cluster.observe.history import Chronicle
+from dynazmq.cluster.observe.judgement import Answer, NodeFact, judge
+from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.faults import Fault
 
 DOWN, SUSPECT = "down", "suspect"

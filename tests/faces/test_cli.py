@@ -348,7 +348,7 @@ def test_the_ring_fits_the_width_in_rows_of_one_length(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dynazmq.cli.ring import strip
-    from dynazmq.cluster.snapshot import NodeView, Snapshot
+    from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 
     owners = tuple(f"n{1 + i % 5}" for i in range(120))
     nodes = [NodeView(name=f"n{i}", endpoint="", state="up", answers=i != 3) for i in range(1, 6)]

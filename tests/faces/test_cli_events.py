@@ -10,8 +10,8 @@ import pytest
 
 from dynazmq.cli import asked, main
 from dynazmq.cli.events import line
-from dynazmq.cluster import events
-from dynazmq.cluster.snapshot import Event
+from dynazmq.cluster.observe import events
+from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.paths import ClusterFile
 
 

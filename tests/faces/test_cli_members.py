@@ -11,10 +11,10 @@ from seen import NAMES, Seen
 from dynazmq import paths
 from dynazmq.cli import change, main, planned
 from dynazmq.cli.status import _met, code, document
-from dynazmq.cluster.members import Decided, Late, Met, Progress, Settled, Started
-from dynazmq.cluster.plan import Known, make_plan
-from dynazmq.cluster.snapshot import Lost
-from dynazmq.cluster.staging import Change, Staged
+from dynazmq.cluster.directory.staging import Change, Staged
+from dynazmq.cluster.observe.snapshot import Lost
+from dynazmq.cluster.operations.members import Decided, Late, Met, Progress, Settled, Started
+from dynazmq.cluster.operations.plan import Known, make_plan
 from dynazmq.dynamo.values.claim import claim
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.paths import ClusterFile

@@ -12,11 +12,11 @@ import pytest
 
 from dynazmq import paths
 from dynazmq.cli import doctor, main
-from dynazmq.cluster import checkup
-from dynazmq.cluster.checkup import PROBLEM, WARNING, Finding
-from dynazmq.cluster.judgement import Facts, NodeFact
+from dynazmq.cluster.observe.judgement import Facts, NodeFact
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
+from dynazmq.cluster.operations import checkup
+from dynazmq.cluster.operations.checkup import PROBLEM, WARNING, Finding
 from dynazmq.cluster.processes import Identity
-from dynazmq.cluster.snapshot import NodeView, Snapshot
 from dynazmq.paths import ClusterFile, save_node_config
 
 
@@ -205,7 +205,7 @@ def test_processes_of_a_cluster_that_is_gone_are_a_problem_unless_they_still_see
     left = {"n1": Identity(os.getpid(), "x")}
     monkeypatch.setattr("dynazmq.cluster.processes.running_clusters", lambda: iter([directory]))
     monkeypatch.setattr("dynazmq.cluster.processes.strangers", lambda _directory: left)
-    monkeypatch.setattr("dynazmq.cluster.checkup._sees", lambda _pid, _path: seen)
+    monkeypatch.setattr("dynazmq.cluster.operations.checkup._sees", lambda _pid, _path: seen)
     found = list(checkup.orphans())
     assert [each.text for each in found] == ([] if seen else [f"n1 runs for a cluster that is not there any more: {directory}"])
 

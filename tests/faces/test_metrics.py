@@ -20,10 +20,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from seen import NAMES, Seen
 
 from dynazmq.cli.metrics import Server
-from dynazmq.cluster import metrics
-from dynazmq.cluster.judgement import Answer
-from dynazmq.cluster.metrics import BOUNDS_US, COUNTERS, FAMILIES, cumulated
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.observe import metrics
+from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.metrics import BOUNDS_US, COUNTERS, FAMILIES, cumulated
+from dynazmq.cluster.observe.observe import Observer
 from dynazmq.cluster.processes import environment
 from dynazmq.dynamo.coordinator.stats import Histogram
 from dynazmq.faults import Fault

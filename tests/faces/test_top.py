@@ -16,10 +16,10 @@ from seen import NAMES, Seen
 
 from dynazmq.cli import main
 from dynazmq.cli.top import Frame, cut, document, lines
-from dynazmq.cluster import rates
-from dynazmq.cluster.judgement import Answer
+from dynazmq.cluster.observe import rates
+from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.rates import Rates, Sample
 from dynazmq.cluster.processes import environment
-from dynazmq.cluster.rates import Rates, Sample
 from dynazmq.paths import ClusterFile
 
 

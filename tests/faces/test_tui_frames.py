@@ -15,7 +15,7 @@ import pytest
 from rich.cells import cell_len
 from tui_cluster import Cluster
 
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.tui import print_once
 from dynazmq.tui.look import Look, ascii_only
 from dynazmq.tui.model import Model

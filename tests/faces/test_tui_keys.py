@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from tui_cluster import Cluster
 
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.tui.console import Console
 from dynazmq.tui.load import Load

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tui_cluster import START, Cluster
 
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.errors import Unavailable
 from dynazmq.tui.bars import header
 from dynazmq.tui.coverage import cover

@@ -12,7 +12,7 @@ import pytest
 
 import dynazmq
 from dynazmq.cli.tree import leaves
-from dynazmq.cluster import supervisor
+from dynazmq.cluster.supervisor import supervisor
 from dynazmq.tui.keys import ACTS, KEYS, Key
 from dynazmq.vocabulary import UI_ONLY, WORDS, Word, by_key, commands
 from tools.commands_page import PAGE, page
@@ -20,7 +20,10 @@ from tools.commands_page import PAGE, page
 LEAVES = [" ".join(path) for path in leaves()]
 ROOTS: dict[str, Any] = {"dynazmq": dynazmq, "client": dynazmq.Client, "bucket": dynazmq.Bucket}
 MODULES = {
-    **{name: f"dynazmq.cluster.{name}" for name in ("checkup", "control", "events", "faults", "launch", "observe", "verify")},
+    "control": "dynazmq.cluster.control",
+    "faults": "dynazmq.cluster.directory.faults",
+    **{name: f"dynazmq.cluster.observe.{name}" for name in ("events", "observe", "verify")},
+    **{name: f"dynazmq.cluster.operations.{name}" for name in ("checkup", "launch")},
     "Inspection": "dynazmq.storage.inspection",
 }
 CALLS = [word for word in WORDS if word.call]

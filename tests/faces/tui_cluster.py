@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot, Transfer
+from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot, Transfer
 from dynazmq.faults import Fault, describe
 from dynazmq.tui.history import History
 from dynazmq.tui.load import Check, LoadStats

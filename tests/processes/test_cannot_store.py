@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from supervised import Cluster, eventually
 
-from dynazmq.cluster.children import Child
 from dynazmq.cluster.processes import Identity
-from dynazmq.cluster.restarts import Restarts
+from dynazmq.cluster.supervisor.children import Child
+from dynazmq.cluster.supervisor.restarts import Restarts
 from dynazmq.errors import ClusterError
 
 

@@ -14,7 +14,7 @@ import pytest
 from patience import PATIENCE_S
 from supervised import Cluster, eventually, processes_below
 
-from dynazmq.cluster import events
+from dynazmq.cluster.observe import events
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from supervised import Cluster, Ran, run
 
 from dynazmq import paths
-from dynazmq.cluster import ground
+from dynazmq.cluster.directory import ground
 from dynazmq.cluster.processes import environment
 from dynazmq.errors import ClusterError
 from dynazmq.paths import ClusterFile

@@ -18,11 +18,12 @@ from supervised import Cluster, eventually
 import dynazmq
 from dynazmq.cli.ring import strip
 from dynazmq.cli.shown import report
-from dynazmq.cluster import control, roster
-from dynazmq.cluster import members as members_of
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster import control
+from dynazmq.cluster.directory import roster
+from dynazmq.cluster.directory.staging import Staged
+from dynazmq.cluster.observe.observe import Observer
+from dynazmq.cluster.operations import members as members_of
 from dynazmq.cluster.processes import environment, find_nodes, identify
-from dynazmq.cluster.staging import Staged
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import ClusterFile, config_path, load_node_config

@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from supervised import Cluster, eventually
 
 from dynazmq import paths
-from dynazmq.cluster import events
+from dynazmq.cluster.observe import events
+from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.cluster.processes import environment
-from dynazmq.cluster.snapshot import Event
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from supervised import Cluster, eventually
 
 from dynazmq.cli import FAILED, OK, USAGE
-from dynazmq.cluster import launch
-from dynazmq.cluster.asking import Asker
+from dynazmq.cluster.observe.asking import Asker
+from dynazmq.cluster.operations import launch
 from dynazmq.paths import DIRECTORY_BYTES_MAX
 
 GOOD = [

@@ -19,7 +19,9 @@ import pytest
 from supervised import Cluster, Ran
 
 from dynazmq import paths, users
-from dynazmq.cluster import faults, launch, ownership, processes, state
+from dynazmq.cluster import processes
+from dynazmq.cluster.directory import faults, ownership, state
+from dynazmq.cluster.operations import launch
 from dynazmq.cluster.processes import environment, identify
 from dynazmq.errors import ClusterError, NotPermitted
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dynazmq.cluster.rebuild import copies, set_aside
+from dynazmq.cluster.directory.rebuild import copies, set_aside
 from dynazmq.errors import ClusterError
 
 

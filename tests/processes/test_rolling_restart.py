@@ -22,8 +22,8 @@ from patience import PATIENCE_S
 from supervised import Cluster, eventually
 
 import dynazmq
+from dynazmq.cluster.directory.state import alone
 from dynazmq.cluster.processes import environment, identify
-from dynazmq.cluster.state import alone
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.wire.codec import PROTOCOL_VERSION
 

@@ -19,7 +19,8 @@ from supervised import Cluster, eventually
 
 from dynazmq.cli import ABSENT, OK, USAGE
 from dynazmq.cli.commands import app
-from dynazmq.cluster import launch, state
+from dynazmq.cluster.directory import state
+from dynazmq.cluster.operations import launch
 from dynazmq.cluster.processes import environment, identify
 from dynazmq.paths import config_path
 
@@ -229,7 +230,7 @@ def test_nothing_of_a_supervisor_is_a_standard_stream(tmp_path: Path) -> None:
     cluster.down()
     held = launch.lock(tmp_path)
     assert held is not None
-    supervisor = without_streams("dynazmq.cluster.supervisor", str(tmp_path), "", "", str(held), pass_fds=[held])
+    supervisor = without_streams("dynazmq.cluster.supervisor.supervisor", str(tmp_path), "", "", str(held), pass_fds=[held])
     os.close(held)
     try:
         eventually(lambda: cluster.node("n1")["state"] == "up", "n1 serves")
@@ -242,7 +243,7 @@ def test_nothing_of_a_supervisor_is_a_standard_stream(tmp_path: Path) -> None:
 def test_a_program_without_a_standard_input_of_its_own_hands_on_the_lock(tmp_path: Path) -> None:
     """Not a process of ours: it keeps its streams as they are."""
     code = (
-        "import os, pathlib; from dynazmq.cluster import state\n"
+        "import os, pathlib; from dynazmq.cluster.directory import state\n"
         f"os.close(0); assert state.take_lock(pathlib.Path({str(tmp_path)!r})) > 2; os.fstat(0)"
     )
     ran = subprocess.run([sys.executable, "-P", "-c", code], env=environment(), capture_output=True, check=False)

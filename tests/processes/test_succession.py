@@ -21,7 +21,7 @@ import dynazmq
 import dynazmq.aio
 from dynazmq.cli.metrics import Server
 from dynazmq.cli.top import Meter, lines
-from dynazmq.cluster.observe import Observer
+from dynazmq.cluster.observe.observe import Observer
 from dynazmq.cluster.processes import environment
 from dynazmq.errors import ClusterReplaced, ClusterUnreachable, DynazmqError
 from dynazmq.paths import ClusterFile

@@ -200,8 +200,8 @@ def test_a_second_supervisor_is_refused(cluster: Cluster) -> None:
 
 def test_the_state_file_is_no_licence_to_signal_a_stranger(cluster: Cluster) -> None:
     """P9: a recorded pid belongs to somebody else by now: this very process, started at another time."""
+    from dynazmq.cluster.directory.state import StateFile
     from dynazmq.cluster.processes import Identity
-    from dynazmq.cluster.state import StateFile
 
     pids = cluster.pids()
     cluster.kill_supervisor()

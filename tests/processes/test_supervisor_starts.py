@@ -17,7 +17,7 @@ from patience import PATIENCE_S
 from supervised import Cluster, eventually, run
 
 from dynazmq import paths
-from dynazmq.cluster import launch
+from dynazmq.cluster.operations import launch
 from dynazmq.cluster.processes import environment, identify
 
 
@@ -55,7 +55,7 @@ def test_an_interrupted_start_leaves_nothing_running(cluster: Cluster, monkeypat
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("dynazmq.cluster.readiness.await_ready", interrupted)
+    monkeypatch.setattr("dynazmq.cluster.operations.readiness.await_ready", interrupted)
     ran = cluster.run("up", "-n", "2")
     assert ran.code == 130
     assert "stopped n1 n2 again" in ran.err

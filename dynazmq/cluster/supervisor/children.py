@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dynazmq import paths
-from dynazmq.cluster import processes, removal
-from dynazmq.cluster.judgement import NodeFact
+from dynazmq.cluster import processes
+from dynazmq.cluster.directory import removal
+from dynazmq.cluster.directory.rebuild import set_aside
+from dynazmq.cluster.directory.state import NodeRecord
+from dynazmq.cluster.observe.judgement import NodeFact
 from dynazmq.cluster.processes import STOP_GRACE_S, Identity
-from dynazmq.cluster.rebuild import set_aside
-from dynazmq.cluster.restarts import Restarts
-from dynazmq.cluster.state import NodeRecord
+from dynazmq.cluster.supervisor.restarts import Restarts
 from dynazmq.errors import ClusterError, Expelled, OldDisk, UnusableDisk
 from dynazmq.logs import parse
 from dynazmq.storage import health

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dynazmq import durable, paths
-from dynazmq.cluster import ownership, roster
+from dynazmq.cluster.directory import ownership, roster
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile
 

@@ -13,15 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dynazmq.cluster import control, staging
-from dynazmq.cluster.asking import Question, learn
+from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.judgement import NodeFact, hints_by_target
-from dynazmq.cluster.leftovers import unsupervised
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.plan import Known, Plan, make_plan, undecided
-from dynazmq.cluster.snapshot import Lost, NodeView, Snapshot
-from dynazmq.cluster.staging import Staged
+from dynazmq.cluster.directory import staging
+from dynazmq.cluster.directory.leftovers import unsupervised
+from dynazmq.cluster.directory.staging import Staged
+from dynazmq.cluster.observe.asking import Question, learn
+from dynazmq.cluster.observe.judgement import NodeFact, hints_by_target
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import Lost, NodeView, Snapshot
+from dynazmq.cluster.operations.plan import Known, Plan, make_plan, undecided
 from dynazmq.dynamo.membership.change import IN, Intent, goal, intents_digest
 from dynazmq.dynamo.membership.expulsion import vote
 from dynazmq.dynamo.messages import (

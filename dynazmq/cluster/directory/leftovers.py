@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dynazmq import durable, paths
-from dynazmq.cluster import processes, state
+from dynazmq.cluster import processes
+from dynazmq.cluster.directory import state
 from dynazmq.paths import ClusterFile
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynazmq import paths
-from dynazmq.cluster.children import tail
-from dynazmq.cluster.judgement import NodeFact
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe.judgement import NodeFact
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
+from dynazmq.cluster.supervisor.children import tail
 from dynazmq.errors import DynazmqError
 from dynazmq.faults import Fault
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dynazmq.cluster import faults
-from dynazmq.cluster.asking import Asker, Question
 from dynazmq.cluster.control import Control, NoSupervisor
-from dynazmq.cluster.judgement import START_S, Answer, Facts, NodeFact, judge
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.directory.state import StateFile
+from dynazmq.cluster.directory.succession import Succession
+from dynazmq.cluster.observe.asking import Asker, Question
+from dynazmq.cluster.observe.judgement import START_S, Answer, Facts, NodeFact, judge
+from dynazmq.cluster.observe.snapshot import Event, Snapshot
 from dynazmq.cluster.processes import find_nodes, state_of
-from dynazmq.cluster.snapshot import Event, Snapshot
-from dynazmq.cluster.state import StateFile
-from dynazmq.cluster.succession import Succession
 from dynazmq.dynamo.messages import Message
 from dynazmq.errors import ClusterError, ClusterReplaced
 from dynazmq.paths import ClusterFile

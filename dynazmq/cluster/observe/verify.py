@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dynazmq.cluster.asking import Asker, Question
-from dynazmq.cluster.comparison import Counts, Finding, Told, compare, compare_roots, compare_statuses
-from dynazmq.cluster.judgement import Answer
+from dynazmq.cluster.observe.asking import Asker, Question
+from dynazmq.cluster.observe.comparison import Counts, Finding, Told, compare, compare_roots, compare_statuses
+from dynazmq.cluster.observe.judgement import Answer
 from dynazmq.dynamo.membership.change import levels_of
 from dynazmq.dynamo.messages import (
     Failure,

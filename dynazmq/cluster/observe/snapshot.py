@@ -99,7 +99,7 @@ class Event:
     at: float  # wall clock, seconds since 1970
     node: str  # "*" for the cluster
     text: str
-    kind: str = ""  # for programs: cluster/events.py, KINDS
+    kind: str = ""  # for programs: cluster/observe/events.py, KINDS
     details: dict[str, Any] = field(default_factory=dict)  # what else a kind has to tell; by whom, and that one's count
 
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import sequence
-from dynazmq.cluster.snapshot import Event
+from dynazmq.cluster.observe.snapshot import Event
 
 FILE_BYTES_MAX = 2 << 20
 """A file that is longer becomes events.jsonl.1, in place of the one before: some 12,000 events are kept at least."""

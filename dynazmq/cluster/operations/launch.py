@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths, users
-from dynazmq.cluster import control, ground, ownership, processes, state
-from dynazmq.cluster.children import tail
+from dynazmq.cluster import control, processes
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.leftovers import remove_sockets, stopped_supervisor
-from dynazmq.cluster.removal import Removed, remove_cluster
+from dynazmq.cluster.directory import ground, ownership, state
+from dynazmq.cluster.directory.leftovers import remove_sockets, stopped_supervisor
+from dynazmq.cluster.directory.removal import Removed, remove_cluster
+from dynazmq.cluster.supervisor.children import tail
 from dynazmq.errors import ClusterError, NoSuchCluster, NotPermitted
 from dynazmq.paths import ClusterFile
 
@@ -101,7 +102,7 @@ def start_supervisor(directory: Path, held: int, policy: str | None, restart_aft
     with open(log, "ab") as output:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-P", "-m", "dynazmq.cluster.supervisor"),
+                *(sys.executable, "-P", "-m", "dynazmq.cluster.supervisor.supervisor"),
                 *(str(directory), policy or "", after, str(held)),
             ],
             stdin=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynazmq.cluster.snapshot import Event, Expelling, Lost, NodeView, Snapshot, Transfer
+from dynazmq.cluster.observe.snapshot import Event, Expelling, Lost, NodeView, Snapshot, Transfer
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile
 

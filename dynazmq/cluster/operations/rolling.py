@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 from dynazmq import paths
 from dynazmq.cluster import control
-from dynazmq.cluster.children import tail
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.judgement import NodeFact, hints_by_target, ring_moves
-from dynazmq.cluster.leftovers import unsupervised
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.readiness import POLL_S, away, mesh
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.directory.leftovers import unsupervised
+from dynazmq.cluster.observe.judgement import NodeFact, hints_by_target, ring_moves
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
+from dynazmq.cluster.operations.readiness import POLL_S, away, mesh
+from dynazmq.cluster.supervisor.children import tail
 from dynazmq.errors import ClusterError
 from dynazmq.paths import where
 from dynazmq.wire.codec import PROTOCOL_VERSION

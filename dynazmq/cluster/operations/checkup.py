@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import paths, users
-from dynazmq.cluster import judgement, launch, leftovers, processes, rebuild, removal
-from dynazmq.cluster.judgement import Facts
-from dynazmq.cluster.observe import PATIENT_S, Observer
-from dynazmq.cluster.snapshot import NodeView, Snapshot
-from dynazmq.cluster.staging import Staged
-from dynazmq.cluster.state import StateFile
+from dynazmq.cluster import processes
+from dynazmq.cluster.directory import leftovers, rebuild, removal
+from dynazmq.cluster.directory.staging import Staged
+from dynazmq.cluster.directory.state import StateFile
+from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe.judgement import Facts
+from dynazmq.cluster.observe.observe import PATIENT_S, Observer
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
+from dynazmq.cluster.operations import launch
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile
 from dynazmq.storage.health import read_only
@@ -273,7 +276,7 @@ def change(snapshot: Snapshot, at: str) -> Iterator[Finding]:
 def faults(directory: Path, at: str) -> Iterator[Finding]:
     """Faults that somebody put on, and nobody took off."""
     try:
-        module: Any = import_module("dynazmq.cluster.faults")
+        module: Any = import_module("dynazmq.cluster.directory.faults")
     except ModuleNotFoundError:
         return
     for fault in module.load(directory):

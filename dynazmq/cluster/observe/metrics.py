@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynazmq.cluster import judgement
-from dynazmq.cluster.judgement import Answer, Facts
-from dynazmq.cluster.snapshot import NodeView, Snapshot
+from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe.judgement import Answer, Facts
+from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.faults.fault import KINDS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynazmq.cluster.judgement import SERVES, hints_by_target
-from dynazmq.cluster.snapshot import Event, NodeView, Snapshot
+from dynazmq.cluster.observe.judgement import SERVES, hints_by_target
+from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot
 from dynazmq.faults import Fault, describe
 
 _PHASES = {

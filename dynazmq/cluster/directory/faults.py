@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dynazmq import durable, paths
-from dynazmq.cluster import ownership
+from dynazmq.cluster.directory import ownership
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.faults import Fault, as_text, check, describe, from_text, lasts, same, touches
 from dynazmq.faults.fault import FAULTS_MAX

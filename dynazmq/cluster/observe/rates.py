@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dynazmq.cluster.judgement import Answer
-from dynazmq.cluster.snapshot import Snapshot
+from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.snapshot import Snapshot
 
 OPS = ("put", "get")
 

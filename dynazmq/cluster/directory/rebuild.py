@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynazmq import durable
-from dynazmq.cluster.removal import DATABASE, remove
+from dynazmq.cluster.directory.removal import DATABASE, remove
 from dynazmq.errors import ClusterError
 
 _ASIDE = re.compile(r"aside-\d{8}-\d{6}(-\d+)?")

@@ -17,8 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dynazmq import paths
-from dynazmq.cluster import creation, launch, processes
-from dynazmq.cluster.leftovers import anybody_runs
+from dynazmq.cluster import processes
+from dynazmq.cluster.directory import creation
+from dynazmq.cluster.directory.leftovers import anybody_runs
+from dynazmq.cluster.operations import launch
 from dynazmq.errors import ClusterError, InvalidRequest, StorageError
 from dynazmq.paths import ClusterFile, where
 

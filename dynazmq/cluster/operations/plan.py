@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dynazmq.cluster.staging import Staged
+from dynazmq.cluster.directory.staging import Staged
 from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, GONE, IN, LEFT, Intent, concerned, goal, refusal
 from dynazmq.dynamo.membership.expulsion import objection
 from dynazmq.dynamo.values.claim import moves, violations

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynazmq.cluster import faults, judgement
-from dynazmq.cluster.children import Child
-from dynazmq.cluster.history import Chronicle
-from dynazmq.cluster.judgement import Answer, Facts
-from dynazmq.cluster.snapshot import Event
+from dynazmq.cluster.directory import faults
+from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe.history import Chronicle
+from dynazmq.cluster.observe.judgement import Answer, Facts
+from dynazmq.cluster.observe.snapshot import Event
+from dynazmq.cluster.supervisor.children import Child
 from dynazmq.paths import ClusterFile
 
 if TYPE_CHECKING:
-    from dynazmq.cluster.asking import Asker
+    from dynazmq.cluster.observe.asking import Asker
     from dynazmq.dynamo.values.ring import Ring
 
 ASK_S = 0.5
@@ -153,7 +154,7 @@ class Watch:
 
     def _ask(self, now: float, children: dict[str, Child]) -> None:
         if self._asker is None:
-            from dynazmq.cluster.asking import Asker
+            from dynazmq.cluster.observe.asking import Asker
 
             self._asker = Asker(self._cluster.cluster_id, self._cluster.members)
         self._asked = set()

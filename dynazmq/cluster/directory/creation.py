@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynazmq import durable, paths
-from dynazmq.cluster.ground import TRIAL_PREFIX
+from dynazmq.cluster.directory.ground import TRIAL_PREFIX
 from dynazmq.config import MEMBERS_MAX, PARTITIONS_MAX, PARTITIONS_MIN, NodeConfig, Timing
 from dynazmq.errors import ClusterError, InvalidRequest
 from dynazmq.paths import ClusterFile

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dynazmq import durable
-from dynazmq.cluster import ownership
+from dynazmq.cluster.directory import ownership
 from dynazmq.cluster.processes import Identity
 from dynazmq.errors import ClusterError
 from dynazmq.streams import above_standard

@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dynazmq import durable, paths
-from dynazmq.cluster import removal
-from dynazmq.cluster.creation import free_ports, node_config, refresh
+from dynazmq.cluster.directory import removal
+from dynazmq.cluster.directory.creation import free_ports, node_config, refresh
 from dynazmq.errors import InvalidRequest
 from dynazmq.paths import ClusterFile
 

@@ -5,7 +5,7 @@
 One thread, and nothing in it waits: a stop is a signal and a deadline, a question to a node is sent and its answer taken when it
 is there. If this process dies its nodes keep serving; the next one adopts them by pid *and* start time.
 
-Run as `python -m dynazmq.cluster.supervisor DIR POLICY RESTART_AFTER_S LOCK`; `dynazmq cluster up` does. POLICY and
+Run as `python -m dynazmq.cluster.supervisor.supervisor DIR POLICY RESTART_AFTER_S LOCK`; `dynazmq cluster up` does. POLICY and
 RESTART_AFTER_S may be empty: as it was. LOCK is an inherited descriptor, the flock on supervisor.lock: whoever holds it is the
 supervisor, so there is no gap in which two could be.
 """
@@ -25,14 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from dynazmq import inherited, paths
-from dynazmq.cluster import events, processes, roster, state
-from dynazmq.cluster.children import Child
+from dynazmq.cluster import processes
 from dynazmq.cluster.control import ControlServer, Document
-from dynazmq.cluster.judgement import Facts
-from dynazmq.cluster.leftovers import remove_sockets
-from dynazmq.cluster.restarts import Restarts
-from dynazmq.cluster.snapshot import Event
-from dynazmq.cluster.watching import Watch
+from dynazmq.cluster.directory import roster, state
+from dynazmq.cluster.directory.leftovers import remove_sockets
+from dynazmq.cluster.observe import events
+from dynazmq.cluster.observe.judgement import Facts
+from dynazmq.cluster.observe.snapshot import Event
+from dynazmq.cluster.supervisor.children import Child
+from dynazmq.cluster.supervisor.restarts import Restarts
+from dynazmq.cluster.supervisor.watching import Watch
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
 from dynazmq.logs import Log
 from dynazmq.paths import ClusterFile
