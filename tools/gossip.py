@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest
-from dynazmq.simulator.client import SCHEME
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.client import SCHEME
+from dynazmq.simulator.cluster.cluster import Cluster
 from dynazmq.wire.codec import decode_body, open_frame
 
 REST_S = 5.0

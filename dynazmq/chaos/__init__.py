@@ -12,7 +12,7 @@
     load.py      the clients
     evidence.py  what is stored in the end: the state of each key at each node, and what `verify --deep` finds
     watch.py     memory and descriptors of the nodes, seen from outside
-    judge.py     the verdict; what a history proves is the simulator's to say (simulator/judge.py)
+    judge.py     the verdict; what a history proves is the simulator's to say (simulator/cluster/judge.py)
     story.py     on a failure: the shortest history of a key, and what the nodes logged meanwhile
     report.py    the verdict as a document and in words
     interrupts.py    Ctrl-C while something must be undone

@@ -1,6 +1,6 @@
 """The verdict: what clients were told, held against what is stored in the end. Pure.
 
-What a history proves of an answer and of a key is judged as in the simulator (simulator/judge.py). Beside that:
+What a history proves of an answer and of a key is judged as in the simulator (simulator/cluster/judge.py). Beside that:
 
     diverged     primaries that do not hold the same though all is at rest; whatever else `verify --deep` finds
     dishonest    acknowledged by fewer nodes than were asked for; reported as not attempted, and stored
@@ -25,9 +25,9 @@ from dynazmq.chaos.evidence import Evidence
 from dynazmq.chaos.load import LWW_BUCKET, SETS, added_by, elements_of
 from dynazmq.dynamo.values.versions import EMPTY, Siblings, decode, sync
 from dynazmq.errors import DynazmqError
-from dynazmq.simulator import judge
-from dynazmq.simulator.history import FAILED, OK, UNKNOWN, History, Op
-from dynazmq.simulator.judge import FALSE_SIBLING, INVENTED, LOST, RESURRECTED, Breach
+from dynazmq.simulator.cluster import judge
+from dynazmq.simulator.cluster.history import FAILED, OK, UNKNOWN, History, Op
+from dynazmq.simulator.cluster.judge import FALSE_SIBLING, INVENTED, LOST, RESURRECTED, Breach
 
 VALID, INVALID, UNKNOWN_VERDICT = "valid", "invalid", "unknown"
 DIVERGED, DISHONEST, DIED = "diverged", "dishonest", "died"

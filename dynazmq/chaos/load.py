@@ -26,7 +26,7 @@ from dynazmq.chaos.record import Record, Recorded, RecordedBucket
 from dynazmq.client.core.requests import Request
 from dynazmq.client.values.context import Context
 from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError
-from dynazmq.simulator.workload import Mix
+from dynazmq.simulator.run.workload import Mix
 
 BUCKET, LWW_BUCKET = "dynazmq.chaos", "dynazmq.chaos.lww"
 SIBLINGS, SETS, LWW = "siblings", "sets", "lww"

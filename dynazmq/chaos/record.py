@@ -1,4 +1,5 @@
-"""What clients asked and were told: the simulator's history (simulator/history.py), kept by threads and with the host's clock.
+"""What clients asked and were told: the simulator's history (simulator/cluster/history.py), kept by threads and with the host's
+clock.
 
 `Recorded` is the public client, whose every request is put down when it is made and when it is over: it looks at the requests
 that a call makes (client/core/flows.py) and changes nothing. Times are seconds since the run began.
@@ -20,7 +21,7 @@ from dynazmq.client.core.requests import Options, Request
 from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import Get, GetReply, Put
 from dynazmq.errors import ClientClosed
-from dynazmq.simulator.history import OK, UNKNOWN, History, Op
+from dynazmq.simulator.cluster.history import OK, UNKNOWN, History, Op
 
 T = TypeVar("T")
 _HEAD_BYTES = 24

@@ -11,8 +11,8 @@ from dynazmq.chaos.judge import DIED, DIVERGED, INVALID, KINDS, UNKNOWN_VERDICT,
 from dynazmq.chaos.run import Abuse, Outcome
 from dynazmq.chaos.story import span_of, story, worst
 from dynazmq.chaos.users import tally
-from dynazmq.simulator.history import FAILED, OK, UNKNOWN
-from dynazmq.simulator.judge import LOST, RESURRECTED
+from dynazmq.simulator.cluster.history import FAILED, OK, UNKNOWN
+from dynazmq.simulator.cluster.judge import LOST, RESURRECTED
 
 BROKEN_MAX = 50
 _LOG_LINES_MAX = 60

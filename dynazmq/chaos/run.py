@@ -30,7 +30,7 @@ from dynazmq.client.api.sync import Client
 from dynazmq.config import LWW
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import ClusterFile
-from dynazmq.simulator.history import History
+from dynazmq.simulator.cluster.history import History
 
 SETTLE_S = 120.0
 _STEP_S = 0.2

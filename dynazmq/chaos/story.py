@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynazmq.chaos.judge import Broken, Verdict
-from dynazmq.simulator.history import OK, History, Op
+from dynazmq.simulator.cluster.history import OK, History, Op
 
 LINES_MAX = 40
 _AROUND_S = 2.0

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dynazmq.cli import CHECK_FAILED, OK
 from dynazmq.cli.terminal import bar_console, emit, say
 from dynazmq.errors import InvalidRequest
-from dynazmq.simulator.campaign import SOMETIMES, Campaign, play
 from dynazmq.simulator.mutants import MUTANTS, Hunt, hunt
 from dynazmq.simulator.mutants import SEEDS as MUTANT_SEEDS
-from dynazmq.simulator.shrink import shrink as shrunk
-from dynazmq.simulator.shrink import spelled
-from dynazmq.simulator.simulation import Plan, Report
+from dynazmq.simulator.run.campaign import SOMETIMES, Campaign, play
+from dynazmq.simulator.run.shrink import shrink as shrunk
+from dynazmq.simulator.run.shrink import spelled
+from dynazmq.simulator.run.simulation import Plan, Report
 
 _SEEDS = 200
 _SEEDS_MAX = 1_000_000

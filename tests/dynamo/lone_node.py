@@ -11,7 +11,7 @@ from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.values.ring import place
 from dynazmq.dynamo.values.versions import EMPTY, Siblings, actor_id, decode, encode, put
-from dynazmq.simulator.disk import Disk
+from dynazmq.simulator.world.disk import Disk
 
 NAMES = ("a", "b", "c", "d", "e")
 CLIENT = b"a client"

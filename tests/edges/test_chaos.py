@@ -18,7 +18,7 @@ from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, cho
 from dynazmq.chaos.record import Record, longest_gap
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, encode, put, seal_context
-from dynazmq.simulator.history import History, Op
+from dynazmq.simulator.cluster.history import History, Op
 
 MEMBERS = ("n1", "n2", "n3", "n4", "n5")
 

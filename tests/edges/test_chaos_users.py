@@ -48,7 +48,7 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.messages.client import OVERLOADED, TIMEOUT, UNAVAILABLE
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.paths import ClusterFile
-from dynazmq.simulator.history import History
+from dynazmq.simulator.cluster.history import History
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame
 
 CLUSTER = 7

@@ -43,7 +43,7 @@ from dynazmq.dynamo.messages.fields import AGE_MS_MAX, Bytes, Kind, Many, Real, 
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import unhurried
 from dynazmq.dynamo.values.ring import Ring
-from dynazmq.simulator.disk import Disk
+from dynazmq.simulator.world.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.rows import OutOfBounds, arrays_in, from_row, to_row

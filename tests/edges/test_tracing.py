@@ -25,7 +25,7 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, unhurried
 from dynazmq.dynamo.values.ring import place
-from dynazmq.simulator.disk import Disk
+from dynazmq.simulator.world.disk import Disk
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, Envelope, decode_body, encode, open_frame
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.tracing import POINTS_MAX, TRACES_MAX, Tracer

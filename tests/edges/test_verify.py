@@ -15,7 +15,7 @@ from dynazmq.dynamo.messages import Message, RowsAsk, RowsTell, TreeAsk, TreeTel
 from dynazmq.dynamo.repair import exchange
 from dynazmq.dynamo.replica import hints
 from dynazmq.errors import ClusterUnreachable
-from dynazmq.simulator.cluster import Cluster, row_of
+from dynazmq.simulator.cluster.cluster import Cluster, row_of
 
 KEYS = [f"k{i}" for i in range(60)]
 OPERATOR = b"an operator"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.process import CLIENT
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.process import CLIENT
 
 
 def settled(seed: int, **options: object) -> Cluster:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from dynazmq.simulator.client import Client
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.history import OK
+from dynazmq.simulator.cluster.client import Client
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.history import OK
 
 SLOW_S = 0.05
 """A node's own time for an operation is a millisecond or two here; a client's patience with one that is silent is 0.3 s."""

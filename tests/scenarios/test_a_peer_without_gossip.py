@@ -13,7 +13,7 @@ from test_old_disks import grown_old, put_back, set_aside, shown
 
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest
 from dynazmq.errors import Unavailable
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
 
 
 def hears_no_gossip(node: NodeHandle) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.errors import DynazmqError, Unavailable, WriteTimeout
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT, CRASH_POINTS
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.cluster.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT, CRASH_POINTS
 
 
 def test_p1_a_killed_primary_is_stood_in_for_and_gets_its_copy_when_it_is_back() -> None:

@@ -8,8 +8,8 @@ from dynazmq.client.core.requests import Request
 from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import SetBucket
 from dynazmq.errors import Unavailable
-from dynazmq.simulator.client import SCHEME, Client
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.client import SCHEME, Client
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
 
 BUCKET = "b"
 

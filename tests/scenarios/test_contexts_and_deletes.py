@@ -7,7 +7,7 @@ import pytest
 from dynazmq.client.values.context import Context
 from dynazmq.config import SIBLINGS_MAX
 from dynazmq.errors import InvalidRequest
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.cluster import Cluster
 
 
 def test_c2_a_put_with_an_old_context_replaces_what_that_covers_and_stands_beside_the_rest() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.errors import DynazmqError, StorageError, WriteTimeout
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.cluster import Cluster
 
 
 def test_s3_a_replica_with_a_full_disk_is_stood_in_for_and_recovers_without_a_restart() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dynazmq.dynamo.runtime import StoreFailed
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
 
 KEYS = [f"k{i}" for i in range(30)]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.dynamo.values.versions import node_of
-from dynazmq.simulator.client import Client
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.disk import Backup
+from dynazmq.simulator.cluster.client import Client
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.world.disk import Backup
 
 
 def write_at(node: NodeHandle, client: Client, values: range) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.cluster import Cluster
 
 GRACE_S = 6.0
 SOON_S = 2 * GRACE_S + 12.0  # each has lived for a grace, two rounds a grace apart, and a retry

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dynazmq.dynamo.messages import GossipDelta, Handoff, Write
 from dynazmq.dynamo.values.versions import EMPTY, put
 from dynazmq.dynamo.values.versions import encode as encode_state
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.network import Conditions
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.world.network import Conditions
 from dynazmq.wire.codec import FROM_NODE, Envelope, encode
 
 

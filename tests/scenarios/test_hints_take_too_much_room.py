@@ -7,7 +7,7 @@ import pytest
 from dynazmq.dynamo.messages import MendReply
 from dynazmq.dynamo.values.ring import place
 from dynazmq.errors import Unavailable
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.cluster import Cluster
 from dynazmq.wire.codec import decode_body, open_frame
 
 KEYS = [f"k{i}" for i in range(60)]

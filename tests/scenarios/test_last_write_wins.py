@@ -11,9 +11,9 @@ from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT
 from dynazmq.dynamo.values.lww import clock
 from dynazmq.dynamo.values.versions import Sibling
 from dynazmq.errors import InvalidRequest
-from dynazmq.simulator.client import Client
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.process import CLIENT
+from dynazmq.simulator.cluster.client import Client
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.process import CLIENT
 
 HOUR_MS = 3_600_000
 

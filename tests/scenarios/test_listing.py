@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.simulator.client import Client
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.handle import row_of
-from dynazmq.simulator.listing import Listing
+from dynazmq.simulator.cluster.client import Client
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.cluster.handle import row_of
+from dynazmq.simulator.cluster.listing import Listing
 
 
 def grown(seed: int, nodes: int, keys: int) -> tuple[Cluster, Client, list[str]]:

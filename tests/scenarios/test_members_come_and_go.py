@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dynazmq.errors import InvalidRequest, Unavailable, WriteTimeout
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
 
 
 def grown(seed: int, nodes: int = 5, keys: int = 60) -> tuple[Cluster, dict[str, str]]:

@@ -7,8 +7,8 @@ from test_dots_are_unique import alone
 from test_forgetting import SOON_S, a_cluster, forgotten
 
 from dynazmq.errors import DynazmqError
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.disk import Backup
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.world.disk import Backup
 
 KEYS = [f"k{i}" for i in range(20)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.errors import InvalidRequest
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
 
 KEYS = [f"k{i}" for i in range(60)]
 

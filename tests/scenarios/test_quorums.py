@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.errors import InvalidRequest, Unavailable, WriteTimeout
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.cluster.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT
 
 
 def test_the_third_copy_is_made_although_two_were_enough() -> None:

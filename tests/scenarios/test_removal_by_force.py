@@ -9,7 +9,7 @@ import pytest
 
 from dynazmq.dynamo.membership.change import EXPEL, GONE, IN
 from dynazmq.errors import DynazmqError, InvalidRequest, WriteTimeout
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
 
 
 def a_cluster(seed: int, nodes: int = 5, **options: Any) -> Cluster:

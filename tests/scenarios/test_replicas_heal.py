@@ -7,7 +7,7 @@ import pytest
 from dynazmq.dynamo.messages import SetAntiEntropy
 from dynazmq.dynamo.repair.anti_entropy import AntiEntropy
 from dynazmq.dynamo.values.merkle import leaf_of
-from dynazmq.simulator.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
 
 KEYS = [f"k{i}" for i in range(60)]
 OFTEN_MS = 100

@@ -14,9 +14,9 @@ from dynazmq.dynamo.replica import overwritten
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.values.versions import EMPTY, Siblings, encode, put
 from dynazmq.errors import Unavailable, WriteTimeout
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.process import CLIENT
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.process import CLIENT
+from dynazmq.simulator.world.network import Conditions
 
 
 def test_c5_a_put_whose_answer_was_lost_is_one_value_after_its_retry() -> None:

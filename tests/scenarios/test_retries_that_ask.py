@@ -6,7 +6,7 @@ import pytest
 from lost_answers import lose_answers, settled
 
 from dynazmq.errors import WriteTimeout
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.cluster import Cluster
 
 
 def asking(seed: int) -> Cluster:

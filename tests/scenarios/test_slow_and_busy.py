@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.errors import Overloaded, ReadTimeout, WriteTimeout
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.network import Conditions
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.world.network import Conditions
 
 
 def warmed(seed: int, **options: object) -> Cluster:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.errors import DynazmqError, Unavailable
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.cluster import Cluster
 
 
 def lived(seed: int) -> tuple[Cluster, list[str]]:

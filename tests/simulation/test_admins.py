@@ -8,8 +8,9 @@ import pytest
 
 from dynazmq.dynamo.membership.change import EXPEL, IN
 from dynazmq.errors import WriteTimeout
-from dynazmq.simulator import simulation
-from dynazmq.simulator.admins import (
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.run import simulation
+from dynazmq.simulator.run.admins import (
     ACTS,
     APART,
     AT_ONCE,
@@ -24,11 +25,10 @@ from dynazmq.simulator.admins import (
     TAKE_BACK,
     Admins,
 )
-from dynazmq.simulator.checker import Checker
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.decisions import Decisions
-from dynazmq.simulator.ends import Ends
-from dynazmq.simulator.simulation import Plan
+from dynazmq.simulator.run.checker import Checker
+from dynazmq.simulator.run.decisions import Decisions
+from dynazmq.simulator.run.ends import Ends
+from dynazmq.simulator.run.simulation import Plan
 
 
 def acting(

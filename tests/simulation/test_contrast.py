@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dynazmq.config import DEFAULT_BUCKET, LWW, SIBLINGS
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.contrast import Side, play
-from dynazmq.simulator.history import OK
-from dynazmq.simulator.simulation import run_seed
-from dynazmq.simulator.workload import Load, Workload
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.cluster.history import OK
+from dynazmq.simulator.run.contrast import Side, play
+from dynazmq.simulator.run.simulation import run_seed
+from dynazmq.simulator.run.workload import Load, Workload
 
 pytestmark = pytest.mark.campaign
 

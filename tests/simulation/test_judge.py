@@ -7,8 +7,8 @@ import pytest
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, put, seal_context
 from dynazmq.errors import DynazmqError, Overloaded, WriteTimeout
-from dynazmq.simulator.history import History, Op
-from dynazmq.simulator.judge import of_answer, of_key
+from dynazmq.simulator.cluster.history import History, Op
+from dynazmq.simulator.cluster.judge import of_answer, of_key
 
 KEY = b"k"
 

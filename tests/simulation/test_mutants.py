@@ -8,7 +8,7 @@ from dynazmq.dynamo.coordinator import put
 from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.simulator.mutants import MUTANTS, SEEDS, hunt
 from dynazmq.simulator.mutants.mutant import Mutant, Patches
-from dynazmq.simulator.simulation import Report, run_seed
+from dynazmq.simulator.run.simulation import Report, run_seed
 
 pytestmark = pytest.mark.campaign
 

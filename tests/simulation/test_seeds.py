@@ -42,10 +42,10 @@ import pytest
 
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.node import Node
-from dynazmq.simulator.admins import ACTS
-from dynazmq.simulator.campaign import Campaign, play
-from dynazmq.simulator.faults import CLOCKS, LOSSY, OLD_DISK, PASSING
-from dynazmq.simulator.simulation import Plan, Report, run_seed
+from dynazmq.simulator.run.admins import ACTS
+from dynazmq.simulator.run.campaign import Campaign, play
+from dynazmq.simulator.run.faults import CLOCKS, LOSSY, OLD_DISK, PASSING
+from dynazmq.simulator.run.simulation import Plan, Report, run_seed
 
 pytestmark = pytest.mark.campaign
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from dynazmq.simulator.faults import CRASH, PAUSE, SPLIT
 from dynazmq.simulator.mutants import MUTANTS
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.shrink import shrink, spelled
-from dynazmq.simulator.simulation import Plan, Report, run
-from dynazmq.simulator.workload import Load, Mix
+from dynazmq.simulator.run.faults import CRASH, PAUSE, SPLIT
+from dynazmq.simulator.run.shrink import shrink, spelled
+from dynazmq.simulator.run.simulation import Plan, Report, run
+from dynazmq.simulator.run.workload import Load, Mix
+from dynazmq.simulator.world.network import Conditions
 
 
 def report_of(plan: Plan, *broken: str) -> Report:

@@ -10,11 +10,11 @@ from dynazmq.dynamo.membership.vouches import Vouches
 from dynazmq.dynamo.messages import Put, Write
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.dynamo.values.versions import Context, Sibling, Siblings, encode
-from dynazmq.simulator.checker import Checker
-from dynazmq.simulator.cluster import Cluster, NodeHandle, row_of
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle, row_of
+from dynazmq.simulator.cluster.watch import COLLECTED, Limits
 from dynazmq.simulator.mutants import MUTANTS
-from dynazmq.simulator.simulation import run_seed
-from dynazmq.simulator.watch import COLLECTED, Limits
+from dynazmq.simulator.run.checker import Checker
+from dynazmq.simulator.run.simulation import run_seed
 
 
 def overwrite(node: NodeHandle, key: str, state: Siblings) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.runtime import DamagedRow, HintTotal, StoreFailed
-from dynazmq.simulator.cluster import Cluster, Unsettled, row_of
-from dynazmq.simulator.disk import Disk
-from dynazmq.simulator.faults import DAMAGE, Nemesis
-from dynazmq.simulator.network import Conditions, Network
-from dynazmq.simulator.shapes import SHAPES
-from dynazmq.simulator.world import World
+from dynazmq.simulator.cluster.cluster import Cluster, Unsettled, row_of
+from dynazmq.simulator.run.faults import DAMAGE, Nemesis
+from dynazmq.simulator.world.disk import Disk
+from dynazmq.simulator.world.network import Conditions, Network
+from dynazmq.simulator.world.shapes import SHAPES
+from dynazmq.simulator.world.world import World
 
 AT = (1, "b", b"k")
 

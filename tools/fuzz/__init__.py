@@ -10,5 +10,5 @@ None ends it, and nothing is stored that could not be sent.
 
 A frame is in order but for one thing, mostly: what is wrong at once in many places is refused at the first. Answers answer what
 was really asked, or nearly; states are valid ones, or such with a bit changed. All of it follows from the seed. Values and
-messages are drawn by dynazmq/simulator/draw.py.
+messages are drawn by dynazmq/simulator/run/draw.py.
 """

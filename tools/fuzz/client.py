@@ -15,7 +15,7 @@ from dynazmq.client.values.view import View
 from dynazmq.dynamo.messages import ANSWER_TO, Failure, Message, Refused, Topology, TopologyRequest, request_id_of
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import DynazmqError
-from dynazmq.simulator.draw import BUCKETS, KEYS, NAMES, Draw
+from dynazmq.simulator.run.draw import BUCKETS, KEYS, NAMES, Draw
 from dynazmq.wire.codec import FROM_NODE, BadFrame, Envelope, decode_body, open_frame, seal
 
 _LINKS = [f"ipc://{name}" for name in NAMES]

@@ -34,7 +34,7 @@ from dynazmq.dynamo.messages import (
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.runtime import Address, unhurried
 from dynazmq.dynamo.values.versions import decode, node_of, seal_context
-from dynazmq.simulator.draw import NAMES, Draw
+from dynazmq.simulator.run.draw import NAMES, Draw
 from dynazmq.storage.sqlite import SqliteStorage
 from dynazmq.wire.codec import FROM_CLIENT, FROM_NODE, BadFrame, Envelope, decode_body, encode, open_frame, seal
 from dynazmq.wire.gate import Gate

@@ -1,7 +1,7 @@
 """Frames that nobody should send: such as are no messages, and messages with one thing that is not as it should be.
 
 A node drops what it cannot understand, declines what is not admitted, and goes on. What is drawn here is made from the
-declarations of the messages (simulator/draw.py), as in the fuzzer.
+declarations of the messages (simulator/run/draw.py), as in the fuzzer.
 
 **What is not sent**: whatever a node would follow with more than an answer. A decision of an admin that happens to be in order, a
 word that peers alone may say, a write to another bucket than the abuse's own would do to this cluster what they say. So each
@@ -34,7 +34,7 @@ from dynazmq.dynamo.messages import (
     TraceAsk,
     TreeAsk,
 )
-from dynazmq.simulator.draw import Draw
+from dynazmq.simulator.run.draw import Draw
 from dynazmq.wire.codec import FROM_CLIENT, HEADER, BadFrame, Envelope, decode_body, open_frame, seal
 
 HARMLESS: frozenset[type[Message]] = frozenset(

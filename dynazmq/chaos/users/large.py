@@ -17,7 +17,7 @@ from dynazmq.chaos.record import Record, RecordedBucket
 from dynazmq.chaos.users import tally
 from dynazmq.chaos.users.plan import LARGE, LARGE_BUCKET, spells
 from dynazmq.errors import ClientClosed, ClusterUnreachable, DynazmqError
-from dynazmq.simulator.history import FAILED, OK, UNKNOWN, History
+from dynazmq.simulator.cluster.history import FAILED, OK, UNKNOWN, History
 
 CLIENTS = 4
 BYTES_MAX = 1 << 20

@@ -19,7 +19,7 @@ From these are made
     which request it answers                     client/core/core.py   `answer_to`
     what a trace shows                           wire/tracing.py  `traced`, `traced_answers`
     the page about the protocol                  tools/protocol_page.py
-    frames that nobody should send               simulator/draw.py, sent by tools/fuzz and chaos/users
+    frames that nobody should send               simulator/run/draw.py, sent by tools/fuzz and chaos/users
 
 To add one: its declaration, in the module of its conversation, and its name in `messages/__init__.py`; its handler in `Node`; a
 test; and `make protocol`, which writes the page anew. A message that a node may be sent and has no handler for fails a test.

@@ -18,11 +18,11 @@ from dynazmq.dynamo.replica.replica import Replica
 from dynazmq.dynamo.values import versions
 from dynazmq.dynamo.values.quorum import Quorum
 from dynazmq.dynamo.values.versions import Context, Sibling, Siblings
-from dynazmq.simulator.faults import CRASH, CRASH_ALL, FULL_DISK, ISOLATE, SPLIT
-from dynazmq.simulator.history import History
+from dynazmq.simulator.cluster.history import History
 from dynazmq.simulator.mutants.mutant import Patches, mutant
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load, Mix
+from dynazmq.simulator.run.faults import CRASH, CRASH_ALL, FULL_DISK, ISOLATE, SPLIT
+from dynazmq.simulator.run.workload import Load, Mix
+from dynazmq.simulator.world.network import Conditions
 
 
 def change_sync(patch: Patches, keep: Callable[[Siblings], tuple[Sibling, ...]]) -> None:

@@ -12,11 +12,11 @@ from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.dynamo.replica.replica import Replica
 from dynazmq.dynamo.runtime import Address, Runtime
-from dynazmq.simulator.faults import CRASH, DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, WIPE
+from dynazmq.simulator.cluster.process import Process
 from dynazmq.simulator.mutants.mutant import Patches, mutant
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.process import Process
-from dynazmq.simulator.workload import Load, Mix
+from dynazmq.simulator.run.faults import CRASH, DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, WIPE
+from dynazmq.simulator.run.workload import Load, Mix
+from dynazmq.simulator.world.network import Conditions
 
 _LOSSES = Conditions(loss=0.1)
 _MANY_KEYS = Load(clients=3, keys=12, requests=40, think_s=0.05)

@@ -12,11 +12,11 @@ from dynazmq.dynamo.membership.membership import Membership
 from dynazmq.dynamo.membership.records import Policy
 from dynazmq.dynamo.replica.scans import Scans
 from dynazmq.dynamo.values.ring import Ring
-from dynazmq.simulator.admins import FREEZE, JOIN, LEAVE, POLICY, SWAP
-from dynazmq.simulator.faults import ISOLATE, SPLIT, WIPE_ALONE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load, Mix
+from dynazmq.simulator.run.admins import FREEZE, JOIN, LEAVE, POLICY, SWAP
+from dynazmq.simulator.run.faults import ISOLATE, SPLIT, WIPE_ALONE
+from dynazmq.simulator.run.workload import Load, Mix
+from dynazmq.simulator.world.network import Conditions
 
 _KEPT = Mix(get=6.0, delete=0.0)  # what was put stays there
 _CHANGING: dict[str, Any] = {

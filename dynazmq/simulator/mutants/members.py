@@ -16,11 +16,11 @@ from dynazmq.dynamo.repair.handover import Handover
 from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.dynamo.runtime import Address, Row
 from dynazmq.dynamo.values.ring import Quorums, Ring
-from dynazmq.simulator.admins import EACH_OTHER, EXPULSION, JOIN, LEAVE, PARDON, REPLACE, REWEIGH, SWAP
-from dynazmq.simulator.faults import DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, SPLIT
 from dynazmq.simulator.mutants.mutant import Patches, mutant
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load, Mix
+from dynazmq.simulator.run.admins import EACH_OTHER, EXPULSION, JOIN, LEAVE, PARDON, REPLACE, REWEIGH, SWAP
+from dynazmq.simulator.run.faults import DAMAGE, FLICKERING_DISK, FULL_DISK, ISOLATE, PAUSE, SPLIT
+from dynazmq.simulator.run.workload import Load, Mix
+from dynazmq.simulator.world.network import Conditions
 
 _HOT = Load(clients=6, keys=12, requests=80, think_s=0.004, mix=Mix(put_blind=2.0))
 _COMINGS: dict[str, Any] = {"acts": (JOIN, LEAVE, SWAP), "acts_max": 4, "partitions": 24, "n": 3}

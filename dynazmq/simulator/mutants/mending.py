@@ -23,10 +23,10 @@ from dynazmq.dynamo.replica.trees import Trees
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.values import versions
 from dynazmq.dynamo.values.versions import EMPTY, Siblings
-from dynazmq.simulator.faults import CRASH_ALL, DAMAGE, FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
 from dynazmq.simulator.mutants.mutant import Patches, mutant
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load, Mix
+from dynazmq.simulator.run.faults import CRASH_ALL, DAMAGE, FULL_DISK, ISOLATE, OLD_DISK, PAUSE, SPLIT, WIPE
+from dynazmq.simulator.run.workload import Load, Mix
+from dynazmq.simulator.world.network import Conditions
 
 _MANY_KEYS = Load(keys=40, requests=40)
 _DELETES = Load(clients=3, keys=8, requests=40, think_s=0.3, mix=Mix(put_blind=0.1, delete=4.0))

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.simulation import run_seed
+from dynazmq.simulator.run.simulation import run_seed
+from dynazmq.simulator.world.network import Conditions
 
 SEEDS = range(1, 41)
 """By which a mutant must be caught."""

@@ -12,8 +12,8 @@ from dynazmq.client.core.scan import Scanner
 from dynazmq.errors import DynazmqError
 
 if TYPE_CHECKING:
-    from dynazmq.simulator.client import Client
-    from dynazmq.simulator.presence import Presence
+    from dynazmq.simulator.cluster.client import Client
+    from dynazmq.simulator.cluster.presence import Presence
 
 
 class Listing:

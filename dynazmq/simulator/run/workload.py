@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from dynazmq.client.values.context import Context
-from dynazmq.simulator.client import Call, Client
-from dynazmq.simulator.cluster import Cluster
+from dynazmq.simulator.cluster.client import Call, Client
+from dynazmq.simulator.cluster.cluster import Cluster
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, GONE, IN, OUT, Intent
 from dynazmq.dynamo.membership.expulsion import vote
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.decisions import Decisions
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.run.decisions import Decisions
 
 _OVER_S = 120.0
 

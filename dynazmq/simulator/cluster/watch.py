@@ -35,12 +35,12 @@ from dynazmq.dynamo.messages import Put
 from dynazmq.dynamo.values.ring import Quorums, Ring, place
 from dynazmq.dynamo.values.versions import Sibling, Siblings, node_of
 from dynazmq.dynamo.values.versions import decode as decode_state
-from dynazmq.simulator import judge
-from dynazmq.simulator.history import OK, History, Op
-from dynazmq.simulator.judge import Breach
-from dynazmq.simulator.network import FRAMES_QUEUED_MAX
-from dynazmq.simulator.presence import Presence
-from dynazmq.simulator.process import Process
+from dynazmq.simulator.cluster import judge
+from dynazmq.simulator.cluster.history import OK, History, Op
+from dynazmq.simulator.cluster.judge import Breach
+from dynazmq.simulator.cluster.presence import Presence
+from dynazmq.simulator.cluster.process import Process
+from dynazmq.simulator.world.network import FRAMES_QUEUED_MAX
 from dynazmq.storage.base import RowKey
 
 _LOOK_EVERY = 8

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dynazmq.config import CONFLICTS
-from dynazmq.simulator.simulation import run_seed
+from dynazmq.simulator.run.simulation import run_seed
 
 
 @dataclass(slots=True)

@@ -33,11 +33,11 @@ from dynazmq.client.core.requests import Request
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, IN, OUT
 from dynazmq.dynamo.messages import SetBucket
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.decisions import Decision, Decisions, Intents
-from dynazmq.simulator.ends import Ends
-from dynazmq.simulator.process import CRASH_POINTS
-from dynazmq.simulator.shapes import both_ways
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.process import CRASH_POINTS
+from dynazmq.simulator.run.decisions import Decision, Decisions, Intents
+from dynazmq.simulator.run.ends import Ends
+from dynazmq.simulator.world.shapes import both_ways
 
 JOIN, LEAVE, REWEIGH, SWAP, TAKE_BACK, POLICY = "join", "leave", "reweigh", "swap", "take back", "policy"
 AT_ONCE, APART, REPLACE, EXPULSION, FREEZE = "two at once", "apart", "replace", "expel", "freeze"

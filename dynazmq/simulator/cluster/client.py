@@ -17,12 +17,12 @@ from dynazmq.client.values.context import Context
 from dynazmq.client.values.results import PutResult, Result
 from dynazmq.config import SIBLINGS
 from dynazmq.dynamo.messages import OVERLOADED, TIMEOUT, AcknowledgeLosses, ChangeMembers, Failure, Put, SetBucket
-from dynazmq.simulator.history import History, Op
-from dynazmq.simulator.listing import Listing
-from dynazmq.simulator.network import Network
-from dynazmq.simulator.process import CLIENT
-from dynazmq.simulator.watch import Watch
-from dynazmq.simulator.world import World
+from dynazmq.simulator.cluster.history import History, Op
+from dynazmq.simulator.cluster.listing import Listing
+from dynazmq.simulator.cluster.process import CLIENT
+from dynazmq.simulator.cluster.watch import Watch
+from dynazmq.simulator.world.network import Network
+from dynazmq.simulator.world.world import World
 from dynazmq.wire.codec import FROM_CLIENT, BadFrame, Envelope, decode_body, encode_counted, open_frame
 
 _LISTING_S = 60.0

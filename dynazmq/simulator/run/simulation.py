@@ -17,10 +17,10 @@ from traceback import extract_tb
 from typing import Any
 
 from dynazmq.config import DEFAULT_BUCKET, LWW
-from dynazmq.simulator.admins import APART, CONTESTED, FREEZE, GENTLE, JOIN, LOSING, POLICY, VICTIMS, Admins
-from dynazmq.simulator.checker import Checker
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.faults import (
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.run.admins import APART, CONTESTED, FREEZE, GENTLE, JOIN, LOSING, POLICY, VICTIMS, Admins
+from dynazmq.simulator.run.checker import Checker
+from dynazmq.simulator.run.faults import (
     BAD_LINK,
     CLOCKS,
     CRASH,
@@ -41,8 +41,8 @@ from dynazmq.simulator.faults import (
     WIPE_ALONE,
     Nemesis,
 )
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.workload import Load, Mix, Workload
+from dynazmq.simulator.run.workload import Load, Mix, Workload
+from dynazmq.simulator.world.network import Conditions
 
 _DISTURBS_HINTS = {
     CRASH, CRASH_ALL, REBOOT, FULL_DISK, FLICKERING_DISK, UNREADABLE_DISK, SLOW_DISK, WIPE, WIPE_ALONE, POWER, RESTORE, DAMAGE,

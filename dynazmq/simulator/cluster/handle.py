@@ -10,12 +10,12 @@ from dynazmq.dynamo.membership.records import Kept
 from dynazmq.dynamo.values.merkle import Tree, leaf_of, row_hash
 from dynazmq.dynamo.values.ring import place
 from dynazmq.dynamo.values.versions import Siblings, decode
-from dynazmq.simulator.disk import Backup
-from dynazmq.simulator.process import Process
+from dynazmq.simulator.cluster.process import Process
+from dynazmq.simulator.world.disk import Backup
 from dynazmq.storage.base import RowKey
 
 if TYPE_CHECKING:
-    from dynazmq.simulator.cluster import Cluster
+    from dynazmq.simulator.cluster.cluster import Cluster
 
 
 def row_of(key: str, bucket: str = DEFAULT_BUCKET) -> RowKey:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from dynazmq.simulator.simulation import Report, run_seed
+from dynazmq.simulator.run.simulation import Report, run_seed
 
 SOMETIMES = {
     "sloppy_acks": "a put was acknowledged with the help of a fallback (§4.6)",

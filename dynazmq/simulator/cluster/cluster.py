@@ -22,13 +22,13 @@ from dynazmq.client.core.core import ASK_ABOVE_BYTES
 from dynazmq.config import DEFAULT_BUCKET, NodeConfig, Timing
 from dynazmq.dynamo.membership.change import EXPEL, GONE, IN, OUT
 from dynazmq.dynamo.values.ring import Ring, place
-from dynazmq.simulator.client import SCHEME, Client
-from dynazmq.simulator.handle import NodeHandle, row_of
-from dynazmq.simulator.history import History
-from dynazmq.simulator.network import Conditions, Network
-from dynazmq.simulator.process import CLIENT, Process
-from dynazmq.simulator.watch import Limits, Watch
-from dynazmq.simulator.world import World
+from dynazmq.simulator.cluster.client import SCHEME, Client
+from dynazmq.simulator.cluster.handle import NodeHandle, row_of
+from dynazmq.simulator.cluster.history import History
+from dynazmq.simulator.cluster.process import CLIENT, Process
+from dynazmq.simulator.cluster.watch import Limits, Watch
+from dynazmq.simulator.world.network import Conditions, Network
+from dynazmq.simulator.world.world import World
 
 __all__ = ["SETTLE_S", "Cluster", "NodeHandle", "Unsettled", "row_of"]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.simulation import Plan, Report, run
-from dynazmq.simulator.workload import Load, Mix
+from dynazmq.simulator.run.simulation import Plan, Report, run
+from dynazmq.simulator.run.workload import Load, Mix
+from dynazmq.simulator.world.network import Conditions
 
 _RUNS_MAX = 300
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Protocol
 from zlib import crc32
 
-from dynazmq.simulator.world import World
+from dynazmq.simulator.world.world import World
 
 FRAMES_QUEUED_MAX = 1_000
 _FRAMES_LEFT_OVER_MAX = 100  # for one process that is down

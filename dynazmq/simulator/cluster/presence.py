@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dynazmq.config import DEFAULT_BUCKET
 from dynazmq.dynamo.values.ring import place
-from dynazmq.simulator.history import FAILED, OK, Op
+from dynazmq.simulator.cluster.history import FAILED, OK, Op
 
 if TYPE_CHECKING:
-    from dynazmq.simulator.listing import Listing
-    from dynazmq.simulator.watch import Watch
+    from dynazmq.simulator.cluster.listing import Listing
+    from dynazmq.simulator.cluster.watch import Watch
 
 
 class Held(NamedTuple):

@@ -19,11 +19,11 @@ from functools import partial
 from random import Random
 
 from dynazmq.dynamo.values.versions import decode
-from dynazmq.simulator.cluster import Cluster, NodeHandle
-from dynazmq.simulator.disk import Backup
-from dynazmq.simulator.network import Conditions
-from dynazmq.simulator.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT
-from dynazmq.simulator.shapes import SHAPES, Link, both_ways
+from dynazmq.simulator.cluster.cluster import Cluster, NodeHandle
+from dynazmq.simulator.cluster.process import AFTER_COMMIT, AMID_SENDING, BEFORE_COMMIT
+from dynazmq.simulator.world.disk import Backup
+from dynazmq.simulator.world.network import Conditions
+from dynazmq.simulator.world.shapes import SHAPES, Link, both_ways
 
 CRASH, CRASH_ALL, PAUSE = "crash", "crash all", "pause"
 SPLIT, ISOLATE, ONE_WAY, BRIDGE, RING, SWIZZLE = "split", "isolate", "one way", "bridge", "ring", "swizzle"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from dynazmq.dynamo.membership.change import BY_FORCE, EXPEL, FOR_EVER, GONE, IN, LEFT, OUT, Intent
 from dynazmq.errors import InvalidRequest
-from dynazmq.simulator.cluster import Cluster
-from dynazmq.simulator.process import CLIENT
+from dynazmq.simulator.cluster.cluster import Cluster
+from dynazmq.simulator.cluster.process import CLIENT
 
 _AGAIN_S = 0.4
 _REFUSALS_MAX = 25

@@ -23,9 +23,9 @@ from dynazmq.dynamo.messages import Message
 from dynazmq.dynamo.node import Node
 from dynazmq.dynamo.replica.rescue import rescued
 from dynazmq.dynamo.runtime import Address, StoreFailed
-from dynazmq.simulator.disk import Disk
-from dynazmq.simulator.network import Network
-from dynazmq.simulator.world import World
+from dynazmq.simulator.world.disk import Disk
+from dynazmq.simulator.world.network import Network
+from dynazmq.simulator.world.world import World
 from dynazmq.wire.codec import BadFrame
 from dynazmq.wire.gate import Gate
 from dynazmq.wire.intake import Intake

@@ -29,11 +29,11 @@ from collections import Counter
 from dynazmq.dynamo.replica.retirable import without_retried
 from dynazmq.dynamo.values.versions import decode, encode
 from dynazmq.errors import DynazmqError, Unavailable
-from dynazmq.simulator import judge
-from dynazmq.simulator.admins import Admins
-from dynazmq.simulator.cluster import SETTLE_S, Cluster, Unsettled
-from dynazmq.simulator.history import FAILED, OK, History, Op
-from dynazmq.simulator.watch import COLLECTED
+from dynazmq.simulator.cluster import judge
+from dynazmq.simulator.cluster.cluster import SETTLE_S, Cluster, Unsettled
+from dynazmq.simulator.cluster.history import FAILED, OK, History, Op
+from dynazmq.simulator.cluster.watch import COLLECTED
+from dynazmq.simulator.run.admins import Admins
 
 _ROUNDS = 5
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dynazmq.dynamo.values.versions import Siblings
-from dynazmq.simulator.history import FAILED, OK, UNKNOWN, History, Op
+from dynazmq.simulator.cluster.history import FAILED, OK, UNKNOWN, History, Op
 
 LOST, RESURRECTED, FALSE_SIBLING, INVENTED = "lost", "resurrected", "false sibling", "invented"
 
