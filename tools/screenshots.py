@@ -23,12 +23,12 @@ from dynazmq.cluster.control import call
 from dynazmq.cluster.directory import faults
 from dynazmq.cluster.observe.observe import Observer
 from dynazmq.paths import ClusterFile
-from dynazmq.tui.history import History
-from dynazmq.tui.load import Load
+from dynazmq.tui.app.save import svg
 from dynazmq.tui.look import Look
-from dynazmq.tui.model import Model
-from dynazmq.tui.save import svg
-from dynazmq.tui.screen import frame
+from dynazmq.tui.model.history import History
+from dynazmq.tui.model.load import Load
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels.screen import frame
 
 WIDTH, HEIGHT = 120, 35
 LOOK_S = 0.05

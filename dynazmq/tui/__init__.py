@@ -30,7 +30,7 @@ def run_tui(directory: Path, settings: Settings) -> int:
 
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):  # it draws on stderr
         return print_once(directory, settings)
-    from dynazmq.tui.console import run
+    from dynazmq.tui.app.console import run
 
     return run(directory, settings)
 
@@ -39,6 +39,6 @@ def print_once(
     directory: Path, settings: Settings, *, width: int | None = None, height: int | None = None, out: TextIO | None = None
 ) -> int:
     """Print one frame, as wide as COLUMNS or the terminal (else 80), as high as it takes. Returns the exit code."""
-    from dynazmq.tui.once import print_frame
+    from dynazmq.tui.app.once import print_frame
 
     return print_frame(directory, ascii_=settings.ascii, replay=settings.replay, width=width, height=height, out=out)

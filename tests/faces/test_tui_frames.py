@@ -17,10 +17,10 @@ from tui_cluster import Cluster
 
 from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.tui import print_once
+from dynazmq.tui.app.once import print_frame
 from dynazmq.tui.look import Look, ascii_only
-from dynazmq.tui.model import Model
-from dynazmq.tui.once import print_frame
-from dynazmq.tui.screen import frame
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels.screen import frame
 from dynazmq.tui.settings import Settings
 
 GOLDEN = Path(__file__).parent / "golden"

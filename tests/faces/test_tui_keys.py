@@ -16,13 +16,13 @@ from tui_cluster import Cluster
 
 from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.errors import ClusterError, NoSuchCluster
-from dynazmq.tui.console import Console
-from dynazmq.tui.load import Load
+from dynazmq.tui.app.console import Console
+from dynazmq.tui.app.pages import Page
 from dynazmq.tui.look import ascii_only
-from dynazmq.tui.node_view import Line
-from dynazmq.tui.pages import Page
+from dynazmq.tui.model.load import Load
+from dynazmq.tui.panels.node_view import Line
+from dynazmq.tui.panels.views import Detail, View
 from dynazmq.tui.settings import Settings
-from dynazmq.tui.views import Detail, View
 
 DIRECTORY = Path("/tmp/demo")
 

@@ -14,10 +14,10 @@ from tui_cluster import START, Cluster
 
 from dynazmq.errors import ClusterError
 from dynazmq.tui import print_once
+from dynazmq.tui.app.player import Player, last_model
 from dynazmq.tui.look import Progress
-from dynazmq.tui.model import Model
-from dynazmq.tui.player import Player, last_model
-from dynazmq.tui.recording import Recorder, changed, load_recording, merged
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.recording.recording import Recorder, changed, load_recording, merged
 from dynazmq.tui.settings import Settings
 
 

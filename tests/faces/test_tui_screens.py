@@ -11,10 +11,10 @@ from test_tui_keys import Fetches, Scene, play
 from textual.widgets import Input
 from tui_cluster import Cluster
 
-from dynazmq.tui.console import Console
-from dynazmq.tui.pages import Page, Prompt, Sides
+from dynazmq.tui.app.console import Console
+from dynazmq.tui.app.pages import Page, Prompt, Sides
+from dynazmq.tui.panels.views import Detail, View
 from dynazmq.tui.themes import THEMES
-from dynazmq.tui.views import Detail, View
 
 
 def app(scene: Scene) -> Console:

@@ -27,9 +27,9 @@ from dynazmq.cluster.processes import environment, find_nodes, identify
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import ClusterFile, config_path, load_node_config
-from dynazmq.tui.history import History
 from dynazmq.tui.look import Look
-from dynazmq.tui.screen import frame
+from dynazmq.tui.model.history import History
+from dynazmq.tui.panels.screen import frame
 
 KEYS = 600
 

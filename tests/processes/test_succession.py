@@ -25,9 +25,9 @@ from dynazmq.cluster.observe.observe import Observer
 from dynazmq.cluster.processes import environment
 from dynazmq.errors import ClusterReplaced, ClusterUnreachable, DynazmqError
 from dynazmq.paths import ClusterFile
-from dynazmq.tui.load import Load
-from dynazmq.tui.model import Model
-from dynazmq.tui.watch import Poller
+from dynazmq.tui.app.watch import Poller
+from dynazmq.tui.model.load import Load
+from dynazmq.tui.model.model import Model
 
 
 @pytest.fixture(params=["ipc", "tcp"])

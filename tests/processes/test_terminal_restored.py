@@ -31,7 +31,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 _WITH_A_BUG = """
 import sys
 from dynazmq.cli import command, top
-from dynazmq.tui.stage import Stage
+from dynazmq.tui.app.stage import Stage
 def bug(*_): raise RuntimeError("a bug")
 Stage.on_seen = bug
 looks = []

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dynazmq.cluster.observe.judgement import SERVES
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
-from dynazmq.tui.faults import cutting
+from dynazmq.tui.model.faults import cutting
 
 _AWAY = {"down", "suspect", "paused", "stopped"}
 _RUNS = {"", "running", "starting"}

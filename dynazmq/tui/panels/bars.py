@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from dynazmq.cluster.observe.judgement import SERVES, changing, not_comparing
-from dynazmq.tui.coverage import unable
-from dynazmq.tui.faults import lines
 from dynazmq.tui.keys import footer_keys
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Look, Progress, clock, fit, line, long_span, printable
-from dynazmq.tui.model import Model
+from dynazmq.tui.model.coverage import unable
+from dynazmq.tui.model.faults import lines
+from dynazmq.tui.model.model import Model
 
 
 def header(model: Model, look: Look, width: int) -> Text:

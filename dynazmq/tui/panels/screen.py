@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from rich.text import Text
 
-from dynazmq.tui import bars, cards, hints, matrix, panels, strip, table, transfers
-from dynazmq.tui.layout import HEIGHT_MIN, WIDE, WIDTH_MIN, closing, layout, too_small
 from dynazmq.tui.look import Block, Look, Place, borders, fit, framed, printable
-from dynazmq.tui.model import Model
-from dynazmq.tui.views import OFFERED, OVERVIEW, REPLAY_KEYS, Detail, View, visible, whole
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels import bars, cards, hints, matrix, panels, strip, table, transfers
+from dynazmq.tui.panels.layout import HEIGHT_MIN, WIDE, WIDTH_MIN, closing, layout, too_small
+from dynazmq.tui.panels.views import OFFERED, OVERVIEW, REPLAY_KEYS, Detail, View, visible, whole
 
 NO_DETAIL = Detail()
 

@@ -21,20 +21,21 @@ from dynazmq.cli.restored import LEAVE_ALL
 from dynazmq.cli.restored import screen as screen_as_it_was
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.paths import ClusterFile, where
-from dynazmq.tui import NOT_RUNNING, screen, table
-from dynazmq.tui.acting import Acts, Controller, Supervisor
-from dynazmq.tui.details import Fetcher, Nothing, Source
+from dynazmq.tui import NOT_RUNNING
+from dynazmq.tui.app.acting import Acts, Controller, Supervisor
+from dynazmq.tui.app.details import Fetcher, Nothing, Source
+from dynazmq.tui.app.pages import Prompt, Sides
+from dynazmq.tui.app.player import Player
+from dynazmq.tui.app.save import save
+from dynazmq.tui.app.stage import Stage
+from dynazmq.tui.app.watch import Poller, Watcher, observer
 from dynazmq.tui.keys import ACTS, KEYS
-from dynazmq.tui.load import Load
-from dynazmq.tui.model import Model
-from dynazmq.tui.pages import Prompt, Sides
-from dynazmq.tui.player import Player
-from dynazmq.tui.recording import Recorder, load_recording
-from dynazmq.tui.save import save
+from dynazmq.tui.model.load import Load
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels import screen, table
+from dynazmq.tui.panels.views import FROM_THE_END, OVERVIEW, View, visible, whole
+from dynazmq.tui.recording.recording import Recorder, load_recording
 from dynazmq.tui.settings import Settings
-from dynazmq.tui.stage import Stage
-from dynazmq.tui.views import FROM_THE_END, OVERVIEW, View, visible, whole
-from dynazmq.tui.watch import Poller, Watcher, observer
 
 TWICE_S = 2.0
 """So soon after the first ctrl+c the second one leaves."""

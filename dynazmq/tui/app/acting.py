@@ -18,7 +18,7 @@ from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import where
 from dynazmq.tui.keys import asks, command
-from dynazmq.tui.load import Load
+from dynazmq.tui.model.load import Load
 
 STOPPED_S = 20.0
 COMMAND_S = 60.0

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from dynazmq import paths
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import ClusterFile
-from dynazmq.tui.node_view import Line
-from dynazmq.tui.views import FETCHED, OVERVIEW, Detail, View
+from dynazmq.tui.panels.node_view import Line
+from dynazmq.tui.panels.views import FETCHED, OVERVIEW, Detail, View
 
 EVERY_S = 1.0
 ANSWER_S = 0.5

@@ -7,9 +7,9 @@ from rich.text import Text
 from dynazmq.cluster.observe.judgement import SERVES, changing
 from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui.look import BAD, FAINT, GOOD, WARN, Block, Look, bar, clock, fit, line, span
-from dynazmq.tui.model import Model
-from dynazmq.tui.recovery import STARTS, Recovery, cause, some
-from dynazmq.tui.transfers import transfers
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.recovery import STARTS, Recovery, cause, some
+from dynazmq.tui.panels.transfers import transfers
 
 _WITH_CLOCK = 44
 """So wide, the card has room for the time of day."""

@@ -6,9 +6,9 @@ from rich.text import Text
 
 from dynazmq.cluster.observe.judgement import ring_moves
 from dynazmq.tui.look import FAINT, TITLE, WARN, Block, Look, bar, fit, short, size, span
-from dynazmq.tui.model import Model, Moving
-from dynazmq.tui.panels import glyph_of
-from dynazmq.tui.recovery import some
+from dynazmq.tui.model.model import Model, Moving
+from dynazmq.tui.model.recovery import some
+from dynazmq.tui.panels.panels import glyph_of
 
 _PHASES = {
     "rest": "decided: the ring follows soon",

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot
-from dynazmq.tui.coverage import Coverage
-from dynazmq.tui.load import LoadStats
-from dynazmq.tui.recovery import Recovery
+from dynazmq.tui.model.coverage import Coverage
+from dynazmq.tui.model.load import LoadStats
+from dynazmq.tui.model.recovery import Recovery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

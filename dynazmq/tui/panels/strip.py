@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.tui.look import FAINT, TITLE, UNKNOWN, Block, Look, clock, fit, owner_styles, printable, symbols
-from dynazmq.tui.model import Model
-from dynazmq.tui.panels import appearance
-from dynazmq.tui.recovery import some
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.recovery import some
+from dynazmq.tui.panels.panels import appearance
 
 
 def ring(model: Model, look: Look, width: int, rows: int) -> Block:

@@ -6,8 +6,8 @@ from rich.text import Text
 
 from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui.look import FAINT, GOOD, TITLE, WARN, Block, bar, short, span, spark
-from dynazmq.tui.model import Model
-from dynazmq.tui.panels import glyph_of
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels.panels import glyph_of
 
 
 def hint_table(model: Model, width: int) -> Block:

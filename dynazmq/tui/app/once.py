@@ -12,13 +12,13 @@ from typing import TextIO
 
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.tui import NOT_RUNNING
-from dynazmq.tui.history import History
+from dynazmq.tui.app.player import last_model
+from dynazmq.tui.app.watch import Watcher, not_running, observer
 from dynazmq.tui.look import Look, ascii_only
-from dynazmq.tui.model import Model
-from dynazmq.tui.player import last_model
-from dynazmq.tui.recording import load_recording
-from dynazmq.tui.screen import frame
-from dynazmq.tui.watch import Watcher, not_running, observer
+from dynazmq.tui.model.history import History
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels.screen import frame
+from dynazmq.tui.recording.recording import load_recording
 
 BETWEEN_S = 0.5
 """Between the two looks that it takes to know a rate."""

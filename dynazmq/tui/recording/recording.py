@@ -16,8 +16,8 @@ from dynazmq.cluster.observe.snapshot import Event, Expelling, Lost, NodeView, S
 from dynazmq.errors import ClusterError
 from dynazmq.faults import Fault
 from dynazmq.sequence import in_sequence
-from dynazmq.tui.load import Check, LoadStats
-from dynazmq.tui.retold import is_event, retell
+from dynazmq.tui.model.load import Check, LoadStats
+from dynazmq.tui.recording.retold import is_event, retell
 
 SCHEMA = "dynazmq.recording/1"
 BYTES_MAX = 256 << 20

@@ -20,15 +20,16 @@ from textual.message import Message
 from textual.widgets import Static
 
 from dynazmq.cluster.observe.snapshot import NodeView
-from dynazmq.tui import screen, themes
-from dynazmq.tui.details import Details, Source
+from dynazmq.tui import themes
+from dynazmq.tui.app.details import Details, Source
+from dynazmq.tui.app.pages import Page
+from dynazmq.tui.app.watch import Eyes, Show
 from dynazmq.tui.look import Look, Place, Progress, ascii_only
-from dynazmq.tui.model import Model
-from dynazmq.tui.node_view import Line
-from dynazmq.tui.pages import Page
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels import screen
+from dynazmq.tui.panels.node_view import Line
+from dynazmq.tui.panels.views import OVERVIEW, Detail, View
 from dynazmq.tui.settings import Settings
-from dynazmq.tui.views import OVERVIEW, Detail, View
-from dynazmq.tui.watch import Eyes, Show
 
 NOTICE_S = 6.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from dynazmq.tui.look import FAINT, GOOD, TITLE, WARN, Block, Look, line, short, span, spark
-from dynazmq.tui.model import Holder, Model, Pending
-from dynazmq.tui.panels import glyph_of
+from dynazmq.tui.model.model import Holder, Model, Pending
+from dynazmq.tui.panels.panels import glyph_of
 
 
 def hints(model: Model, look: Look, width: int, rows: int) -> Block:

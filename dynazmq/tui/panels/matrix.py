@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dynazmq.tui.faults import cut
 from dynazmq.tui.look import FAINT, STATES, TITLE, UNKNOWN, WARN, Block, Look, symbols
-from dynazmq.tui.model import Model
+from dynazmq.tui.model.faults import cut
+from dynazmq.tui.model.model import Model
 
 
 def matrix_width(nodes: int, names: int) -> int:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from dynazmq.cluster.observe.snapshot import NodeView
-from dynazmq.tui.debts import pairs
 from dynazmq.tui.look import (
     BAD,
     FAINT,
@@ -26,8 +25,9 @@ from dynazmq.tui.look import (
     span,
     wrapped,
 )
-from dynazmq.tui.model import Model
-from dynazmq.tui.panels import appearance, word
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels.debts import pairs
+from dynazmq.tui.panels.panels import appearance, word
 
 _SPLIT = 120
 """So wide, the log stands beside the facts."""

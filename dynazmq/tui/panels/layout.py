@@ -14,10 +14,10 @@ on the card of the recovery; while there is a recovery as well it gets a panel o
 from __future__ import annotations
 
 from dynazmq.cluster.observe.judgement import changing
-from dynazmq.tui import strip
 from dynazmq.tui.look import Place
-from dynazmq.tui.matrix import matrix_width
-from dynazmq.tui.model import Model
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels import strip
+from dynazmq.tui.panels.matrix import matrix_width
 
 WIDTH_MIN, HEIGHT_MIN = 60, 12
 SIDE_BY_SIDE, WIDE = 76, 120

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 
-from dynazmq.tui.history import History
+from dynazmq.tui.app.watch import Show
 from dynazmq.tui.look import Progress
-from dynazmq.tui.model import Model
-from dynazmq.tui.recording import Recording
-from dynazmq.tui.watch import Show
+from dynazmq.tui.model.history import History
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.recording.recording import Recording
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 10.0, 60.0)
 BEFORE_S = 300.0

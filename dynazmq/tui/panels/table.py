@@ -10,9 +10,9 @@ from rich.text import Text
 from dynazmq.cluster.observe.judgement import SERVES
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Block, Look, milliseconds, percent, short, size, span
-from dynazmq.tui.model import Model
-from dynazmq.tui.panels import appearance, word
-from dynazmq.tui.recovery import some
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.recovery import some
+from dynazmq.tui.panels.panels import appearance, word
 
 NAME_MAX = 12
 

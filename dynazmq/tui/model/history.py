@@ -16,10 +16,10 @@ from math import ceil
 from operator import attrgetter
 
 from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot
-from dynazmq.tui.coverage import cover
-from dynazmq.tui.load import LoadStats
-from dynazmq.tui.model import Counts, Holder, Model, Moving, Pending, Service, Traffic
-from dynazmq.tui.recovery import Gains, Recovery, advance, cause, ended, story
+from dynazmq.tui.model.coverage import cover
+from dynazmq.tui.model.load import LoadStats
+from dynazmq.tui.model.model import Counts, Holder, Model, Moving, Pending, Service, Traffic
+from dynazmq.tui.model.recovery import Gains, Recovery, advance, cause, ended, story
 
 WINDOW_S = 60.0
 RATE_S = 5.0

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from dynazmq.cluster.observe.judgement import SERVES
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
-from dynazmq.tui.coverage import unable
 from dynazmq.tui.look import (
     BAD,
     FAINT,
@@ -29,7 +28,8 @@ from dynazmq.tui.look import (
     short,
     spark,
 )
-from dynazmq.tui.model import Model, Service, Traffic
+from dynazmq.tui.model.coverage import unable
+from dynazmq.tui.model.model import Model, Service, Traffic
 
 
 def appearance(view: NodeView) -> Appearance:

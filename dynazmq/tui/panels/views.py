@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from dynazmq.tui import cards, matrix, panels, strip, table, transfers
-from dynazmq.tui.debts import anti_entropy, hint_table
 from dynazmq.tui.keys import ACTS
 from dynazmq.tui.keys import KEYS as ALL_KEYS
 from dynazmq.tui.look import BAD, FAINT, TITLE, Block, Look, printable, wrapped
-from dynazmq.tui.model import Model
-from dynazmq.tui.node_view import Line, log_lines, node_view
+from dynazmq.tui.model.model import Model
+from dynazmq.tui.panels import cards, matrix, panels, strip, table, transfers
+from dynazmq.tui.panels.debts import anti_entropy, hint_table
+from dynazmq.tui.panels.node_view import Line, log_lines, node_view
 
 if TYPE_CHECKING:
     from dynazmq.client.inspect.explained import Explanation
