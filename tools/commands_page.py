@@ -40,8 +40,9 @@ cluster, else `DYNAZMQ_DIR`, else what `cluster use` chose, else it is the one c
 | 5 | unavailable: not enough replicas reachable | 11 | `status --check`: partitions were lost, and nobody has acknowledged it |
 | 130 | interrupted | | |
 
-The Python column has what the program imported: `from dynazmq.cluster import checkup, control, events, faults, launch, observe,
-verify`, `from dynazmq.storage.inspection import Inspection`, `client = dynazmq.connect()`, `bucket = client.bucket("carts")`,
+The Python column has what the program imported: `from dynazmq.cluster import control`, `from dynazmq.cluster.directory import
+faults`, `from dynazmq.cluster.observe import events, observe, verify`, `from dynazmq.cluster.operations import checkup, launch`,
+`from dynazmq.storage.inspection import Inspection`, `client = dynazmq.connect()`, `bucket = client.bucket("carts")`,
 `dir = dynazmq.paths.cluster_dir()`. `dynazmq.cli.main([…])` runs any command in the program's own process.
 """
 

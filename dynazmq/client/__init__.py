@@ -1,5 +1,9 @@
 """The client: sync and async faces over one routing and retry core.
 
-core.py is the mechanism, pure; flows.py says what each call does, stream.py does any number of them; links.py has the sockets;
-sync.py (with leading.py) and asynchronous.py (with event_loop.py) drive them.
+    values/    what goes into a call and comes out of it
+    core/      which node gets a request, for how long, and who is next: pure
+    inspect/   looking closely at one key
+    api/       the faces, and the sockets that serve them
+
+Each of these knows only those above it.
 """

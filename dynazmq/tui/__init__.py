@@ -2,12 +2,14 @@
 
 snapshot ─▶ history (rates, trends, recoveries) ─▶ Model ─▶ pictures (pure) ─▶ the screen, a pipe, a file
 
-coverage recovery faults   what an outage means, its stages; what is cut      look themes     glyphs, numbers, borders; colours
-load                       the load that checks its own writes                layout screen   where panels are; all as pictures
-history model              all of it over time: the Model                     watch details   the threads that look
-bars table panels matrix hints cards transfers strip    Model in, lines out   stage console   the Textual application; its keys
-views node_view key_view debts    whole screens about one thing               acting pages    what keys ask for; what lies on top
-recording retold player    what was seen, in a file and played again          keys settings save once
+    keys.py settings.py    the keys, once; what was chosen on the command line
+    look.py themes.py      glyphs, numbers, borders; colours
+    model/                 what snapshots add up to: the Model
+    recording/             what was seen, in a file
+    panels/                Model in, lines out
+    app/                   the Textual application, its threads and its keys
+
+Each of these knows only those above it.
 """
 
 from __future__ import annotations

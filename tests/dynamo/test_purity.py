@@ -54,6 +54,16 @@ LAYERS: dict[str, set[str]] = {
 """Layer → the layers that it may know beside itself. Whatever is not named here is a face: cli, tui, the public names."""
 
 
+FLOORS: dict[str, tuple[str, ...]] = {
+    "dynamo": ("messages", "values", "runtime", "membership", "replica", "coordinator", "repair", "looking", "admin", "node"),
+    "client": ("values", "core", "inspect", "api"),
+    "cluster": ("processes", "directory", "control", "observe", "supervisor", "operations"),
+    "simulator": ("world", "cluster", "run", "mutants"),
+    "tui": ("look", "keys", "themes", "settings", "model", "recording", "panels", "app"),
+}
+"""Layer → what is in it, the lowest first: each knows itself and those below."""
+
+
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
@@ -209,6 +219,32 @@ def test_dependencies_point_one_way(path: Path) -> None:
     layer = layer_of(name_of(path))
     for known in known_layers(path):
         assert known == layer or known in LAYERS[layer], f"{layer} must not know {known}"
+
+
+def floors_known(path: Path, layer: str) -> set[str]:
+    """Those of its layer that a module imports from. A name that is none is the layer's own, from its __init__."""
+    known = set()
+    for module, names in imports(parsed(path)):
+        if module == f"dynazmq.{layer}":
+            known.update(names)
+        elif module.startswith(f"dynazmq.{layer}."):
+            known.add(module.split(".")[2])
+    return known.intersection(FLOORS[layer])
+
+
+@pytest.mark.parametrize("layer", FLOORS)
+def test_each_floor_of_a_layer_knows_those_below_alone(layer: str) -> None:
+    there = {path.name.removesuffix(".py") for path in (PACKAGE / layer).iterdir()} - {"__init__", "__pycache__"}
+    assert there == set(FLOORS[layer]), "a floor that is not named here, or is there no more"
+    for height, floor in enumerate(FLOORS[layer]):
+        for path in [PACKAGE / layer / f"{floor}.py", *sorted((PACKAGE / layer / floor).rglob("*.py"))]:
+            if path.exists():
+                above = floors_known(path, layer).difference(FLOORS[layer][: height + 1])
+                assert not above, f"{identify(path)} must not know {', '.join(sorted(above))}"
+
+
+def test_a_floor_that_knows_one_above_would_be_seen() -> None:
+    assert floors_known(PACKAGE / "dynamo" / "coordinator" / "put.py", "dynamo") >= {"membership", "replica", "values"}
 
 
 def test_the_core_has_no_circle_of_imports() -> None:
