@@ -13,14 +13,17 @@ sqlite-utils is imported only when there is something to do: it costs a node 11 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dynazmq.errors import UnusableDisk
 from dynazmq.storage.tables import WRITE_META, meta_row
 
-APPLICATION_ID = 0x445A4D51  # "DZMQ", in the file's header: `file data.db` shows it
-VERSION = 3
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
+APPLICATION_ID = 0x445A4D51  # "DZMQ", in the file's header: `file data.db` shows it
 
 _OWNER = "owner"
 
@@ -54,51 +57,49 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path, owner: str = ""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or tables):
         raise UnusableDisk(f"{path} is a database of something else (application id {application:#x}); it was not touched")
-    if version > VERSION:
-        raise UnusableDisk(f"{path} has schema {version}, this release knows {VERSION}: use the release that wrote it")
-    if application != APPLICATION_ID or version != VERSION:
+    if version > len(STEPS):
+        raise UnusableDisk(f"{path} has schema {version}, this release knows {len(STEPS)}: use the release that wrote it")
+    if application != APPLICATION_ID or version != len(STEPS):
         _migrate(connection)
-    if owner:  # earlier releases did not write it
+    if owner:
         connection.execute(
             "INSERT OR IGNORE INTO meta (name, value, checksum) VALUES (?, ?, ?)", meta_row(_OWNER, owner.encode())
         )
+
+
+def _first_tables(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE data (
+            place INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL, checksum INTEGER NOT NULL,
+            PRIMARY KEY (place, bucket, key)) WITHOUT ROWID"""
+    )
+    db.execute(
+        """CREATE TABLE hints (
+            target TEXT NOT NULL, place INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL,
+            checksum INTEGER NOT NULL, PRIMARY KEY (target, place, bucket, key)) WITHOUT ROWID"""
+    )
+    db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID")
+    db.execute(
+        """CREATE TABLE journal (
+            slot INTEGER PRIMARY KEY, turn INTEGER NOT NULL, part INTEGER NOT NULL, parts INTEGER NOT NULL,
+            folded INTEGER NOT NULL, bytes INTEGER NOT NULL, rows BLOB NOT NULL, checksum INTEGER NOT NULL)"""
+    )
+
+
+STEPS: tuple[Callable[[Database], None], ...] = (_first_tables,)
+"""From each version to the next, the first from an empty file. One that was released is never changed."""
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations("dynazmq")
+    for version, step in enumerate(STEPS, start=1):
 
-    @migrations()
-    def v1_data_hints_meta(db: Database) -> None:
-        db.execute(
-            """CREATE TABLE data (
-                place INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL, checksum INTEGER NOT NULL,
-                PRIMARY KEY (place, bucket, key)) WITHOUT ROWID"""
-        )
-        db.execute(
-            """CREATE TABLE hints (
-                target TEXT NOT NULL, place INTEGER NOT NULL, bucket TEXT NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL,
-                checksum INTEGER NOT NULL, PRIMARY KEY (target, place, bucket, key)) WITHOUT ROWID"""
-        )
-        db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-        db.execute("PRAGMA user_version = 1")
-
-    @migrations()
-    def v2_journal(db: Database) -> None:
-        db.execute(
-            """CREATE TABLE journal (
-                slot INTEGER PRIMARY KEY, turn INTEGER NOT NULL, part INTEGER NOT NULL, parts INTEGER NOT NULL,
-                folded INTEGER NOT NULL, bytes INTEGER NOT NULL, rows BLOB NOT NULL, checksum INTEGER NOT NULL)"""
-        )
-        db.execute("PRAGMA user_version = 2")
-
-    @migrations()
-    def v3_meta_checksum(db: Database) -> None:
-        db.execute("ALTER TABLE meta ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
-        for name, value in list(db.execute("SELECT name, value FROM meta")):
-            db.execute(WRITE_META, meta_row(name, value))
-        db.execute("PRAGMA user_version = 3")
+        @migrations(name=step.__name__.lstrip("_"))
+        def next_version(db: Database, version: int = version, step: Callable[[Database], None] = step) -> None:
+            step(db)
+            db.execute(f"PRAGMA user_version = {version}")
 
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")  # first: what comes next may be cut off
     migrations.apply(Database(connection, execute_plugins=False))

@@ -11,16 +11,18 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynazmq.dynamo.runtime import ROWS_LOST, StoreFailed
+from dynazmq.storage import schema
 from dynazmq.storage.journal import SLOT_BYTES
 from dynazmq.storage.memory import MemoryStorage
 from dynazmq.storage.overlay import Bounds, Overlay
-from dynazmq.storage.schema import VERSION
+from dynazmq.storage.schema import STEPS
 from dynazmq.storage.sqlite import SqliteStorage
 
 LAST_PLACE = (1 << 64) - 1
@@ -498,7 +500,9 @@ def test_a_locked_file_fails_the_turn_and_the_next_one_works(tmp_path: Path, mon
 # --- other versions -------------------------------------------------------------------------------------------------------
 
 
-def test_a_database_of_schema_1_is_migrated_with_all_that_it_holds(tmp_path: Path) -> None:
+def test_a_database_of_an_earlier_schema_is_migrated_with_all_that_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "data.db"
     store = SqliteStorage(path, "full")
     store.write(LAST_PLACE, "b", b"k", b"state")
@@ -506,20 +510,28 @@ def test_a_database_of_schema_1_is_migrated_with_all_that_it_holds(tmp_path: Pat
     store.set_meta("identity", b"me")
     store.commit()
     store.close()
-    database = sqlite3.connect(path)
-    database.executescript(
-        "DROP TABLE journal; ALTER TABLE meta DROP COLUMN checksum; PRAGMA user_version = 1;"
-        "DELETE FROM _sqlite_migrations WHERE name != 'v1_data_hints_meta'"
-    )
-    database.close()
-    for _ in range(2):
+
+    def column_more(db: Any) -> None:
+        db.execute("ALTER TABLE hints ADD COLUMN since INTEGER NOT NULL DEFAULT 5")
+
+    def cut_off(db: Any) -> None:
+        column_more(db)
+        raise KeyboardInterrupt
+
+    for step in (cut_off, column_more, column_more):
+        monkeypatch.setattr(schema, "STEPS", (*STEPS, step))
+        if step is cut_off:
+            with pytest.raises(KeyboardInterrupt):
+                SqliteStorage(path, "full")
+            continue
         store = SqliteStorage(path, "full")
         assert store.read(LAST_PLACE, "b", b"k") == b"state"
         assert store.read_hint("n2", 7, "b", b"k") == b"hint"
         assert store.get_meta("identity") == b"me"
         store.write(1, "b", b"k", b"new")
         store.commit()
-        assert (store._connection.execute("PRAGMA user_version").fetchone(), store.key_count()) == ((VERSION,), 2)
+        assert store._connection.execute("PRAGMA user_version").fetchone() == (len(STEPS) + 1,)
+        assert store._connection.execute("SELECT since FROM hints").fetchall() == [(5,)]
         store.close()
 
 
