@@ -30,8 +30,8 @@ RETRIED_MAX = 256
 hundreds of puts were retried while some node was away, since nothing is forgotten then; one more retry ends as unknown."""
 
 SUSPECTED_MAX = RETRIED_MAX // 2
-"""Past so many none are added that are only suspected of it (dynamo/coordinator/elsewhere.py): there is room for those that were
-retried."""
+"""Past so many none are added that are only suspected of it (dynamo/coordinator/suspected_retries.py): there is room for those
+that were retried."""
 
 MERGED_BYTES_MAX = 15 << 20
 """Siblings that puts on several nodes have made may together be more than one put may. A replica merges them up to this, so that

@@ -25,9 +25,9 @@ from dynazmq.cluster.observe.observe import Observer
 from dynazmq.paths import ClusterFile
 from dynazmq.tui.app.save import svg
 from dynazmq.tui.look import Look
-from dynazmq.tui.model.history import History
 from dynazmq.tui.model.load import Load
 from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.trends import History
 from dynazmq.tui.panels.screen import frame
 
 WIDTH, HEIGHT = 120, 35

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from dynazmq.cluster import control, processes
 from dynazmq.cluster.directory import faults
-from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe import node_health
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.cluster.operations import launch
@@ -136,12 +136,12 @@ def missing_of(snapshot: Snapshot) -> str:
         return f"{' '.join(not_up)} {'is' if len(not_up) == 1 else 'are'} not up"
     if not snapshot.ring_agreed:
         return "the nodes do not agree on the ring"
-    if judgement.changing(snapshot):
+    if node_health.changing(snapshot):
         return "members come or go"
-    if hints := judgement.hints_pending(snapshot):
+    if hints := node_health.hints_pending(snapshot):
         return f"{hints:,} {'hint is' if hints == 1 else 'hints are'} not home"
-    if not judgement.converged(snapshot):
-        left = [node.name for node in judgement.comparing(snapshot)]
+    if not node_health.converged(snapshot):
+        left = [node.name for node in node_health.comparing(snapshot)]
         return f"replicas are not known to be equal ({' '.join(left)})" if left else "the cluster has not converged"
     return ""
 

@@ -7,7 +7,7 @@
 Each client lives beside a node or two: it was given their endpoints, so in a partition it stays on their side. Some share a
 connection. Now and then one closes it and makes another. Of the writes that were given up most are sent again to another node
 some time later, with the same write id. Those that were acknowledged are not: lost answers are what stays weak
-(dynamo/coordinator/recall.py).
+(dynamo/coordinator/idempotent_retry.py).
 
 Values are unique. A key is given up after `_WRITES` of it and another takes its place: what is known of it stays small, and some
 are at rest when the next fault comes.

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from dynazmq import logs, paths
-from dynazmq.chaos.judge import DIED, DIVERGED, INVALID, KINDS, UNKNOWN_VERDICT, VALID
 from dynazmq.chaos.run import Abuse, Outcome
 from dynazmq.chaos.story import span_of, story, worst
 from dynazmq.chaos.users import tally
+from dynazmq.chaos.verdict import DIED, DIVERGED, INVALID, KINDS, UNKNOWN_VERDICT, VALID
 from dynazmq.simulator.cluster.history import FAILED, OK, UNKNOWN
 from dynazmq.simulator.cluster.judge import LOST, RESURRECTED
 

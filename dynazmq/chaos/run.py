@@ -16,16 +16,16 @@ from pathlib import Path
 from dynazmq.chaos import evidence as evidence_of
 from dynazmq.chaos.hands import Hands, missing_of
 from dynazmq.chaos.interrupts import uninterrupted
-from dynazmq.chaos.judge import INVALID, Verdict, judge_all
 from dynazmq.chaos.load import LWW_BUCKET, Load
 from dynazmq.chaos.nemesis import Chronicle, Nemesis
 from dynazmq.chaos.plan import strikes
 from dynazmq.chaos.record import Gap, Record, longest_gap
+from dynazmq.chaos.resources import Most, Watch
 from dynazmq.chaos.users import plan as users_plan
 from dynazmq.chaos.users.beside import Beside
 from dynazmq.chaos.users.large import LargeValues, counted
 from dynazmq.chaos.users.sweep import sweep
-from dynazmq.chaos.watch import Most, Watch
+from dynazmq.chaos.verdict import INVALID, Verdict, judge_all
 from dynazmq.client.api.sync import Client
 from dynazmq.config import LWW
 from dynazmq.errors import ClusterError, DynazmqError

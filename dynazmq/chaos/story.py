@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dynazmq.chaos.judge import Broken, Verdict
+from dynazmq.chaos.verdict import Broken, Verdict
 from dynazmq.simulator.cluster.history import OK, History, Op
 
 LINES_MAX = 40

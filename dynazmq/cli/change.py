@@ -16,7 +16,7 @@ from dynazmq.cli.shown import waited
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say
 from dynazmq.cli.words import brief, many, short, size, span
 from dynazmq.cluster.directory.staging import Staged
-from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.node_health import SERVES
 from dynazmq.cluster.operations.members import Decided, Late, Met, Progress, Settled, Started, Step
 from dynazmq.cluster.operations.plan import Plan
 from dynazmq.paths import where

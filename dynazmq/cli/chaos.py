@@ -14,10 +14,10 @@ from pathlib import Path
 from dynazmq import output
 from dynazmq.chaos import fresh, plan, report
 from dynazmq.chaos.interrupts import signals_interrupt, uninterrupted
-from dynazmq.chaos.judge import INVALID, VALID
 from dynazmq.chaos.load import BUCKET, CLIENTS, LWW_BUCKET
 from dynazmq.chaos.run import Outcome, Progress, Run, Settings
 from dynazmq.chaos.users.plan import KINDS
+from dynazmq.chaos.verdict import INVALID, VALID
 from dynazmq.cli import CHECK_FAILED, INTERRUPTED, OK, UNAVAILABLE
 from dynazmq.cli.asked import asked
 from dynazmq.cli.terminal import DIM, GREEN, RED, YELLOW, columns, emit, note, paint, say

@@ -10,7 +10,7 @@ from dynazmq import paths
 from dynazmq.cli import OK
 from dynazmq.cli.terminal import emit, note, say
 from dynazmq.cli.words import brief, many, seconds, size_bytes
-from dynazmq.cluster.directory.leftovers import anybody_runs
+from dynazmq.cluster.directory.orphans import anybody_runs
 from dynazmq.errors import ClusterError, InvalidRequest, NoSuchCluster, ValueTooLarge
 from dynazmq.paths import ClusterFile, where
 from dynazmq.users import name_of

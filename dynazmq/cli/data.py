@@ -18,7 +18,7 @@ from dynazmq.cli import ABSENT, FAILED, OK, SIBLINGS
 from dynazmq.cli.escaping import as_argument, printable, typed
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, YELLOW, emit, note, paint, say
 from dynazmq.cli.words import many, moment, quorum, seconds
-from dynazmq.cluster.directory.leftovers import anybody_runs
+from dynazmq.cluster.directory.orphans import anybody_runs
 from dynazmq.errors import ClusterUnreachable, DynazmqError, InvalidRequest, NoSuchCluster, Unavailable, ValueTooLarge
 from dynazmq.paths import ClusterFile, where
 

@@ -20,8 +20,8 @@ from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.directory import faults
 from dynazmq.cluster.directory.faults import Fault, describe
-from dynazmq.cluster.directory.leftovers import silent_supervisor
-from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.directory.orphans import silent_supervisor
+from dynazmq.cluster.observe import node_health
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterError, InvalidRequest
@@ -126,7 +126,7 @@ class Healing:
                 away = _away(snapshot, resumed)
                 waiting = _without_hints_for(away, snapshot)
                 self._take(waiting, time.monotonic() - began)
-                done = judgement.converged(waiting) and not any(node.process == "paused" for node in _named(snapshot, resumed))
+                done = node_health.converged(waiting) and not any(node.process == "paused" for node in _named(snapshot, resumed))
                 if done or time.monotonic() >= deadline:
                     break
                 if self._live:
@@ -147,7 +147,7 @@ class Healing:
 
     def _take(self, snapshot: Snapshot, passed_s: float) -> None:
         now = {
-            "hints": judgement.hints_pending(snapshot),
+            "hints": node_health.hints_pending(snapshot),
             "ranges differing": sum(node.ranges_differing for node in snapshot.nodes),
         }
         for what, left in now.items():
@@ -175,7 +175,7 @@ class Healing:
             return
         line += "   " if any(self._most.values()) else ""
         say(f"{line}{paint('converged', GREEN)} in {took_s:.1f} s" + (f", all but {brief(away)}" if away else ""))
-        for target, count in sorted(judgement.hints_by_target(snapshot).items()):
+        for target, count in sorted(node_health.hints_by_target(snapshot).items()):
             note(
                 f"{count:,} {'hint waits' if count == 1 else 'hints wait'} for {target}    next  dynazmq node start {target}{at}"
             )

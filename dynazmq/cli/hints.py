@@ -13,7 +13,7 @@ from dynazmq.cli.data import texts
 from dynazmq.cli.escaping import printable
 from dynazmq.cli.terminal import DIM, emit, note, paint, say
 from dynazmq.cli.words import brief, choose, many, span
-from dynazmq.cluster.observe.judgement import SERVES, hints_by_target
+from dynazmq.cluster.observe.node_health import SERVES, hints_by_target
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.dynamo.messages import HintsAsk, HintsTell

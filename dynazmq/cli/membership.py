@@ -14,7 +14,7 @@ from dynazmq.cli.terminal import DIM, confirm, emit, note, paint, say
 from dynazmq.cli.words import choose, many
 from dynazmq.cluster import control
 from dynazmq.cluster.directory import staging
-from dynazmq.cluster.directory.leftovers import anybody_runs, unsupervised
+from dynazmq.cluster.directory.orphans import anybody_runs, unsupervised
 from dynazmq.cluster.directory.staging import Staged
 from dynazmq.cluster.directory.state import alone
 from dynazmq.errors import ClusterError, InvalidRequest

@@ -14,9 +14,9 @@ from dynazmq.cli.terminal import DIM, confirm, emit, error, note, paint, say
 from dynazmq.cli.words import choose, size, span
 from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.directory.leftovers import unsupervised
+from dynazmq.cluster.directory.orphans import unsupervised
 from dynazmq.cluster.directory.rebuild import copies, set_aside
-from dynazmq.cluster.observe.judgement import SERVES, NodeFact
+from dynazmq.cluster.observe.node_health import SERVES, NodeFact
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.cluster.operations import launch

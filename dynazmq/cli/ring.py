@@ -12,7 +12,7 @@ from dynazmq.cli.escaping import printable
 from dynazmq.cli.status import PATIENCE_S
 from dynazmq.cli.terminal import BOLD, RED, columns, emit, note, paint, say
 from dynazmq.cli.words import many
-from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.node_health import SERVES
 from dynazmq.cluster.observe.observe import Observer
 from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.dynamo.values.ring import Ring, place

@@ -9,8 +9,8 @@ from dynazmq.cli.faults import status_line
 from dynazmq.cli.losses import loss_lines, no_holder
 from dynazmq.cli.terminal import BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, paint
 from dynazmq.cli.words import brief, many, short, size, span
-from dynazmq.cluster.directory.leftovers import silent_supervisor
-from dynazmq.cluster.observe.judgement import (
+from dynazmq.cluster.directory.orphans import silent_supervisor
+from dynazmq.cluster.observe.node_health import (
     SERVES,
     Facts,
     changing,

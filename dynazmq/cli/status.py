@@ -13,7 +13,7 @@ from dynazmq.cli.faults import applied_by, documents
 from dynazmq.cli.shown import report
 from dynazmq.cli.terminal import colored, emit, note, say
 from dynazmq.cli.words import seconds
-from dynazmq.cluster.observe import judgement
+from dynazmq.cluster.observe import node_health
 from dynazmq.cluster.observe.observe import LOOK_TIMEOUT_S, PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.errors import ClusterReplaced, InvalidRequest
@@ -62,11 +62,11 @@ def code(snapshot: Snapshot, check: bool) -> int:
         return NOT_RUNNING
     if not check:
         return OK
-    if not judgement.quorum_met(snapshot):
+    if not node_health.quorum_met(snapshot):
         return NO_QUORUM
     if snapshot.lost:
         return DATA_LOST
-    return DEGRADED if judgement.wrong(snapshot) else OK
+    return DEGRADED if node_health.wrong(snapshot) else OK
 
 
 def document(snapshot: Snapshot) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "converged": snapshot.converged,
         "supervisor_pid": snapshot.supervisor_pid,
         "degraded_s": snapshot.degraded_s,
-        "anti_entropy": judgement.not_comparing(snapshot),
+        "anti_entropy": node_health.not_comparing(snapshot),
         "faults": documents(snapshot.faults, applied_by(snapshot, snapshot.faults)),
         "ring": {
             "version": snapshot.ring_version,
@@ -96,7 +96,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
 
 def _change(snapshot: Snapshot) -> dict[str, Any] | None:
     """How far a change of the members is; None when there is none."""
-    if not judgement.changing(snapshot) and not judgement.strays(snapshot) and snapshot.expelling is None:
+    if not node_health.changing(snapshot) and not node_health.strays(snapshot) and snapshot.expelling is None:
         return None
     moved = [node.transfer for node in snapshot.nodes if node.answers]
     return {
@@ -108,7 +108,7 @@ def _change(snapshot: Snapshot) -> dict[str, Any] | None:
         "partitions_left": sum(each.left for each in moved),
         "keys": sum(each.keys for each in moved),
         "bytes": sum(each.bytes for each in moved),
-        "strays": judgement.strays(snapshot),
+        "strays": node_health.strays(snapshot),
         "without_source": snapshot.without_source,
         "salvaged": sum(each.salvaged for each in moved),
         "given_up": snapshot.given_up,
@@ -189,12 +189,12 @@ def _hints_limit(target: str) -> int:
 
 def _met(snapshot: Snapshot, target: str, limit: int) -> tuple[bool, str]:
     """Whether it holds, and what is missing if not."""
-    hints = judgement.hints_pending(snapshot)
+    hints = node_health.hints_pending(snapshot)
     silent = [node.name for node in snapshot.nodes if node.pid is not None and not node.answers]
     if not any(node.pid for node in snapshot.nodes):
         return False, "it is not running"
     if target == "ready":
-        return judgement.ready(snapshot), ", ".join(_not_up(snapshot)) or "the nodes do not see each other yet"
+        return node_health.ready(snapshot), ", ".join(_not_up(snapshot)) or "the nodes do not see each other yet"
     if target == "converged":
         return snapshot.converged, missing_for(snapshot)
     return hints <= limit and not silent, f"{hints:,} hints pend" if not silent else f"{' '.join(silent)} silent"
@@ -202,18 +202,18 @@ def _met(snapshot: Snapshot, target: str, limit: int) -> tuple[bool, str]:
 
 def missing_for(snapshot: Snapshot) -> str:
     """What is still to come until it has converged."""
-    hints = judgement.hints_pending(snapshot)
+    hints = node_health.hints_pending(snapshot)
     open_ = _not_up(snapshot) + ([f"{hints:,} hints pend"] if hints else [])
     open_ += [f"fault {fault.id} is on" for fault in snapshot.faults]
-    open_ += ["members change"] if judgement.changing(snapshot) else []
-    open_ += [f"{given:,} partitions to be handed over"] if (given := judgement.strays(snapshot)) else []
-    held = judgement.not_comparing(snapshot)
+    open_ += ["members change"] if node_health.changing(snapshot) else []
+    open_ += [f"{given:,} partitions to be handed over"] if (given := node_health.strays(snapshot)) else []
+    held = node_health.not_comparing(snapshot)
     open_ += [f"anti-entropy is {word} on {' '.join(names)}" for word, names in held.items() if names]
-    if comparing := [node.name for node in judgement.comparing(snapshot) if node.anti_entropy == "on"]:
+    if comparing := [node.name for node in node_health.comparing(snapshot) if node.anti_entropy == "on"]:
         open_.append(f"{' '.join(comparing)} compare replicas")
     return ", ".join(open_) or "rings differ"
 
 
 def _not_up(snapshot: Snapshot) -> list[str]:
-    away = [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state not in judgement.SERVES]
-    return away + [f"{node.name} cannot store" for node in judgement.unable_to_store(snapshot)]
+    away = [f"{node.name} is {node.state}" for node in snapshot.nodes if node.state not in node_health.SERVES]
+    return away + [f"{node.name} cannot store" for node in node_health.unable_to_store(snapshot)]

@@ -18,7 +18,7 @@ from dynazmq.cli import NOT_RUNNING, OK
 from dynazmq.cli.restored import LEAVE, screen
 from dynazmq.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, colored, emit, paint, say
 from dynazmq.cli.words import short, size, span
-from dynazmq.cluster.observe import judgement, rates
+from dynazmq.cluster.observe import node_health, rates
 from dynazmq.cluster.observe.observe import LOOK_TIMEOUT_S, Observer
 from dynazmq.cluster.observe.rates import Rates, Sample
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
@@ -65,7 +65,7 @@ class Meter:
             self._samples.clear()
             self._said = str(error)
             snapshot = self._observer.look(LOOK_TIMEOUT_S * 2)
-        self._samples.append((Sample.of(snapshot, self._observer.last_answers), judgement.hints_pending(snapshot)))
+        self._samples.append((Sample.of(snapshot, self._observer.last_answers), node_health.hints_pending(snapshot)))
         while len(self._samples) > 2 and self._samples[-1][0].at - self._samples[0][0].at > WINDOW_S:
             self._samples.popleft()
         (before, hints), (after, _) = self._samples[0], self._samples[-1]
@@ -130,14 +130,14 @@ def lines(frame: Frame, sort: str) -> list[str]:
 
 def _header(frame: Frame) -> list[str]:
     snapshot, total = frame.snapshot, frame.total
-    hints = judgement.hints_pending(snapshot)
+    hints = node_health.hints_pending(snapshot)
     arrow = "↑" if hints > frame.hints_before else "↓" if hints < frame.hints_before else ""
     if not any(node.pid for node in snapshot.nodes):
         health = paint("NOT RUNNING", RED, BOLD)
     elif snapshot.lost:
         health = paint("DATA LOST", RED, BOLD)
-    elif not judgement.quorum_met(snapshot):
-        unable = judgement.unable_to_store(snapshot)
+    elif not node_health.quorum_met(snapshot):
+        unable = node_health.unable_to_store(snapshot)
         health = paint(f"NO {'WRITES' if unable else 'QUORUM'}", RED, BOLD)
     elif snapshot.degraded_s is not None:
         health = paint(f"DEGRADED {span(snapshot.degraded_s)}", RED, BOLD)
@@ -201,7 +201,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _painted(line: str, state: str) -> str:
-    if state in judgement.SERVES:
+    if state in node_health.SERVES:
         return line
     return paint(line, YELLOW if state in ("suspect", "starting", "paused") else RED)
 
@@ -229,7 +229,7 @@ def document(frame: Frame, sort: str) -> dict[str, Any]:
         "at": snapshot.taken_at,
         "interval_s": round(frame.passed_s, 3),
         "degraded_s": snapshot.degraded_s,
-        "cluster": {**_figures(frame.total), "hints_pending": judgement.hints_pending(snapshot)},
+        "cluster": {**_figures(frame.total), "hints_pending": node_health.hints_pending(snapshot)},
         "nodes": [_node(node, each) for node, each in ordered(frame, sort)],
     }
 

@@ -18,7 +18,7 @@ from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.membership.identity import Identity
 from dynazmq.dynamo.membership.losses import Loss, total
 from dynazmq.dynamo.membership.membership import Membership
-from dynazmq.dynamo.membership.vouches import Vouches
+from dynazmq.dynamo.membership.stale_disks import Vouches
 from dynazmq.dynamo.messages import (
     NOT_YET,
     STORAGE,
@@ -36,7 +36,7 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.repair.anti_entropy import AntiEntropy
 from dynazmq.dynamo.repair.handover import Handover
-from dynazmq.dynamo.repair.retirement import Retirement
+from dynazmq.dynamo.repair.tombstone_gc import Retirement
 from dynazmq.dynamo.repair.transfer import Transfer
 from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.dynamo.replica.replica import BadMessage, Replica

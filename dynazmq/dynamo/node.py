@@ -20,19 +20,19 @@ from typing import Any
 
 from dynazmq.config import NodeConfig
 from dynazmq.dynamo.admin import Admin, Declined
-from dynazmq.dynamo.coordinator.elsewhere import Elsewhere
 from dynazmq.dynamo.coordinator.forward import Forwards
 from dynazmq.dynamo.coordinator.get import Gets
+from dynazmq.dynamo.coordinator.idempotent_retry import Recalls
 from dynazmq.dynamo.coordinator.put import Puts
-from dynazmq.dynamo.coordinator.recall import Recalls
 from dynazmq.dynamo.coordinator.stats import Latency
+from dynazmq.dynamo.coordinator.suspected_retries import Elsewhere
 from dynazmq.dynamo.looking import Looking
 from dynazmq.dynamo.membership.decisions import Decisions
 from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.membership.gossip import Gossip
 from dynazmq.dynamo.membership.identity import Identity
 from dynazmq.dynamo.membership.membership import Membership
-from dynazmq.dynamo.membership.vouches import Vouches
+from dynazmq.dynamo.membership.stale_disks import Vouches
 from dynazmq.dynamo.messages import (
     ABOUT_LIVES,
     ACKNOWLEDGING,
@@ -95,17 +95,17 @@ from dynazmq.dynamo.messages import (
     request_id_of,
 )
 from dynazmq.dynamo.messages.fields import COUNTER_MAX
-from dynazmq.dynamo.repair.answers import Answers
 from dynazmq.dynamo.repair.anti_entropy import AntiEntropy
 from dynazmq.dynamo.repair.handover import Handover
-from dynazmq.dynamo.repair.retirement import Retirement
+from dynazmq.dynamo.repair.responder import Answers
+from dynazmq.dynamo.repair.tombstone_gc import Retirement
 from dynazmq.dynamo.repair.transfer import Transfer
+from dynazmq.dynamo.replica.collectable import Retirable
 from dynazmq.dynamo.replica.eviction import Eviction
 from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.dynamo.replica.overwritten import Overwritten
+from dynazmq.dynamo.replica.preference_list import Routes
 from dynazmq.dynamo.replica.replica import Replica
-from dynazmq.dynamo.replica.retirable import Retirable
-from dynazmq.dynamo.replica.routing import Routes
 from dynazmq.dynamo.replica.scans import Scans
 from dynazmq.dynamo.replica.trees import Trees
 from dynazmq.dynamo.runtime import Address, Runtime, Store, StoreFailed, unhurried

@@ -10,7 +10,7 @@ A file that is cut off while a log is beside it is looked at when the log has be
 in the middle is SQLite's to find: it reads all of `data` at the start, to count it (sqlite.py). What nobody can see here is a log
 whose newest part is gone, or an old backup: both are whole files of an earlier moment. A node on such a disk has missed writes,
 as a replica may at any time, and issues its dots under a new name (identity.py). A backup that is too old its peers know
-(dynamo/membership/vouches.py).
+(dynamo/membership/stale_disks.py).
 """
 
 from __future__ import annotations

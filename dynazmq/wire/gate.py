@@ -9,7 +9,7 @@ The server's loop and the simulator's processes use the same one, so that the ru
     lives       of or for an earlier life of either side only gossip and probes are heard: its requests are void (N11), and so is
                 what it says of disks
     age         what a frame spent under way is taken off its requests' budgets. Expired work is then dropped by the core; and
-                a state that was under way for very long is not taken in at all (retirement.py rests on it). Hosts have clocks
+                a state that was under way for very long is not taken in at all (tombstone_gc.py rests on it). Hosts have clocks
                 of their own: a peer's frame is as old as it came later than the quickest that we had of this peer, and so is
                 that of a client with another clock
 """
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from dynazmq.config import MESSAGES_PER_FRAME_MAX
-from dynazmq.dynamo.membership.vouches import FOR_ANOTHER_LIFE
+from dynazmq.dynamo.membership.stale_disks import FOR_ANOTHER_LIFE
 from dynazmq.dynamo.messages import (
     ABOUT_LIVES,
     DATED,
@@ -76,7 +76,7 @@ _A_START = 1000
 _PROBES = frozenset((Probe, ProbeReply))
 
 _WORDS = frozenset((ProbeReply, GossipDelta))
-"""In which a peer says what it remembers of the life that it speaks to (dynamo/membership/vouches.py)."""
+"""In which a peer says what it remembers of the life that it speaks to (dynamo/membership/stale_disks.py)."""
 
 _LATE_MS = 250
 """A client that waits this long begins to ask elsewhere."""
@@ -200,7 +200,7 @@ class Gate:
         if kind in WITH_BUDGET:
             message.budget_ms -= age_ms
             if age_ms >= _LATE_MS and kind in WITH_AGE:
-                # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (recall.py).
+                # It waited for a frozen node: another may have done the put meanwhile, so this is a retry (idempotent_retry.py).
                 message.age_ms = aged(message.age_ms, age_ms)
         return True
 

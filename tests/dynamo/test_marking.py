@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lone_node import CLIENT, LoneNode, a_get, a_put, of
-from test_retirement import a_node, hash_of
+from test_tombstone_gc import a_node, hash_of
 
 from dynazmq.config import Timing
 from dynazmq.dynamo.messages import Failure, GetReply, Read, ReadReply, RetireAsk, RetireTell, Write, WriteReply
@@ -79,7 +79,7 @@ def test_an_owner_to_be_who_has_a_copy_of_the_try_is_told() -> None:
     lone.node.puts.write(op)
     lone.flush()
     *_, spare = lone.peers(key)
-    op.joint.add(spare)  # as joint.py does while members change
+    op.joint.add(spare)  # as dual_ownership.py does while members change
     lone.node.puts._marking.mark(op, [WRITE_ID])
     assert [(to, decode(write.state).context.retried) for to, write in of(Write, lone.flush())] == [(spare, {WRITE_ID})]
 

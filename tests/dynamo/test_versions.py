@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT, may_retire, without_actors, without_retried
+from dynazmq.dynamo.replica.collectable import CLOCK_ENTRIES_KEPT, may_retire, without_actors, without_retried
 from dynazmq.dynamo.values.versions import (
     COUNTER_MAX,
     EMPTY,
@@ -255,7 +255,7 @@ def test_what_overwrote_the_first_try_alone_takes_with_it_a_write_whose_two_trie
 
 
 def test_what_has_overwritten_a_first_try_unknowing_is_what_would_have_overwritten_another_write() -> None:
-    """Why an echo cannot be told without a byte for each write that is overwritten (elsewhere.py, "What is left")."""
+    """Why an echo cannot be told without a byte for each write that is overwritten (suspected_retries.py, "What is left")."""
     first, retry, _ = met()
     another = write(EMPTY, NOTHING, "b~1", b"another", b"never tried twice")
     over_first, over_another = (write(state, state.context, "c~1", b"newer", b"other") for state in (first, another))
@@ -264,7 +264,7 @@ def test_what_has_overwritten_a_first_try_unknowing_is_what_would_have_overwritt
 
 
 def test_who_knows_the_tries_of_a_write_and_who_has_forgotten_them_keep_it() -> None:
-    """A retirement that reached one of two replicas (retirement.py)."""
+    """A retirement that reached one of two replicas (tombstone_gc.py)."""
     _, _, both = met()
     assert sync(without_retried(both), both) == sync(both, without_retried(both)) == both
 

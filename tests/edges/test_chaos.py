@@ -11,11 +11,11 @@ import pytest
 
 from dynazmq.chaos.evidence import Evidence, Held, _Looker
 from dynazmq.chaos.interrupts import uninterrupted
-from dynazmq.chaos.judge import judge_all
 from dynazmq.chaos.load import BUCKET, LWW_BUCKET, set_value
 from dynazmq.chaos.nemesis import Chronicle
 from dynazmq.chaos.plan import CHANGES, KINDS, LOSING, Blow, Situation, aim, chosen, strikes
 from dynazmq.chaos.record import Record, longest_gap
+from dynazmq.chaos.verdict import judge_all
 from dynazmq.dynamo.messages import Get, GetReply, Put, PutReply
 from dynazmq.dynamo.values.versions import EMPTY, Context, Siblings, encode, put, seal_context
 from dynazmq.simulator.cluster.history import History, Op

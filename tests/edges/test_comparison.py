@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dynazmq.cluster.observe.comparison import DAMAGED, Counts, Finding, Told, compare, compare_roots, compare_statuses
-from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.node_health import Answer
 from dynazmq.dynamo.values.merkle import NODES
 from dynazmq.dynamo.values.ring import Ring, place
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from dynazmq.config import BUCKET_BYTES_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, NodeConfig
 from dynazmq.dynamo.membership.losses import Losses
 from dynazmq.dynamo.membership.records import Kept, Member
-from dynazmq.dynamo.membership.vouches import SURE
+from dynazmq.dynamo.membership.stale_disks import SURE
 from dynazmq.dynamo.messages import (
     ANSWER_TO,
     DECLARATIONS,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dynazmq.config import NodeConfig
-from dynazmq.dynamo.membership.vouches import SURE
+from dynazmq.dynamo.membership.stale_disks import SURE
 from dynazmq.dynamo.messages import (
     OVERLOADED,
     Failure,

@@ -13,7 +13,7 @@ from client_nodes import Nodes, eventually
 
 import dynazmq
 from dynazmq.cli.shown import report
-from dynazmq.cluster.observe.judgement import Facts
+from dynazmq.cluster.observe.node_health import Facts
 from dynazmq.cluster.observe.observe import observe
 from dynazmq.errors import ProtocolError
 from dynazmq.paths import config_path, node_log

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from dynazmq.cluster.observe.asking import Asker, Question
-from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.node_health import Answer
 from dynazmq.cluster.observe.verify import Report, Verifier
 from dynazmq.dynamo.messages import Message, RowsAsk, RowsTell, TreeAsk, TreeTell
 from dynazmq.dynamo.repair import exchange

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dynazmq.cli.shown import report
-from dynazmq.cluster.observe.judgement import Answer, Facts, NodeFact, judge
+from dynazmq.cluster.observe.node_health import Answer, Facts, NodeFact, judge
 from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.faults import Fault
 from dynazmq.paths import ClusterFile

@@ -8,9 +8,9 @@ from typing import Any
 
 from seen import NAMES, OWNERS, Seen
 
+from dynazmq.cluster.observe.changes import Chronicle
 from dynazmq.cluster.observe.events import KINDS
-from dynazmq.cluster.observe.history import Chronicle
-from dynazmq.cluster.observe.judgement import Answer, NodeFact, judge
+from dynazmq.cluster.observe.node_health import Answer, NodeFact, judge
 from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.faults import Fault
 

@@ -12,7 +12,7 @@ from dynazmq.cli import schedule
 from dynazmq.cli.fault_words import fault_of, steps_of
 from dynazmq.cli.faults import outcome
 from dynazmq.cli.status import _met, code, document
-from dynazmq.cluster.observe.history import Chronicle
+from dynazmq.cluster.observe.changes import Chronicle
 from dynazmq.errors import InvalidRequest
 from dynazmq.faults import DISK_FULL, DROP, ISOLATE, KINDS, ONE_WAY, PARTITION, SKEW, SLOW, Fault
 

@@ -12,7 +12,7 @@ import pytest
 
 from dynazmq import paths
 from dynazmq.cli import doctor, main
-from dynazmq.cluster.observe.judgement import Facts, NodeFact
+from dynazmq.cluster.observe.node_health import Facts, NodeFact
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.cluster.operations import checkup
 from dynazmq.cluster.operations.checkup import PROBLEM, WARNING, Finding

@@ -21,8 +21,8 @@ from seen import NAMES, Seen
 
 from dynazmq.cli.metrics import Server
 from dynazmq.cluster.observe import metrics
-from dynazmq.cluster.observe.judgement import Answer
 from dynazmq.cluster.observe.metrics import BOUNDS_US, COUNTERS, FAMILIES, cumulated
+from dynazmq.cluster.observe.node_health import Answer
 from dynazmq.cluster.observe.observe import Observer
 from dynazmq.cluster.processes import environment
 from dynazmq.dynamo.coordinator.stats import Histogram

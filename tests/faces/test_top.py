@@ -17,7 +17,7 @@ from seen import NAMES, Seen
 from dynazmq.cli import main
 from dynazmq.cli.top import Frame, cut, document, lines
 from dynazmq.cluster.observe import rates
-from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.node_health import Answer
 from dynazmq.cluster.observe.rates import Rates, Sample
 from dynazmq.cluster.processes import environment
 from dynazmq.paths import ClusterFile

@@ -17,10 +17,10 @@ from dynazmq.errors import Unavailable
 from dynazmq.tui.keys import KEYS, footer_keys
 from dynazmq.tui.look import Look, milliseconds, percent, short, span, spark, symbols
 from dynazmq.tui.model.coverage import cover
-from dynazmq.tui.model.history import HELD_S
 from dynazmq.tui.model.load import Load
 from dynazmq.tui.model.model import Model
 from dynazmq.tui.model.recovery import Recovery, some
+from dynazmq.tui.model.trends import HELD_S
 from dynazmq.tui.panels.bars import header
 
 # --- coverage --------------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_a_console_opened_late_knows_when_the_outage_began() -> None:
     cluster.run(5)
     cluster.kill("n3")
     cluster.run(60)
-    from dynazmq.tui.model.history import History
+    from dynazmq.tui.model.trends import History
 
     assert only(History().add(cluster.snapshot())).began == START + 5
 
@@ -461,7 +461,7 @@ def test_the_load_keeps_to_its_keys(store: Store, load: Load) -> None:
 
 
 def test_an_empty_snapshot_is_drawn() -> None:
-    from dynazmq.tui.model.history import History
+    from dynazmq.tui.model.trends import History
     from dynazmq.tui.panels.screen import frame
 
     snapshot = Snapshot(

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot, Transfer
 from dynazmq.faults import Fault, describe
-from dynazmq.tui.model.history import History
 from dynazmq.tui.model.load import Check, LoadStats
 from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.trends import History
 
 START = 1_700_000_000.0  # 22:13:20 UTC
 

@@ -12,8 +12,8 @@ import pytest
 from supervised import Cluster, eventually
 
 from dynazmq.cluster.processes import Identity
+from dynazmq.cluster.supervisor.back_off import Restarts
 from dynazmq.cluster.supervisor.children import Child
-from dynazmq.cluster.supervisor.restarts import Restarts
 from dynazmq.errors import ClusterError
 
 

@@ -28,7 +28,7 @@ from dynazmq.dynamo.values.ring import Ring
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import ClusterFile, config_path, load_node_config
 from dynazmq.tui.look import Look
-from dynazmq.tui.model.history import History
+from dynazmq.tui.model.trends import History
 from dynazmq.tui.panels.screen import frame
 
 KEYS = 600

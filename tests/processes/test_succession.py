@@ -25,7 +25,7 @@ from dynazmq.cluster.observe.observe import Observer
 from dynazmq.cluster.processes import environment
 from dynazmq.errors import ClusterReplaced, ClusterUnreachable, DynazmqError
 from dynazmq.paths import ClusterFile
-from dynazmq.tui.app.watch import Poller
+from dynazmq.tui.app.poller import Poller
 from dynazmq.tui.model.load import Load
 from dynazmq.tui.model.model import Model
 

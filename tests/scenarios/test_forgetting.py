@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT
+from dynazmq.dynamo.replica.collectable import CLOCK_ENTRIES_KEPT
 from dynazmq.simulator.cluster.cluster import Cluster
 
 GRACE_S = 6.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dynazmq.config import DEFAULT_BUCKET
-from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT
+from dynazmq.dynamo.replica.collectable import CLOCK_ENTRIES_KEPT
 from dynazmq.dynamo.values.lww import clock
 from dynazmq.dynamo.values.versions import Sibling
 from dynazmq.errors import InvalidRequest

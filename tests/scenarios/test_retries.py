@@ -8,7 +8,7 @@ import pytest
 from lost_answers import lose_answers, settled
 
 from dynazmq.client.values.context import Context
-from dynazmq.dynamo.coordinator import elsewhere, recall
+from dynazmq.dynamo.coordinator import idempotent_retry, suspected_retries
 from dynazmq.dynamo.messages import Message, Recall, Write
 from dynazmq.dynamo.replica import overwritten
 from dynazmq.dynamo.runtime import Address
@@ -528,7 +528,7 @@ def test_the_memory_of_retries_goes_when_no_other_try_can_be_left_and_not_while_
 
 
 def test_a_key_with_very_many_retried_writes_takes_no_more_retries_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "RETRIED_MAX", 1)
+    monkeypatch.setattr(idempotent_retry, "RETRIED_MAX", 1)
     cluster, _ = tried_twice(36)
     alice = cluster.client("alice")
     second = cluster.primaries("k")[1]
@@ -683,7 +683,7 @@ def test_while_somebody_has_been_away_for_long_nothing_is_kept_of_writes_that_we
 def test_of_a_key_that_is_overwritten_again_and_again_while_members_flicker_no_more_is_suspected_than_there_is_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(elsewhere, "SUSPECTED_MAX", 3)
+    monkeypatch.setattr(suspected_retries, "SUSPECTED_MAX", 3)
     cluster = settled(40)
     bob = cluster.client("bob")
     first, *others = cluster.primaries("k")

@@ -6,7 +6,7 @@ import pytest
 
 from dynazmq.config import LWW
 from dynazmq.dynamo.membership.membership import Membership
-from dynazmq.dynamo.membership.vouches import Vouches
+from dynazmq.dynamo.membership.stale_disks import Vouches
 from dynazmq.dynamo.messages import Put, Write
 from dynazmq.dynamo.values.ring import Ring
 from dynazmq.dynamo.values.versions import Context, Sibling, Siblings, encode

@@ -1,4 +1,4 @@
-"""The blocking client: what a program calls. Thread-safe; how its threads share the sockets: leading.py."""
+"""The blocking client: what a program calls. Thread-safe; how its threads share the sockets: shared_connection.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dynazmq.client.api.green import warn_on_gevent
-from dynazmq.client.api.leading import Connection
 from dynazmq.client.api.links import Target
+from dynazmq.client.api.shared_connection import Connection
 from dynazmq.client.core import flows
 from dynazmq.client.core.flows import AnyContext, Begin, DeleteItem, Flow, PutItem
 from dynazmq.client.core.requests import Key, Level, Options, Resolver

@@ -15,9 +15,9 @@
                 ▼ the deadline                    ──▶ an error that says what is known
 
 A put keeps its write id through all attempts, so that one which was done twice is still one write; once an attempt may have been
-done, the next carries its age, and the coordinator asks first what became of it (dynamo/coordinator/recall.py). Only answers to
-such attempts have a context that covers both, so one is waited for though the first attempt is answered late. Errors are honest
-in the same way: `Unavailable` means that nothing was attempted, and is never said when an attempt got no answer.
+done, the next carries its age, and the coordinator asks first what became of it (dynamo/coordinator/idempotent_retry.py). Only
+answers to such attempts have a context that covers both, so one is waited for though the first attempt is answered late. Errors
+are honest in the same way: `Unavailable` means that nothing was attempted, and is never said when an attempt got no answer.
 
 An attempt that is a retry of a large value begins with a question (PutAsk). A node that knows of the first try says so and does
 what is left to do, without the value; it is sent when the node says that it needs it, or says nothing for a moment.

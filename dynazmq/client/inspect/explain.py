@@ -1,8 +1,8 @@
 """From what the nodes tell of a key to an `Explanation` (explained.py). Pure.
 
 Nothing is guessed that the nodes compute themselves: places, preference lists and stand-ins are `dynamo/values/ring.py`'s and
-`dynamo/replica/routing.py`'s, merges are `dynamo/values/versions.py`'s. What a get would return is worked out for each node that
-could serve it, as that node sees its peers. What a node holds that does not answer is not known, and is said to be.
+`dynamo/replica/preference_list.py`'s, merges are `dynamo/values/versions.py`'s. What a get would return is worked out for each
+node that could serve it, as that node sees its peers. What a node holds that does not answer is not known, and is said to be.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dynazmq.client.inspect.healing import Healing
 from dynazmq.client.inspect.looked import Node, Told, merged, node_of, raw_of
 from dynazmq.client.values.view import View
 from dynazmq.config import LWW
-from dynazmq.dynamo.replica.routing import Copies, copies_of
+from dynazmq.dynamo.replica.preference_list import Copies, copies_of
 from dynazmq.dynamo.values.ring import Quorums, Ring, place
 from dynazmq.dynamo.values.versions import Siblings, decode
 

@@ -4,7 +4,7 @@
 
 The node then starts with an empty database, issues its dots under a new name as in every life, and its peers bring the data back.
 Nothing that a peer has is lost by it; what only this node had is in the copy. A supervisor does the same by itself with a disk
-that is an old copy (dynamo/membership/vouches.py); then earlier ones are kept as well.
+that is an old copy (dynamo/membership/stale_disks.py); then earlier ones are kept as well.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     strike   cluster.json names it no more: now it is out → everybody's configuration → its directory
 
 A directory that cluster.json does not name is left over from one of these, and `tidy` does the rest. For whoever holds the
-cluster's lock. What the nodes themselves know of members, and when one may be struck off, is not decided here: see watching.py.
+cluster's lock. What the nodes themselves know of members, and when one may be struck off, is not decided here: see monitor.py.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.node_health import Answer
 from dynazmq.config import FRAME_BYTES_MAX
 from dynazmq.dynamo.membership.change import Intent
 from dynazmq.dynamo.messages import (

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.node_health import Answer
 from dynazmq.dynamo.values.merkle import NODES, Tree, leaf_of
 from dynazmq.dynamo.values.ring import Ring, place
 

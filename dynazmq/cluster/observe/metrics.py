@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynazmq.cluster.observe import judgement
-from dynazmq.cluster.observe.judgement import Answer, Facts
+from dynazmq.cluster.observe import node_health
+from dynazmq.cluster.observe.node_health import Answer, Facts
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.faults.fault import KINDS
 
@@ -186,7 +186,7 @@ def text(snapshot: Snapshot, answers: Mapping[str, Answer], facts: Facts, versio
     sheet.add("partitions_lost", len({partition for lost in snapshot.lost for partition in lost.partitions}))
     sheet.add("ring_agreed", snapshot.ring_agreed)
     sheet.add("ring_version", snapshot.ring_version)
-    sheet.add("ring_at_rest", not judgement.changing(snapshot))
+    sheet.add("ring_at_rest", not node_health.changing(snapshot))
     sheet.add("supervisor_up", snapshot.supervisor_pid is not None)
     on = Counter(fault.kind for fault in snapshot.faults)
     for kind in KINDS:

@@ -19,7 +19,7 @@ from dynazmq.cluster.directory import faults
 from dynazmq.cluster.directory.state import StateFile
 from dynazmq.cluster.directory.succession import Succession
 from dynazmq.cluster.observe.asking import Asker, Question
-from dynazmq.cluster.observe.judgement import START_S, Answer, Facts, NodeFact, judge
+from dynazmq.cluster.observe.node_health import START_S, Answer, Facts, NodeFact, judge
 from dynazmq.cluster.observe.snapshot import Event, Snapshot
 from dynazmq.cluster.processes import find_nodes, state_of
 from dynazmq.dynamo.messages import Message

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dynazmq.cluster.observe.asking import Asker, Question
 from dynazmq.cluster.observe.comparison import Counts, Finding, Told, compare, compare_roots, compare_statuses
-from dynazmq.cluster.observe.judgement import Answer
+from dynazmq.cluster.observe.node_health import Answer
 from dynazmq.dynamo.membership.change import levels_of
 from dynazmq.dynamo.messages import (
     Failure,

@@ -24,11 +24,12 @@ from typing import Any
 
 from dynazmq import paths, users
 from dynazmq.cluster import processes
-from dynazmq.cluster.directory import leftovers, rebuild, removal
+from dynazmq.cluster.directory import rebuild, removal
+from dynazmq.cluster.directory.orphans import silent_supervisor
 from dynazmq.cluster.directory.staging import Staged
 from dynazmq.cluster.directory.state import StateFile
-from dynazmq.cluster.observe import judgement
-from dynazmq.cluster.observe.judgement import Facts
+from dynazmq.cluster.observe import node_health
+from dynazmq.cluster.observe.node_health import Facts
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.cluster.operations import launch
@@ -168,7 +169,7 @@ def away(snapshot: Snapshot, facts: Facts, at: str) -> Iterator[Finding]:
     if not any(node.pid for node in snapshot.nodes):
         yield Finding(level=OK, check="nodes", text=f"{snapshot.name} is not running; start it with: dynazmq up{at}")
         return
-    waiting = judgement.hints_by_target(snapshot)
+    waiting = node_health.hints_by_target(snapshot)
     unseen = [node for node in snapshot.nodes if node.state == "suspect" and node.answers]
     if unseen:  # what is wrong is between them
         names = " ".join(node.name for node in unseen)
@@ -176,25 +177,25 @@ def away(snapshot: Snapshot, facts: Facts, at: str) -> Iterator[Finding]:
         fix = f"dynazmq fault heal{at}" if snapshot.faults else f"dynazmq logs {unseen[0].name}{at}"
         yield Finding(level=PROBLEM, check="nodes", text=f"{text} for {_span(max(node.since_s for node in unseen))}", fix=fix)
     for node in snapshot.nodes:
-        if node.state in judgement.SERVES or node.state == "starting" or node in unseen:
+        if node.state in node_health.SERVES or node.state == "starting" or node in unseen:
             continue
         hints = f" with {_many(waiting[node.name], 'hint')} waiting" if waiting.get(node.name) else ""
         reason = fact.reason if (fact := facts.nodes.get(node.name)) else ""
         why = f": {reason}" if reason and node.state == "down" else ""
         text = f"{node.name} {node.state} for {_span(node.since_s)}{hints}{why}"
         yield Finding(level=PROBLEM, check="nodes", text=text, fix=_mend(node, at))
-    unable = judgement.unable_to_store(snapshot)
+    unable = node_health.unable_to_store(snapshot)
     for node in unable:
         fix = f"dynazmq heal{at}" if node.faults else f"dynazmq logs {node.name}{at}"
         yield Finding(level=PROBLEM, check="storage", text=f"{node.name} cannot store: {node.cannot_store}", fix=fix)
-    if not judgement.quorum_met(snapshot):
+    if not node_health.quorum_met(snapshot):
         live = sum(node.answers for node in snapshot.nodes)
         left = f"{_many(live - len(unable), 'node')} can store" if unable else f"{_many(live, 'node')} left"
         yield Finding(level=PROBLEM, check="quorum", text=f"no key meets R={snapshot.r} and W={snapshot.w}: {left}")
-    elif all(node.state in judgement.SERVES for node in snapshot.nodes) and not unable:
+    elif all(node.state in node_health.SERVES for node in snapshot.nodes) and not unable:
         yield Finding(level=OK, check="nodes", text=f"{_many(len(snapshot.nodes), 'node')} up, every key meets its quorum")
     if snapshot.supervisor_pid is None and not processes.of_others(Path(snapshot.directory)):  # which `foreign` tells
-        text, fix = leftovers.silent_supervisor(Path(snapshot.directory), at)
+        text, fix = silent_supervisor(Path(snapshot.directory), at)
         yield Finding(level=PROBLEM, check="supervisor", text=text, fix=fix)
 
 
@@ -255,10 +256,10 @@ def protocols(snapshot: Snapshot, ours: int, at: str) -> Iterator[Finding]:
 
 
 def comparing(snapshot: Snapshot, at: str) -> Iterator[Finding]:
-    if held := judgement.not_comparing(snapshot)["paused"]:
+    if held := node_health.not_comparing(snapshot)["paused"]:
         text = f"anti-entropy is paused on {' '.join(held)}: replicas are not compared"
         yield Finding(level=WARNING, check="anti-entropy", text=text, fix=f"dynazmq aae resume{at}")
-    if not snapshot.ring_agreed and any(node.answers for node in snapshot.nodes) and not judgement.changing(snapshot):
+    if not snapshot.ring_agreed and any(node.answers for node in snapshot.nodes) and not node_health.changing(snapshot):
         text = "nodes have different rings"
         yield Finding(level=WARNING, check="ring", text=text, fix=f"dynazmq cluster wait --for converged{at}")
 
@@ -268,7 +269,7 @@ def change(snapshot: Snapshot, at: str) -> Iterator[Finding]:
     states = {node.name: node.state for node in snapshot.nodes}
     for name in snapshot.waiting_for:
         state = states.get(name, "unknown")
-        if state not in judgement.SERVES:
+        if state not in node_health.SERVES:
             fix = f"dynazmq node start {name}{at}    or cluster remove {name} --force --now"
             yield Finding(level=PROBLEM, check="members", text=f"a change of the members waits for {name} ({state})", fix=fix)
 

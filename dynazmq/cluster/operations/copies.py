@@ -19,7 +19,7 @@ from pathlib import Path
 from dynazmq import paths
 from dynazmq.cluster import processes
 from dynazmq.cluster.directory import creation
-from dynazmq.cluster.directory.leftovers import anybody_runs
+from dynazmq.cluster.directory.orphans import anybody_runs
 from dynazmq.cluster.operations import launch
 from dynazmq.errors import ClusterError, InvalidRequest, StorageError
 from dynazmq.paths import ClusterFile, where

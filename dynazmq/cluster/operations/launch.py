@@ -20,7 +20,7 @@ from dynazmq import paths, users
 from dynazmq.cluster import control, processes
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.directory import ground, ownership, state
-from dynazmq.cluster.directory.leftovers import remove_sockets, stopped_supervisor
+from dynazmq.cluster.directory.orphans import remove_sockets, stopped_supervisor
 from dynazmq.cluster.directory.removal import Removed, remove_cluster
 from dynazmq.cluster.supervisor.children import tail
 from dynazmq.errors import ClusterError, NoSuchCluster, NotPermitted

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
 from dynazmq.cluster.directory import staging
-from dynazmq.cluster.directory.leftovers import unsupervised
+from dynazmq.cluster.directory.orphans import unsupervised
 from dynazmq.cluster.directory.staging import Staged
 from dynazmq.cluster.observe.asking import Question, learn
-from dynazmq.cluster.observe.judgement import NodeFact, hints_by_target
+from dynazmq.cluster.observe.node_health import NodeFact, hints_by_target
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import Lost, NodeView, Snapshot
 from dynazmq.cluster.operations.plan import Known, Plan, make_plan, undecided

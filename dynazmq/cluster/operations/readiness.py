@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynazmq import paths
-from dynazmq.cluster.observe.judgement import NodeFact
+from dynazmq.cluster.observe.node_health import NodeFact
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.cluster.supervisor.children import tail

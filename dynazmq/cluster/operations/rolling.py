@@ -22,8 +22,8 @@ from typing import NamedTuple
 from dynazmq import paths
 from dynazmq.cluster import control
 from dynazmq.cluster.control import NoSupervisor
-from dynazmq.cluster.directory.leftovers import unsupervised
-from dynazmq.cluster.observe.judgement import NodeFact, hints_by_target, ring_moves
+from dynazmq.cluster.directory.orphans import unsupervised
+from dynazmq.cluster.observe.node_health import NodeFact, hints_by_target, ring_moves
 from dynazmq.cluster.observe.observe import PATIENT_S, Observer
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.cluster.operations.readiness import POLL_S, away, mesh

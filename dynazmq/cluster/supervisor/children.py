@@ -21,9 +21,9 @@ from dynazmq.cluster import processes
 from dynazmq.cluster.directory import removal
 from dynazmq.cluster.directory.rebuild import set_aside
 from dynazmq.cluster.directory.state import NodeRecord
-from dynazmq.cluster.observe.judgement import NodeFact
+from dynazmq.cluster.observe.node_health import NodeFact
 from dynazmq.cluster.processes import STOP_GRACE_S, Identity
-from dynazmq.cluster.supervisor.restarts import Restarts
+from dynazmq.cluster.supervisor.back_off import Restarts
 from dynazmq.errors import ClusterError, Expelled, OldDisk, UnusableDisk
 from dynazmq.logs import parse
 from dynazmq.storage import health

@@ -28,13 +28,13 @@ from dynazmq import inherited, paths
 from dynazmq.cluster import processes
 from dynazmq.cluster.control import ControlServer, Document
 from dynazmq.cluster.directory import roster, state
-from dynazmq.cluster.directory.leftovers import remove_sockets
+from dynazmq.cluster.directory.orphans import remove_sockets
 from dynazmq.cluster.observe import events
-from dynazmq.cluster.observe.judgement import Facts
+from dynazmq.cluster.observe.node_health import Facts
 from dynazmq.cluster.observe.snapshot import Event
+from dynazmq.cluster.supervisor.back_off import Restarts
 from dynazmq.cluster.supervisor.children import Child
-from dynazmq.cluster.supervisor.restarts import Restarts
-from dynazmq.cluster.supervisor.watching import Watch
+from dynazmq.cluster.supervisor.monitor import Watch
 from dynazmq.errors import ClusterError, DynazmqError, InvalidRequest
 from dynazmq.logs import Log
 from dynazmq.paths import ClusterFile

@@ -1,20 +1,21 @@
 """§4.5 Which node coordinates a put: one of the key's reachable primaries, so that dots come from few actors.
 
 A node that is none of them passes the put on to the first, and the answer back. It is then the client of that primary: if no
-answer comes it tries the next one, as a retry (recall.py), and if that one refuses, the next. A refusal says that nothing was
-attempted *there*: the client is told so only if that holds of every try. When no primary is left, a fallback coordinates itself.
+answer comes it tries the next one, as a retry (idempotent_retry.py), and if that one refuses, the next. A refusal says that
+nothing was attempted *there*: the client is told so only if that holds of every try. When no primary is left, a fallback
+coordinates itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from dynazmq.dynamo.coordinator.idempotent_retry import Recalls
 from dynazmq.dynamo.coordinator.put import Puts
 from dynazmq.dynamo.coordinator.put_op import PutOp
-from dynazmq.dynamo.coordinator.recall import Recalls
 from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutAsk, PutReply
 from dynazmq.dynamo.messages.fields import aged
-from dynazmq.dynamo.replica.routing import Routes
+from dynazmq.dynamo.replica.preference_list import Routes
 from dynazmq.dynamo.runtime import Address, Runtime
 
 

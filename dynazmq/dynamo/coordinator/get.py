@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynazmq.config import BUDGET_MS_MAX
-from dynazmq.dynamo.coordinator.elsewhere import Elsewhere
 from dynazmq.dynamo.coordinator.operations import Operations
 from dynazmq.dynamo.coordinator.stats import Latency
+from dynazmq.dynamo.coordinator.suspected_retries import Elsewhere
 from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.membership.membership import Membership
 from dynazmq.dynamo.messages import (
@@ -38,8 +38,8 @@ from dynazmq.dynamo.messages import (
     Write,
 )
 from dynazmq.dynamo.replica.hints import StateTooLarge, fits
+from dynazmq.dynamo.replica.preference_list import Copies, Routes
 from dynazmq.dynamo.replica.replica import BadMessage, Replica
-from dynazmq.dynamo.replica.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.values.lww import latest
 from dynazmq.dynamo.values.quorum import IMPOSSIBLE, Quorum

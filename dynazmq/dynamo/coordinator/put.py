@@ -1,7 +1,7 @@
 """§4.5 §4.6 The life of one put (or delete: its value is a tombstone), top to bottom.
 
     client ──Put──▶ any node        not among the key's reachable N? forward.py passes it to a primary
-                    coordinator     a retry first asks whether its first try is known (recall.py)
+                    coordinator     a retry first asks whether its first try is known (idempotent_retry.py)
                       1. merge      all that this node holds of the key, minus what the context covers, plus the new dot
                       2. replicate  ──Write──▶ the other reachable nodes of the preference list's first N;
                                                a fallback gets the name of the primary that it stands in for
@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynazmq.config import BUDGET_MS_MAX, SIBLINGS_MAX, STATE_BYTES_MAX, SUSPECTED_MAX
-from dynazmq.dynamo.coordinator.elsewhere import NOTICED_S, Elsewhere
-from dynazmq.dynamo.coordinator.joint import Joint
+from dynazmq.dynamo.coordinator.dual_ownership import Joint
 from dynazmq.dynamo.coordinator.marking import Marking
 from dynazmq.dynamo.coordinator.operations import Operations
 from dynazmq.dynamo.coordinator.put_op import PutOp
 from dynazmq.dynamo.coordinator.stats import Latency
+from dynazmq.dynamo.coordinator.suspected_retries import NOTICED_S, Elsewhere
 from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.membership.identity import Identity
 from dynazmq.dynamo.membership.membership import Membership
@@ -44,8 +44,8 @@ from dynazmq.dynamo.messages import (
 )
 from dynazmq.dynamo.messages.fields import COUNTER_MAX
 from dynazmq.dynamo.replica.hints import Hints, StateTooLarge, check_size
+from dynazmq.dynamo.replica.preference_list import Copies, Routes
 from dynazmq.dynamo.replica.replica import BadMessage, Replica
-from dynazmq.dynamo.replica.routing import Copies, Routes
 from dynazmq.dynamo.runtime import Address, Runtime, StoreFailed
 from dynazmq.dynamo.values.lww import at_least, clock, latest, stamp
 from dynazmq.dynamo.values.quorum import IMPOSSIBLE, Quorum
@@ -367,7 +367,7 @@ class Puts:
 
         So this try says already that its write may have another dot, before anybody overwrites it; and so may those that it has
         overwritten, if they were written when he who is silent was lost. Slow peers are no reason: the retry finds the write with
-        them (recall.py), and under load each put would be stored twice.
+        them (idempotent_retry.py), and under load each put would be stored twice.
 
         Who was away before the put began was not even asked to store it; while its client has no answer he is a reason, too,
         as long as there is room: puts that are slow because nodes have much to do are many, and somebody may be away for days.

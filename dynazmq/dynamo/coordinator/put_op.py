@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dynazmq.dynamo.messages import Put
-from dynazmq.dynamo.replica.routing import Copies
+from dynazmq.dynamo.replica.preference_list import Copies
 from dynazmq.dynamo.runtime import Address
 from dynazmq.dynamo.values.quorum import Quorum
 from dynazmq.dynamo.values.ring import Ring
@@ -37,7 +37,7 @@ class PutOp:
         self.stands_for: dict[str, str] = {}  # who was asked → the primary it stands in for, or ""
         self.stood_in: set[str] = set()  # primaries for which a hint was placed after they failed to answer
         self.spares: list[str] = []  # next one last
-        self.joint: set[str] = set()  # who has a copy beside these because members change (joint.py), and
+        self.joint: set[str] = set()  # who has a copy beside these because members change (dual_ownership.py), and
         self.others: set[str] = set()  # whose answer is awaited
         self.maybe = False  # whether an earlier try that this node passed on may have been done
         self.untold: set[str] = set()  # who was asked before the try was marked, and has not answered since (marking.py)

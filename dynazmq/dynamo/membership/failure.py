@@ -136,7 +136,7 @@ class FailureDetector:
             self._become(name, peer, SUSPECT)
 
     def on_probe(self, sender: Address, message: Probe, vouched: int, disk: int) -> None:
-        """The answer carries the word about its sender's disk and this node's (vouches.py): who is reachable has had it."""
+        """The answer carries the word about its sender's disk and this node's (stale_disks.py): who is reachable has had it."""
         answer = Stopping(message.sequence) if self._stopping else ProbeReply(message.sequence, vouched, disk)
         self._runtime.send(sender, answer)
 
@@ -206,6 +206,6 @@ class FailureDetector:
                 peer.lost = self._runtime.now
                 self._runtime.counters["suspicions"] += 1
         elif state == DOWN and peer.lost == -math.inf:
-            # Not reached since this node started: that it is lost is noticed now, and not before (elsewhere.py).
+            # Not reached since this node started: that it is lost is noticed now, and not before (suspected_retries.py).
             peer.lost = self.changed_at = self._runtime.now
         self._runtime.note(f"{name} is {state}", "INFO" if state == UP else "WARN")

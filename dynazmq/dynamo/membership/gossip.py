@@ -10,8 +10,8 @@ something else to say of himself that others wait for, tells some peers at once 
 A node that starts on an empty disk asks all peers for their ring before it serves clients: its own may be years old. It relies on
 what the cluster began with only if all founders say that they know no other, since then all of them have just begun.
 
-Everything that a node tells in this way is told together with what it remembers of others' disks (vouches.py), and a node that
-has started on rows of an earlier life asks for that first of all.
+Everything that a node tells in this way is told together with what it remembers of others' disks (stale_disks.py), and a node
+that has started on rows of an earlier life asks for that first of all.
 
 A node that meets a peer by a ring that does not fit its own (membership.is_near) tells it its ring, or asks for the newer one.
 """
@@ -26,7 +26,7 @@ from dynazmq.dynamo.membership.change import intent_rows
 from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.membership.membership import Membership
 from dynazmq.dynamo.membership.records import policies_digest, policy_rows
-from dynazmq.dynamo.membership.vouches import Vouches
+from dynazmq.dynamo.membership.stale_disks import Vouches
 from dynazmq.dynamo.messages import GossipDelta, GossipDigest
 from dynazmq.dynamo.runtime import Address, Runtime
 from dynazmq.dynamo.values.ring import Ring

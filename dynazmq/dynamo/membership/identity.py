@@ -13,7 +13,7 @@ power, the directory is a copy. Peers could tell, but not before they are asked,
 counts on from another's rows: each is an actor of its own, and then it does not matter what a store says of earlier ones. It
 costs an entry in the clock of each key that is written in this life; a life in which a key is only read costs it nothing.
 
-For what lives have written on a disk that turns out to be an old copy see `unproven` (vouches.py, rescue.py).
+For what lives have written on a disk that turns out to be an old copy see `unproven` (stale_disks.py, rescue.py).
 
 Within a life the epoch is renewed when a row turns out to be damaged, and when somebody shows a dot of ours that we do not know.
 """
@@ -43,7 +43,7 @@ class Identity:
         self.incarnation = 0
         self.floor = 0
         self.proven = True
-        """Whether peers have said that this life's disk is no old copy (vouches.py)."""
+        """Whether peers have said that this life's disk is no old copy (stale_disks.py)."""
         self.unproven: list[str] = []
         """Epochs of this life and of those before it that were not proven: what they wrote may be nowhere else."""
         self.reload()
@@ -80,7 +80,7 @@ class Identity:
         self._save()
 
     def forget_up_to(self, counter: int) -> None:
-        """A key with a dot of this counter is forgotten (retirement.py): no counter may be given twice."""
+        """A key with a dot of this counter is forgotten (tombstone_gc.py): no counter may be given twice."""
         self.floor = max(self.floor, counter)
 
     def prove(self) -> None:

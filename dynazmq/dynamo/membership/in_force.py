@@ -7,7 +7,7 @@ they are whichever asks for more, the ring's or the wish, until the ring has wha
 So a node that has heard of a larger W waits for more than what is in force. It must not say that the larger W is: others have not
 heard of it, and acknowledge by the ring's. And who judges what was acknowledged some time ago goes by the least that may have
 counted then (`least`). That outlives the process: what a retry is a retry of may have been acknowledged in its coordinator's last
-life, and be known there no more (recall.py).
+life, and be known there no more (idempotent_retry.py).
 """
 
 from __future__ import annotations

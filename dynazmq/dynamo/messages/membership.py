@@ -121,7 +121,7 @@ class LossesRow(NamedTuple):
 
 
 class VouchRow(NamedTuple):
-    """How often a member has vouched that nothing old is left on its disk (dynamo/membership/vouches.py)."""
+    """How often a member has vouched that nothing old is left on its disk (dynamo/membership/stale_disks.py)."""
 
     name: NodeName
     vouched: Version

@@ -119,10 +119,10 @@ def message(
     declined itself.
 
     vouches: it says, or rests on it, that something is stored: it is not said when the turn's commit has failed. dated: it brings
-    a state into the rows of whoever gets it, at any time: it is refused when it was under way for very long (retirement.py rests
-    on it). What brings a state in answer to a question ends with the question, sooner. about_lives: it tells who lives, so it is
-    heard from and for earlier lives of both sides, too. traced: it is about one key, and a trace of the key shows it and its
-    answer.
+    a state into the rows of whoever gets it, at any time: it is refused when it was under way for very long (tombstone_gc.py
+    rests on it). What brings a state in answer to a question ends with the question, sooner. about_lives: it tells who lives, so
+    it is heard from and for earlier lives of both sides, too. traced: it is about one key, and a trace of the key shows it and
+    its answer.
     """
 
     def declare(cls: type[M]) -> type[M]:

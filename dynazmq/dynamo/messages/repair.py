@@ -209,7 +209,7 @@ class RetireAsk(Message):
     """Is anything older of these keys about? rows: with the hash of the state that all should hold.
 
     vouched: how often each member has vouched, as far as it has told me, and myself as far as it is safe on my disk; keep that in
-    mind (dynamo/membership/vouches.py).
+    mind (dynamo/membership/stale_disks.py).
     """
 
     request_id: RequestId

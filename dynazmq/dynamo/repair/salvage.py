@@ -6,9 +6,9 @@ handed over yet after an earlier change. So a new owner asks *everybody who stay
     new owner ── FillAsk, salvage: rows of this partition, and hints of its keys for whomever ──▶ each member
               ◀─ FillTell: a page of them, in the order of their places
 
-It begins when everybody writes to both sets of owners: what is written later comes by itself (joint.py). A member that is merely
-down is waited for, as in each step of a change; one that has left the ring and still hands over is asked if it is there. Nothing
-is given up at the source: after the change it goes to the new owners once more, by handover.
+It begins when everybody writes to both sets of owners: what is written later comes by itself (dual_ownership.py). A member that
+is merely down is waited for, as in each step of a change; one that has left the ring and still hands over is asked if it is
+there. Nothing is given up at the source: after the change it goes to the new owners once more, by handover.
 
 Where a node goes on after a crash it begins anew: a merge may be done twice.
 """

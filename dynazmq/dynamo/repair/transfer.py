@@ -16,8 +16,9 @@ compares with all the others, since it is to have whatever W of them have (Ring.
 
 **Nothing is served as absent** because it has not come yet: nobody reads from a new owner before the ring is flipped, which is
 after all new owners have confirmed (change.py). What was written before everybody wrote to both is found by the exchanges, since
-none of the old owners is left out unless it is gone; what was written since came by itself (joint.py). Where all of them are gone
-there is nobody to be filled from: what others may still hold is looked for (salvage.py), and the partition is lost (losses.py).
+none of the old owners is left out unless it is gone; what was written since came by itself (dual_ownership.py). Where all of
+them are gone there is nobody to be filled from: what others may still hold is looked for (salvage.py), and the partition is lost
+(losses.py).
 """
 
 from __future__ import annotations

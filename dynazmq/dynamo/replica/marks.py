@@ -3,10 +3,10 @@
 A coordinator that leaves an outcome unknown, or expects a retry, marks its try: the write may have another dot (marking.py).
 Mostly something has failed by then, and it may be its own disk, in that very turn. Such a mark waits here for a later turn. Until
 then all who read the key at this node are shown it: with a full disk reads go on, and whoever overwrites what he has read without
-the mark lets the retry bring it back. The key cannot be retired meanwhile (retirement.py): it is under way.
+the mark lets the retry bring it back. The key cannot be retired meanwhile (tombstone_gc.py): it is under way.
 
 What waits is bounded, in number and bytes, and is lost with the process. What a coordinator wrote in an earlier life is suspected
-for a minute of having been tried elsewhere (elsewhere.py); after that nothing is known of it.
+for a minute of having been tried elsewhere (suspected_retries.py); after that nothing is known of it.
 """
 
 from __future__ import annotations

@@ -27,11 +27,11 @@ from dynazmq.dynamo.messages import (
     WriteReply,
 )
 from dynazmq.dynamo.messages.fields import aged
+from dynazmq.dynamo.replica.collectable import Retirable
 from dynazmq.dynamo.replica.hints import Hints, check_size
 from dynazmq.dynamo.replica.marks import Marks
 from dynazmq.dynamo.replica.overwritten import Overwritten
-from dynazmq.dynamo.replica.retirable import Retirable
-from dynazmq.dynamo.replica.routing import Routes
+from dynazmq.dynamo.replica.preference_list import Routes
 from dynazmq.dynamo.replica.trees import Trees
 from dynazmq.dynamo.runtime import Address, DamagedRow, OwnRow, Runtime
 from dynazmq.dynamo.values.lww import latest

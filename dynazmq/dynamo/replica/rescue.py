@@ -1,4 +1,5 @@
-"""What an old copy of a disk has taken since it was put back (vouches.py): it goes over to the empty one that takes its place.
+"""What an old copy of a disk has taken since it was put back (stale_disks.py): it goes over to the empty one that takes its
+place.
 
 A node that reaches nobody serves by what it has, since it may be the last one. When its peers tell it that its disk is an old
 copy, some writes may be acknowledged that nobody else has (promise 1). They are told by their dots: each life of a process issues

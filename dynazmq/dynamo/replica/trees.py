@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from dynazmq.dynamo.membership.membership import Membership
-from dynazmq.dynamo.replica.retirable import Retirable
+from dynazmq.dynamo.replica.collectable import Retirable
 from dynazmq.dynamo.runtime import Row, Runtime, StoreFailed
 from dynazmq.dynamo.values.merkle import Tree, leaf_of, row_hash
 

@@ -31,8 +31,8 @@ shown the write under that dot before anybody knew of another; so who has seen a
 which any of them is overwritten has overwritten it.
 
 Writes that are never retried pay nothing. What a retry costs, 18 bytes in a state and its other dot while it is live, goes when
-no copy of another try can be left anywhere (retirement.py). When a retry is suspected, and what is left, is said in elsewhere.py.
-Replicas that meet are equal all the same. What nobody has overwritten always stays.
+no copy of another try can be left anywhere (tombstone_gc.py). When a retry is suspected, and what is left, is said in
+suspected_retries.py. Replicas that meet are equal all the same. What nobody has overwritten always stays.
 
 Everything here is a value: nothing is changed in place.
 """
@@ -285,7 +285,7 @@ def put(
     What the caller has seen of a write that was retried, it has seen under whatever dot it is here.
 
     The counter is above all that the state *or the caller* has seen: a store that was set back must not give a dot twice. And it
-    is above `floor`, up to which dots of this actor may have been forgotten with their keys (retirement.py). What an actor does
+    is above `floor`, up to which dots of this actor may have been forgotten with their keys (tombstone_gc.py). What an actor does
     not know of its own dots of a key was overwritten and is forgotten: so the vector may cover it.
     """
     context = state.context.join(seen)

@@ -44,7 +44,7 @@ class Op:
     value: bytes | None = None
     write_id: bytes = b""
     number: int = -1  # of a write, among those of its key
-    needed: int = 0  # copies, until it may be acknowledged; for who judges by what clients know (chaos/judge.py)
+    needed: int = 0  # copies, until it may be acknowledged; for who judges by what clients know (chaos/verdict.py)
     level: tuple[int, int, int] = (0, 0, 0)  # n, w, pw of a write, as it names them (messages.Put)
     covers: int = 0  # bits of the writes that its context's holder was shown, and of what those replaced
     given: bytes = b""  # the context's token

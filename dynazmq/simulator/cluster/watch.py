@@ -18,7 +18,7 @@
 What can be judged only in the end is checker.py's. A write that has two dots (versions.py, "A retried write") is let off I3:
 which of the two a copy has seen covered cannot be told by what nobody knew then. It is not let off I5: once overwritten it is
 gone, under whatever dot; but for one that was seen while its put was being tried, under the one dot, and was overwritten where
-nobody could tell that it had another (an echo: elsewhere.py, "What is left").
+nobody could tell that it had another (an echo: suspected_retries.py, "What is left").
 """
 
 from __future__ import annotations

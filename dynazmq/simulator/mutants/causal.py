@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from dynazmq.dynamo.coordinator import get, put, recall
-from dynazmq.dynamo.coordinator.elsewhere import Elsewhere
+from dynazmq.dynamo.coordinator import get, idempotent_retry, put
 from dynazmq.dynamo.coordinator.forward import Forwards
+from dynazmq.dynamo.coordinator.idempotent_retry import Recalls
 from dynazmq.dynamo.coordinator.put import Puts
 from dynazmq.dynamo.coordinator.put_op import PutOp
-from dynazmq.dynamo.coordinator.recall import Recalls
+from dynazmq.dynamo.coordinator.suspected_retries import Elsewhere
 from dynazmq.dynamo.messages import TIMEOUT
 from dynazmq.dynamo.replica import hints, replica
 from dynazmq.dynamo.replica.replica import Replica
@@ -33,7 +33,7 @@ def change_sync(patch: Patches, keep: Callable[[Siblings], tuple[Sibling, ...]])
         return both.with_live(keep(both))
 
     original = versions.sync
-    for module in (get, hints, recall, replica):
+    for module in (get, hints, idempotent_retry, replica):
         patch.set(module, "sync", sync)
 
 

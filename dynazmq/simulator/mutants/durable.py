@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dynazmq.dynamo.coordinator.get import Gets
+from dynazmq.dynamo.coordinator.idempotent_retry import Recalls
 from dynazmq.dynamo.coordinator.put import Puts
 from dynazmq.dynamo.coordinator.put_op import PutOp
-from dynazmq.dynamo.coordinator.recall import Recalls
 from dynazmq.dynamo.membership.identity import Identity
 from dynazmq.dynamo.messages import Put
 from dynazmq.dynamo.node import Node

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynazmq.dynamo.coordinator.dual_ownership import Joint
 from dynazmq.dynamo.coordinator.get import Gets
-from dynazmq.dynamo.coordinator.joint import Joint
 from dynazmq.dynamo.membership import change
 from dynazmq.dynamo.membership.gossip import Gossip
 from dynazmq.dynamo.membership.membership import Membership

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dynazmq.dynamo import admin
-from dynazmq.dynamo.coordinator.joint import Joint
+from dynazmq.dynamo.coordinator.dual_ownership import Joint
 from dynazmq.dynamo.membership import change, expulsion, membership
 from dynazmq.dynamo.membership.change import Intents
 from dynazmq.dynamo.membership.decisions import Decisions, Reply

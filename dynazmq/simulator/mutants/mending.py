@@ -12,11 +12,11 @@ from dynazmq.dynamo.coordinator.put_op import PutOp
 from dynazmq.dynamo.membership.gossip import Gossip
 from dynazmq.dynamo.membership.membership import Membership
 from dynazmq.dynamo.membership.records import Member
-from dynazmq.dynamo.membership.vouches import Vouches
+from dynazmq.dynamo.membership.stale_disks import Vouches
 from dynazmq.dynamo.messages import VOUCHING, GossipDelta, GossipDigest, Mend, MendReply, RetireAsk
-from dynazmq.dynamo.repair import answers, exchange
-from dynazmq.dynamo.repair.answers import Answers
-from dynazmq.dynamo.repair.retirement import Retirement
+from dynazmq.dynamo.repair import exchange, responder
+from dynazmq.dynamo.repair.responder import Answers
+from dynazmq.dynamo.repair.tombstone_gc import Retirement
 from dynazmq.dynamo.replica.eviction import Eviction
 from dynazmq.dynamo.replica.replica import Replica
 from dynazmq.dynamo.replica.trees import Trees
@@ -93,7 +93,7 @@ def answer_a_mend_and_merge_nothing(patch: Patches) -> None:
 @mutant("I2", faults=(WIPE,), load=_MANY_KEYS, anti_entropy_ms=_EXCHANGING)
 def take_what_differs_for_equal(patch: Patches) -> None:
     """All rows hash alike, so anti-entropy finds nothing."""
-    for module in (answers, exchange):
+    for module in (responder, exchange):
         patch.set(module, "row_hash", lambda *_: 0)
 
 

@@ -19,14 +19,14 @@ What is checked of a run whose faults are over and whose cluster has settled; wa
 
 One thing is counted, not forbidden: a write that somebody has read while its put was still being tried, by an answer that did not
 suspect it of a retry, and overwrites by what was read then at a coordinator that has not met both tries, may show once more under
-the dot of a retry (`echoes`; elsewhere.py).
+the dot of a retry (`echoes`; suspected_retries.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from dynazmq.dynamo.replica.retirable import without_retried
+from dynazmq.dynamo.replica.collectable import without_retried
 from dynazmq.dynamo.values.versions import decode, encode
 from dynazmq.errors import DynazmqError, Unavailable
 from dynazmq.simulator.cluster import judge

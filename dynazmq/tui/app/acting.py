@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dynazmq.cluster.control import NoSupervisor, call
-from dynazmq.cluster.directory.leftovers import unsupervised
+from dynazmq.cluster.directory.orphans import unsupervised
 from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.errors import ClusterError, DynazmqError
 from dynazmq.paths import where

@@ -26,9 +26,9 @@ from dynazmq.tui.app.acting import Acts, Controller, Supervisor
 from dynazmq.tui.app.details import Fetcher, Nothing, Source
 from dynazmq.tui.app.pages import Prompt, Sides
 from dynazmq.tui.app.player import Player
+from dynazmq.tui.app.poller import Poller, Watcher, observer
 from dynazmq.tui.app.save import save
 from dynazmq.tui.app.stage import Stage
-from dynazmq.tui.app.watch import Poller, Watcher, observer
 from dynazmq.tui.keys import ACTS, KEYS
 from dynazmq.tui.model.load import Load
 from dynazmq.tui.model.model import Model

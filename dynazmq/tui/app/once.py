@@ -13,10 +13,10 @@ from typing import TextIO
 from dynazmq.errors import ClusterError, NoSuchCluster
 from dynazmq.tui import NOT_RUNNING
 from dynazmq.tui.app.player import last_model
-from dynazmq.tui.app.watch import Watcher, not_running, observer
+from dynazmq.tui.app.poller import Watcher, not_running, observer
 from dynazmq.tui.look import Look, ascii_only
-from dynazmq.tui.model.history import History
 from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.trends import History
 from dynazmq.tui.panels.screen import frame
 from dynazmq.tui.recording.recording import load_recording
 

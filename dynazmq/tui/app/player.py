@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 
-from dynazmq.tui.app.watch import Show
+from dynazmq.tui.app.poller import Show
 from dynazmq.tui.look import Progress
-from dynazmq.tui.model.history import History
 from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.trends import History
 from dynazmq.tui.recording.recording import Recording
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 10.0, 60.0)

@@ -23,7 +23,7 @@ from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui import themes
 from dynazmq.tui.app.details import Details, Source
 from dynazmq.tui.app.pages import Page
-from dynazmq.tui.app.watch import Eyes, Show
+from dynazmq.tui.app.poller import Eyes, Show
 from dynazmq.tui.look import Look, Place, Progress, ascii_only
 from dynazmq.tui.model.model import Model
 from dynazmq.tui.panels import screen

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dynazmq.cluster.observe.judgement import SERVES, unable_to_store
+from dynazmq.cluster.observe.node_health import SERVES, unable_to_store
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 
 

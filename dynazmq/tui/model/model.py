@@ -1,4 +1,4 @@
-"""All that the panels draw, as a value: what one snapshot and the minute before it add up to. `history.py` makes it."""
+"""All that the panels draw, as a value: what one snapshot and the minute before it add up to. `trends.py` makes it."""
 
 from __future__ import annotations
 

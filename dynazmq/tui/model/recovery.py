@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.node_health import SERVES
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.tui.model.faults import cutting
 

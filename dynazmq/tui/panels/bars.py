@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from dynazmq.cluster.observe.judgement import SERVES, changing, not_comparing
+from dynazmq.cluster.observe.node_health import SERVES, changing, not_comparing
 from dynazmq.tui.keys import footer_keys
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Look, Progress, clock, fit, line, long_span, printable
 from dynazmq.tui.model.coverage import unable

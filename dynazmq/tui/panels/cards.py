@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dynazmq.cluster.observe.judgement import SERVES, changing
+from dynazmq.cluster.observe.node_health import SERVES, changing
 from dynazmq.cluster.observe.snapshot import NodeView
 from dynazmq.tui.look import BAD, FAINT, GOOD, WARN, Block, Look, bar, clock, fit, line, span
 from dynazmq.tui.model.model import Model

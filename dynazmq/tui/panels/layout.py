@@ -13,7 +13,7 @@ on the card of the recovery; while there is a recovery as well it gets a panel o
 
 from __future__ import annotations
 
-from dynazmq.cluster.observe.judgement import changing
+from dynazmq.cluster.observe.node_health import changing
 from dynazmq.tui.look import Place
 from dynazmq.tui.model.model import Model
 from dynazmq.tui.panels import strip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.node_health import SERVES
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.tui.look import (
     BAD,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from dynazmq.cluster.observe.judgement import SERVES
+from dynazmq.cluster.observe.node_health import SERVES
 from dynazmq.cluster.observe.snapshot import NodeView, Snapshot
 from dynazmq.tui.look import BAD, FAINT, GOOD, TITLE, WARN, Block, Look, milliseconds, percent, short, size, span
 from dynazmq.tui.model.model import Model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dynazmq.cluster.observe.judgement import ring_moves
+from dynazmq.cluster.observe.node_health import ring_moves
 from dynazmq.tui.look import FAINT, TITLE, WARN, Block, Look, bar, fit, short, size, span
 from dynazmq.tui.model.model import Model, Moving
 from dynazmq.tui.model.recovery import some

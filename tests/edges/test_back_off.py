@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dynazmq.cluster.supervisor.restarts import Restarts
+from dynazmq.cluster.supervisor.back_off import Restarts
 
 
 def test_p4_pauses_double_up_to_a_limit_and_then_the_node_is_given_up() -> None:

@@ -8,9 +8,9 @@ What a history proves of an answer and of a key is judged as in the simulator (s
     lww          one value, of a write that no acknowledged one has overwritten; and one at all, unless a delete may be the last
     died         a node ended by itself, and nobody had killed it
 
-Let off, and counted, is an *echo*, as in the simulator (dynamo/coordinator/elsewhere.py): a put was tried twice, its first try
-was read before its client had been told of either, with a context that suspects no other, and overwritten; and the second brings
-it back.
+Let off, and counted, is an *echo*, as in the simulator (dynamo/coordinator/suspected_retries.py): a put was tried twice, its
+first try was read before its client had been told of either, with a context that suspects no other, and overwritten; and the
+second brings it back.
 
 "unknown": nothing of that is so, and it could not all be found out.
 """

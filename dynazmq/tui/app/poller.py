@@ -16,9 +16,9 @@ from dynazmq.cluster.observe.snapshot import Snapshot
 from dynazmq.errors import ClusterError
 from dynazmq.paths import where
 from dynazmq.tui.look import Progress
-from dynazmq.tui.model.history import History
 from dynazmq.tui.model.load import Load
 from dynazmq.tui.model.model import Model
+from dynazmq.tui.model.trends import History
 from dynazmq.tui.recording.recording import Recorder
 
 PACES_S = (0.2, 0.5, 1.0, 2.0, 5.0)

@@ -21,7 +21,7 @@ Who was not asked may hold the first try all the same, under a dot that nobody h
 key's state that it was retried (versions.py): when the two meet they are one write, be it live or overwritten by then.
 
 Whoever overwrites the first try knows of the retry by that, or suspects it. When that is so, and what stays weak, is said in
-elsewhere.py.
+suspected_retries.py.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynazmq.config import RETRIED_MAX
-from dynazmq.dynamo.coordinator.elsewhere import NOTICED_S
 from dynazmq.dynamo.coordinator.put import Puts
 from dynazmq.dynamo.coordinator.put_op import PutOp
+from dynazmq.dynamo.coordinator.suspected_retries import NOTICED_S
 from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.membership.membership import Membership
 from dynazmq.dynamo.messages import INVALID, OVERLOADED, STORAGE, TIMEOUT, Recall, RecallReply

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lone_node import LoneNode, a_get, of
-from test_retirement import a_node, give, hash_of, next_round, proposal, tombstone
+from test_tombstone_gc import a_node, give, hash_of, next_round, proposal, tombstone
 
-from dynazmq.dynamo.membership.vouches import OLD, SURE, UNSURE
+from dynazmq.dynamo.membership.stale_disks import OLD, SURE, UNSURE
 from dynazmq.dynamo.messages import (
     NOT_YET,
     Failure,

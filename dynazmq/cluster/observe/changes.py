@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynazmq.cluster.observe.judgement import SERVES, hints_by_target
+from dynazmq.cluster.observe.node_health import SERVES, hints_by_target
 from dynazmq.cluster.observe.snapshot import Event, NodeView, Snapshot
 from dynazmq.faults import Fault, describe
 

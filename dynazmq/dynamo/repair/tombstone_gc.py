@@ -23,7 +23,7 @@ under way. It says so of what is safe from loss of power, too (`Store.harden`).
 was sent before its sender was asked: those are dropped when they are older than two thirds of the grace (gate.py), so at the
 second asking they have been done, or never will be. What they did then is seen: a row or a hint, or a hint that was there in
 between. Nor is it on a disk that is put back later, a backup or a snapshot from before the first asking: each who is clear counts
-that, and when all have been asked for the second time everybody remembers everybody's count (vouches.py).
+that, and when all have been asked for the second time everybody remembers everybody's count (stale_disks.py).
 
 A member that is away is not asked, and so nothing at all is retired while any is: *it is never forgotten by age alone*.
 That is the price: whoever will not come back should be removed from the cluster. Nor is anything while members come or go.
@@ -45,11 +45,11 @@ from typing import Any
 from dynazmq.dynamo.membership.failure import FailureDetector
 from dynazmq.dynamo.membership.identity import Identity
 from dynazmq.dynamo.membership.membership import Membership
-from dynazmq.dynamo.membership.vouches import Vouches
+from dynazmq.dynamo.membership.stale_disks import Vouches
 from dynazmq.dynamo.messages import Refused, Retire, RetireAsk, RetireTell
+from dynazmq.dynamo.replica.collectable import CLOCK_ENTRIES_KEPT, Retirable, without_actors, without_retried
 from dynazmq.dynamo.replica.hints import Hints
 from dynazmq.dynamo.replica.replica import BadMessage, Replica
-from dynazmq.dynamo.replica.retirable import CLOCK_ENTRIES_KEPT, Retirable, without_actors, without_retried
 from dynazmq.dynamo.replica.trees import Trees
 from dynazmq.dynamo.runtime import Address, Row, Runtime, StoreFailed
 from dynazmq.dynamo.values.lww import CLOCK

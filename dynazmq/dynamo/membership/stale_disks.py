@@ -1,8 +1,8 @@
 """Whether this node's disk is the newest that it had: an old copy that is put back is known by a number (§4.4, promise 4).
 
-What was retired (retirement.py) is known by nobody any more: whoever puts back a disk from before, a backup or a snapshot, would
-bring the values back whose tombstones are gone. No disk can tell that by itself, and its age says nothing. So each member counts
-how often it has *vouched* that nothing old is left on it, and the others remember that count. A retirement goes like this:
+What was retired (tombstone_gc.py) is known by nobody any more: whoever puts back a disk from before, a backup or a snapshot,
+would bring the values back whose tombstones are gone. No disk can tell that by itself, and its age says nothing. So each member
+counts how often it has *vouched* that nothing old is left on it, and the others remember that count. A retirement goes like this:
 
     first asking     a member that is clear counts one more, stores that, and tells it in the next turn
     second asking    goes with all counts that were told; who is clear again has stored them
@@ -102,7 +102,7 @@ class Vouches:
     def _save(self) -> None:
         self._runtime.store.set_meta(_META, msgpack.packb([self.mine, self.rows()]))
 
-    # --- counting (retirement.py) -----------------------------------------------------------------------------------------
+    # --- counting (tombstone_gc.py) -----------------------------------------------------------------------------------------
 
     def vouch(self) -> int:
         """Count one more. It may be told when this turn is over and another has made it safe from loss of power."""

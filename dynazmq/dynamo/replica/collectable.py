@@ -1,6 +1,6 @@
 """What a state may hold to forget, and what is left of it; and which rows may hold it.
 
-Rows are noted where they are written or read anyway, and are looked at by retirement.py.
+Rows are noted where they are written or read anyway, and are looked at by tombstone_gc.py.
 """
 
 from __future__ import annotations

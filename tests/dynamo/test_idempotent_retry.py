@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
-from dynazmq.dynamo.coordinator import recall
+from dynazmq.dynamo.coordinator import idempotent_retry
 from dynazmq.dynamo.messages import (
     OVERLOADED,
     TIMEOUT,
@@ -198,7 +198,7 @@ def test_who_stood_in_for_one_that_is_back_is_asked_about_what_was_written_befor
 
 
 def test_of_those_who_may_have_stood_in_the_first_of_the_preference_list_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "_STAND_INS_MAX", 1)
+    monkeypatch.setattr(idempotent_retry, "_STAND_INS_MAX", 1)
     lone = LoneNode(members=("a", "b", "c", "d", "e", "f", "g"))
     key = lone.key(0)
     second, third, *others = lone.peers(key)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynazmq.cluster.directory import faults
-from dynazmq.cluster.observe import judgement
-from dynazmq.cluster.observe.history import Chronicle
-from dynazmq.cluster.observe.judgement import Answer, Facts
+from dynazmq.cluster.observe import node_health
+from dynazmq.cluster.observe.changes import Chronicle
+from dynazmq.cluster.observe.node_health import Answer, Facts
 from dynazmq.cluster.observe.snapshot import Event
 from dynazmq.cluster.supervisor.children import Child
 from dynazmq.paths import ClusterFile
@@ -76,12 +76,12 @@ class Watch:
         """Take note of each node's state and of what changed in the cluster."""
         answers = {name: answer for name, answer in self._answers.items() if _alive(facts, name, answer)}
         on = faults.load(self._directory)
-        snapshot = judgement.judge(self._cluster, self._directory, facts, answers, owners=(), now=time.time(), faults=on)
+        snapshot = node_health.judge(self._cluster, self._directory, facts, answers, owners=(), now=time.time(), faults=on)
         now = time.monotonic()
         for node in snapshot.nodes:
             if self._states.get(node.name, ("", 0.0))[0] != node.state:
                 self._states[node.name] = (node.state, now)
-        if not judgement.wrong(snapshot):
+        if not node_health.wrong(snapshot):
             self._wrong_since = None
         elif self._wrong_since is None:
             self._wrong_since = now
