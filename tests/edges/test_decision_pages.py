@@ -142,6 +142,17 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     assert any(token.startswith("dynazmq/") for token in quoted(page)), "it says nowhere where it is in the code"
 
 
+def test_each_word_of_the_glossary_says_where_it_is_and_that_is_there() -> None:
+    page = DOCS / "glossary.md"
+    rows = [line.split(" | ") for line in text(page).splitlines() if line.startswith("| ") and not line.startswith("| word |")]
+    assert len(rows) > 40
+    assert [row[0] for row in rows if not QUOTED.search(row[-1])] == []
+    assert missing_files(page) == []
+    assert unknown_names(page) == []
+    words_of = [word for row in rows for word in row[0].removeprefix("| ").split(", ")]
+    assert len(set(words_of)) == len(words_of), "a word is explained once"
+
+
 def test_every_citation_of_a_decision_resolves() -> None:
     pages = [page.name for page in PAGES]
     broken = {where(path): missing for path in texts() if (missing := missing_decisions(text(path), pages))}
