@@ -210,12 +210,21 @@ def test_a_thousand_connections_in_one_go_end_no_node_that_may_have_160_descript
     with dynazmq.connect(poor.dir, timeout=5.0) as before:
         bucket = before.with_options(n=1, r=1, w=1)
         bucket.put("k", b"1")
-        held = []
-        for _ in range(1_000):
-            held.append(connection := socket.socket(socket.AF_UNIX))
-            connection.connect(path)
-        # One after the other: a busy node has not come to the last of them in a second.
-        eventually(lambda: "n1 has as many connections as it can have: its limit is 160" in said_to(poor), "the reason is told")
+        held: list[socket.socket] = []
+
+        def come_all() -> None:
+            """Who says nothing is let go after three seconds, and on a busy machine these may be over: then they come again."""
+            while held:
+                held.pop().close()
+            for _ in range(1_000):
+                held.append(connection := socket.socket(socket.AF_UNIX))
+                connection.connect(path)
+
+        def told_why() -> bool:
+            come_all()
+            return "n1 has as many connections as it can have: its limit is 160" in said_to(poor)
+
+        eventually(told_why, "the reason is told")
         bucket.put("k", b"2", bucket.get("k").context)
         told = status(poor)
         assert told["descriptors"]["limit"] == 160
@@ -229,10 +238,12 @@ def test_a_thousand_connections_in_one_go_end_no_node_that_may_have_160_descript
 
 
 def said_to(nodes: Nodes) -> str:
-    """What somebody is told who comes now."""
-    with pytest.raises(ClusterUnreachable) as refused:
-        dynazmq.connect(nodes.dir, timeout=1.0)
-    return str(refused.value)
+    """Why somebody who comes now is not let in; "" if there is room."""
+    try:
+        dynazmq.connect(nodes.dir, timeout=1.0).close()
+    except ClusterUnreachable as refused:
+        return str(refused)
+    return ""
 
 
 def status(nodes: Nodes) -> dict[str, dict[str, int]]:

@@ -66,7 +66,7 @@ def test_a_patch_of_what_is_not_there_is_refused_and_what_was_patched_before_is_
     keep, harmless = Hints.keep, Mutant("harmless", "", patch, (), {})
     with pytest.raises(AttributeError, match=r"Hints has no 'keep_under_its_old_name'"), harmless.built_in():
         pass
-    with pytest.raises(AttributeError, match=r"dynazmq\.dynamo\.put has no 'gone'"):
+    with pytest.raises(AttributeError, match=r"dynazmq\.dynamo\.coordinator\.put has no 'gone'"):
         Patches().set(put, "gone", None)
     assert Hints.keep is keep
 
