@@ -19,7 +19,7 @@ Each of these has a map of its own. A package knows only those above it.
 The path of a put. Whatever stands below a commit leaves the node only after it.
 
     client ── Put ──▶ Node.receive ─▶ Forwards.on_put ─▶ Puts.admit          limits, policy, context, enough reachable nodes?
-                                          ├─ not one of the key's reachable N: Forwards._next ── Put, hops=1 ──▶ a primary
+                                          ├─ not one of the key's reachable N: Forwards._next ── Put, hops+1 ──▶ a primary
                                           ├─ a retry: Recalls.begin ── Recall ──▶ replicas: is it done already?
                                           │    (of a large value there comes a PutAsk first: Forwards.on_put_ask)
                                           └─ Puts.write                      versions.put: the new dot

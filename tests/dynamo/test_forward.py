@@ -20,6 +20,7 @@ from dynazmq.dynamo.messages import (
     RecallReply,
     Write,
 )
+from dynazmq.dynamo.messages.fields import HOPS_MAX
 
 REFUSALS = [NOT_YET, STORAGE, UNAVAILABLE]
 
@@ -45,9 +46,19 @@ def test_a_put_goes_to_the_first_primary_and_its_answer_back_under_the_clients_r
     assert lone.node.in_flight == 0
 
 
-def test_a_put_that_was_passed_on_is_not_passed_on_again() -> None:
+@pytest.mark.parametrize("hops", range(1, HOPS_MAX))
+def test_a_put_that_was_passed_on_by_who_goes_by_another_ring_goes_on_to_a_primary(hops: int) -> None:
+    """Seed 662212: it was done here, by a copy in the place of the one primary, which could be reached, and was read next."""
+    lone, key, primaries = forwarding()
+    ((to, passed_on),) = of(Put, lone.hear("b", a_put(key, request_id=7, hops=hops)))
+    assert (to, passed_on.hops, passed_on.age_ms) == (primaries[0], hops + 1, 0)
+    reply = PutReply(passed_on.request_id, b"ctx", primaries[:2], [])
+    assert lone.hear(primaries[0], reply) == [("b", PutReply(7, b"ctx", primaries[:2], []))]
+
+
+def test_a_put_that_was_passed_on_for_the_last_time_is_done_where_it_is() -> None:
     lone, key, _ = forwarding()
-    said = lone.hear("b", a_put(key, hops=1))
+    said = lone.hear("b", a_put(key, hops=HOPS_MAX))
     assert of(Put, said) == []
     assert len(of(Write, said)) == 2
 
@@ -155,7 +166,7 @@ def test_without_any_answer_the_client_is_told_at_its_deadline_that_the_outcome_
     assert lone.node.in_flight == 0
 
 
-@pytest.mark.parametrize("hops", [0, 1], ids=["to be passed on", "to be done here"])
+@pytest.mark.parametrize("hops", [0, HOPS_MAX], ids=["to be passed on", "to be done here"])
 def test_n9_a_frame_that_comes_twice_is_heard_once_while_the_first_is_passed_on(hops: int) -> None:
     """Seeds 1189 and 403115: the second was done here and the first where it went, which did not know that there are two."""
     lone, key, primaries = forwarding()
@@ -178,7 +189,7 @@ def test_who_has_said_that_nothing_is_left_on_it_keeps_no_copy_of_a_put(how: str
             ((to, message),) = of(Put, said)
             said = lone.hear(to, refusal(message, STORAGE))
     else:
-        said = lone.hear(CLIENT, a_put(key, hops=1))
+        said = lone.hear(CLIENT, a_put(key, hops=HOPS_MAX))
     ((to, failure),) = of(Failure, said)
     assert (to, failure.code) == (CLIENT, NOT_YET)
     assert "has left" in failure.text

@@ -8,6 +8,7 @@ from lone_node import CLIENT, LoneNode, a_get, a_put, of
 
 from dynazmq.config import SIBLINGS_MAX, STATE_BYTES_MAX
 from dynazmq.dynamo.messages import INVALID, STORAGE, TIMEOUT, Failure, GetReply, PutReply, Recall, Refused, Write, WriteReply
+from dynazmq.dynamo.messages.fields import HOPS_MAX
 from dynazmq.dynamo.values.versions import EMPTY, Context, decode, encode, open_context, put, seal_context
 
 
@@ -317,7 +318,7 @@ def test_a_primary_whose_own_copy_is_with_a_stand_in_does_not_stand_in_for_anoth
     lone = LoneNode()
     key = lone.key(3)
     first, second, third, last = [node for node in lone.walk(key) if node != lone.name]
-    said = lone.hear(CLIENT, a_put(key, hops=1, w=3))
+    said = lone.hear(CLIENT, a_put(key, hops=HOPS_MAX, w=3))
     assert [(to, write.hint_for) for to, write in of(Write, said)] == [(first, ""), (second, "")]
     assert lone.node.hints.pending == {third: 1}
     (_, write), *_ = of(Write, said)

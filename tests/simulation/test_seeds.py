@@ -150,6 +150,7 @@ def test_the_same_seed_does_the_same_in_another_process_that_hashes_strings_othe
         525331,  # and so it was no first try any more whose outcome had to be marked as unknown
         533693,  # the second copy of a put that was under way was refused, as if nothing had been attempted
         521781,  # a node had never reached one who was retried at, and did not take him for lost
+        662212,  # a put was passed on to who was no primary any more, and kept in the place of one who could be reached
         603739,  # six nodes never were all up at one moment in 30 s of bad weather, before anything began
         301247,  # the only copy of a write that nobody had acknowledged was damaged, and every exchange passed it over
     ],

@@ -4,6 +4,10 @@ A node that is none of them passes the put on to the first, and the answer back.
 answer comes it tries the next one, as a retry (idempotent_retry.py), and if that one refuses, the next. A refusal says that
 nothing was attempted *there*: the client is told so only if that holds of every try. When no primary is left, a fallback
 coordinates itself.
+
+While the ring changes, whoever passes it on may go by another ring than who gets it. That one passes it on as well if it is no
+primary itself: were it to keep a copy in the place of a primary that can be reached, a reader of that primary would miss a write
+that was acknowledged with nobody away.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from dynazmq.dynamo.coordinator.idempotent_retry import Recalls
 from dynazmq.dynamo.coordinator.put import Puts
 from dynazmq.dynamo.coordinator.put_op import PutOp
 from dynazmq.dynamo.messages import INVALID, NOT_YET, OVERLOADED, TIMEOUT, UNAVAILABLE, Failure, Put, PutAsk, PutReply
-from dynazmq.dynamo.messages.fields import aged
+from dynazmq.dynamo.messages.fields import HOPS_MAX, aged
 from dynazmq.dynamo.replica.preference_list import Routes
 from dynazmq.dynamo.runtime import Address, Runtime
 
@@ -65,7 +69,7 @@ class Forwards:
         name = self._runtime.name
         if (name, "") not in op.copies.targets:
             primaries = op.copies.reachable_primaries
-            if primaries and not message.hops and len(self._ops) < self._runtime.config.max_in_flight:
+            if primaries and message.hops < HOPS_MAX and len(self._ops) < self._runtime.config.max_in_flight:
                 self._runtime.counters["forwards"] += 1
                 self._write_ids.add(message.write_id)
                 self._next(ForwardOp(op, primaries[::-1]))
@@ -115,7 +119,7 @@ class Forwards:
         age_ms, budget_ms = self._aged(forward)
         forward.unanswered += 1
         self._ops[request_id] = forward
-        message = replace(op.message, request_id=request_id, hops=1, age_ms=age_ms, budget_ms=budget_ms)
+        message = replace(op.message, request_id=request_id, hops=op.message.hops + 1, age_ms=age_ms, budget_ms=budget_ms)
         self._runtime.send(forward.at_node, message)
         self._runtime.call_at(min(now + self._timeout, op.deadline), self._overdue, (forward, request_id))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from dynazmq.dynamo.messages.fields import (
+    HOPS_MAX,
     Actor,
     AfterKey,
     AfterPlace,
@@ -103,7 +104,7 @@ class Put(Message):
     """Write a value, or a tombstone when value is None.
 
     write_id: 16 bytes, drawn anew by the client for each write and kept through its retries. age_ms: 0 for the first try; for a
-    retry, how long ago the first try was sent. hops: 1 when a node forwards it: it is then coordinated, not passed on again.
+    retry, how long ago the first try was sent. hops: how often it was passed on; after the last time whoever has it coordinates.
     """
 
     request_id: RequestId
@@ -113,7 +114,7 @@ class Put(Message):
     context: ContextToken
     write_id: WriteId
     age_ms: Age
-    hops: Annotated[int, Whole(0, 1)]
+    hops: Annotated[int, Whole(0, HOPS_MAX)]
     n: Replicas
     w: Quorum
     pw: Replicas

@@ -285,6 +285,9 @@ AGE_MS_MAX = 1 << 48
 NAME_BYTES_MAX = 64
 """Of a node's name that is accepted from elsewhere."""
 
+HOPS_MAX = 3
+"""So often a put is passed on: once, and again by who is none of the key's primaries by the ring that it goes by."""
+
 ACTOR_BYTES_MAX = 128
 """Of a name under which dots are issued: a node's and its epoch's."""
 
