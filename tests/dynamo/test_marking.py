@@ -44,7 +44,8 @@ def test_a_mark_whose_turn_was_not_stored_is_stored_in_a_later_one_and_told_to_w
     lone.flush()
     told = of(Write, lone.pass_time(0.6))
     assert lone.stored(key).context.retried == {WRITE_ID}
-    assert [(to, write.request_id, decode(write.state).context.retried) for to, write in told] == [(peer, 0, {WRITE_ID})]
+    assert {(write.request_id, decode(write.state).context.retried) for _, write in told} == {(0, frozenset({WRITE_ID}))}
+    assert {peer, *lone.peers(key)[:2]} <= {to for to, _ in told}, "and to who may hold it"
     assert of(Write, lone.pass_time(2.0)) == [], "and that is all"
 
 
@@ -59,16 +60,15 @@ def test_hints_that_are_kept_for_who_has_not_answered_say_it_too() -> None:
     assert kept == {first: {WRITE_ID}, second: {WRITE_ID}}
 
 
-def test_who_was_asked_before_and_acknowledges_it_later_is_told() -> None:
+def test_who_was_asked_and_has_not_acknowledged_it_is_told() -> None:
+    """Seed 661903: a stand-in had stored the try, and its acknowledgement was lost; who read it there was shown no mark."""
     lone = LoneNode()
     key = lone.key(0)
-    (first, write), (second, _) = of(Write, lone.hear(CLIENT, a_put(key, w=3)))
+    (first, _), (second, _) = of(Write, lone.hear(CLIENT, a_put(key, w=3)))
     lone.away.add(second)
-    lone.pass_time(0.4)
+    told = [(to, decode(write.state).context.retried) for to, write in of(Write, lone.pass_time(0.3)) if not write.request_id]
     assert lone.stored(key).context.retried == {WRITE_ID}
-    ((to, told),) = of(Write, lone.hear(first, WriteReply([write.request_id])))
-    assert (to, told.request_id, decode(told.state).context.retried) == (first, 0, {WRITE_ID})
-    assert of(Write, lone.hear(first, WriteReply([write.request_id]))) == [], "once"
+    assert (first, {WRITE_ID}) in told
 
 
 def test_an_owner_to_be_who_has_a_copy_of_the_try_is_told() -> None:
@@ -81,7 +81,7 @@ def test_an_owner_to_be_who_has_a_copy_of_the_try_is_told() -> None:
     *_, spare = lone.peers(key)
     op.joint.add(spare)  # as dual_ownership.py does while members change
     lone.node.puts._marking.mark(op, [WRITE_ID])
-    assert [(to, decode(write.state).context.retried) for to, write in of(Write, lone.flush())] == [(spare, {WRITE_ID})]
+    assert (spare, {WRITE_ID}) in [(to, decode(write.state).context.retried) for to, write in of(Write, lone.flush())]
 
 
 def test_who_reads_before_that_is_shown_the_mark() -> None:

@@ -213,8 +213,8 @@ def test_a_primary_and_its_stand_in_are_one_copy() -> None:
     writes = dict(of(Write, lone.hear(CLIENT, a_put(key, w=3))))
     request_id = writes[second].request_id
     lone.away.update((second, third))
-    hints = dict(of(Write, lone.pass_time(0.5)))
-    assert {(node, write.hint_for) for node, write in hints.items()} == {(fourth, second), (fifth, third)}
+    hints = [(node, write.hint_for) for node, write in of(Write, lone.pass_time(0.5)) if write.request_id]
+    assert hints == [(fourth, second), (fifth, third)]
     assert of(PutReply, lone.hear(second, WriteReply([request_id]))) == []
     assert of(PutReply, lone.hear(fourth, WriteReply([request_id]))) == []
     ((_, reply),) = of(PutReply, lone.hear(fifth, WriteReply([request_id])))

@@ -1,9 +1,9 @@
 """§4.5 Have those who hold a try of a put know that its write may have another dot (promise 4; versions.py, "A retried write").
 
 Its coordinator does so when it expects that the client asks elsewhere, or tells it that the outcome is unknown (put.py): in its
-own copy, in hints that it keeps for others, and at all who have the try, or have acknowledged it later. The turn in which that
-is decided need not be stored, and then nothing of it leaves this node. It is done again in later turns, until one is stored;
-marks.py says what holds in between.
+own copy, in hints that it keeps for others, and at all who have the try or may have it, since they were asked to store it and an
+acknowledgement can be lost. The turn in which that is decided need not be stored, and then nothing of it leaves this node. It is
+done again in later turns, until one is stored; marks.py says what holds in between.
 """
 
 from __future__ import annotations
@@ -38,20 +38,14 @@ class Marking:
         me, message = self._runtime.name, op.message
         op.state = encode(decode(op.state).with_retried(*write_ids))
         op.context = op.context.with_retried(write_ids)
-        op.untold = {node for node in op.quorum.outstanding if node != me}
-        holders = {node: op.stands_for[node] for node in op.quorum.answered} | dict.fromkeys(sorted(op.joint), "")
+        asked = (*op.quorum.answered, *op.quorum.outstanding)
+        holders = {node: op.stands_for[node] for node in asked} | dict.fromkeys(sorted(op.joint), "")
         told = tuple((node, stands_for) for node, stands_for in holders.items() if node != me)
         mark = Mark((op.at, message.bucket, message.key), op.stands_for[me], op.state, told)
         if self._store(mark):
             self._runtime.aborts.append((self._not_stored, (op, mark)))
         else:
             self._runtime.call_at(self._runtime.now, self._not_stored, (op, mark))
-
-    def tell(self, op: PutOp, who: str) -> None:
-        """One who was asked before the try was marked has it by now."""
-        message = op.message
-        op.untold.discard(who)
-        self._runtime.send(who, Write(0, message.bucket, message.key, op.state, op.stands_for[who], BUDGET_MS_MAX))
 
     def _store(self, mark: Mark) -> bool:
         """False: the store cannot now."""

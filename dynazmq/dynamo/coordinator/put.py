@@ -294,8 +294,6 @@ class Puts:
         twin = self._holder(op, op.stands_for[who] or who) if op.stood_in and who in op.quorum.outstanding else ""
         if not op.quorum.answer(who):
             return
-        if op.untold and who in op.untold:
-            self._marking.tell(op, who)
         if op.others and not op.stands_for[who]:
             op.others.discard(who)
         if twin:

@@ -15,7 +15,7 @@ class PutOp:
 
     __slots__ = (
         "asks", "at", "client", "context", "copies", "deadline", "done", "gone", "held", "joint", "maybe", "message", "others",
-        "quorum", "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in", "untold", "void", "why_not",
+        "quorum", "request_id", "ring", "spares", "stands_for", "started", "state", "stood_in", "void", "why_not",
     )  # fmt: skip
 
     def __init__(
@@ -40,7 +40,6 @@ class PutOp:
         self.joint: set[str] = set()  # who has a copy beside these because members change (dual_ownership.py), and
         self.others: set[str] = set()  # whose answer is awaited
         self.maybe = False  # whether an earlier try that this node passed on may have been done
-        self.untold: set[str] = set()  # who was asked before the try was marked, and has not answered since (marking.py)
         self.asks = False  # whether its client has kept the value back (PutAsk)
         self.done = False
         self.void = False  # whether its dot was never given, since the turn's commit failed: there is no such write
