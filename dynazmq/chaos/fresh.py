@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from dynazmq.chaos.interrupts import uninterrupted
 from dynazmq.cluster.directory import creation
 from dynazmq.cluster.directory.creation import Wishes
 from dynazmq.cluster.operations import launch, readiness
@@ -29,15 +30,18 @@ def start(nodes: int) -> Path:
 
 
 def _start(directory: Path, wishes: Wishes) -> None:
-    creation.check(directory, wishes)
-    held = launch.lock(directory)
-    assert held is not None, "nobody else knows this directory"
     deadline = time.monotonic() + START_S
-    try:
-        creation.create(directory, wishes)
-        process = launch.start_supervisor(directory, held, None, None)
-    finally:
-        os.close(held)  # it is the supervisor's now
+    # Whole, or not at all: a lock that nobody remembers to have taken, and a supervisor that is known to nobody, would have the
+    # directory held by somebody when it is removed.
+    with uninterrupted():
+        creation.check(directory, wishes)
+        held = launch.lock(directory)
+        assert held is not None, "nobody else knows this directory"
+        try:
+            creation.create(directory, wishes)
+            process = launch.start_supervisor(directory, held, None, None)
+        finally:
+            os.close(held)  # it is the supervisor's now
     launch.await_supervisor(directory, process, deadline)
     for step in readiness.await_ready(directory, deadline):
         if isinstance(step, readiness.Failed):

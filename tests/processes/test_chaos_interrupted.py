@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 from patience import PATIENCE_S
 from supervised import Cluster, eventually, processes_below
 
+from dynazmq.chaos import fresh
 from dynazmq.cluster.observe import events
+from dynazmq.cluster.operations import launch
 
 
 @pytest.fixture
@@ -108,3 +111,22 @@ def test_of_a_cluster_to_be_thrown_away_nothing_is_left_when_it_is_interrupted(
     assert command.code() == 130, command.said
     assert list(tmp_path.glob("dynazmq-chaos-*")) == []
     assert processes_below(made) == []
+
+
+def test_interrupted_while_it_takes_its_lock_a_cluster_to_be_thrown_away_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own lock, which nobody remembered to have taken, kept its directory from being removed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    take = launch.lock
+
+    def interrupted(directory: Path) -> int | None:
+        held = take(directory)
+        os.kill(os.getpid(), signal.SIGINT)
+        return held
+
+    monkeypatch.setattr(launch, "lock", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fresh.start(3)
+    assert list(tmp_path.iterdir()) == []
+    assert processes_below(tmp_path) == []
