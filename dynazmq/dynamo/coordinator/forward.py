@@ -51,16 +51,17 @@ class Forwards:
         self._recalls = recalls
         self._timeout = runtime.config.timing.forward_timeout_ms / 1000
         self._ops: dict[int, ForwardOp] = {}
-        self._write_ids: set[bytes] = set()  # of the puts that are passed on
+        self._hops: dict[bytes, int] = {}  # write id of each put that is passed on → how often it had been when it came
 
     def __len__(self) -> int:
         return len(self._ops)
 
     def on_put(self, client: Address, message: Put) -> None:
         if not message.age_ms:
-            if message.write_id in self._puts.write_ids or message.write_id in self._write_ids:
+            if message.write_id in self._puts.write_ids or message.hops <= self._hops.get(message.write_id, -1):
                 # Its frame came twice (N9): the first is under way and will be answered. Were the second passed on, the two would
-                # not know of each other; were it refused, its client would take that for a word about both.
+                # not know of each other; were it refused, its client would take that for a word about both. One that has been
+                # passed on more often is the same that comes back, from who goes by another ring: nobody else will do it.
                 return
             message.age_ms = self._recalls.tried_elsewhere_ms(message.write_id)  # it may come after its own retry
         op = self._puts.admit(client, message)
@@ -71,7 +72,7 @@ class Forwards:
             primaries = op.copies.reachable_primaries
             if primaries and message.hops < HOPS_MAX and len(self._ops) < self._runtime.config.max_in_flight:
                 self._runtime.counters["forwards"] += 1
-                self._write_ids.add(message.write_id)
+                self._hops[message.write_id] = message.hops
                 self._next(ForwardOp(op, primaries[::-1]))
                 return
             self._place_here(op)
@@ -190,6 +191,6 @@ class Forwards:
         self._place_here(op)
 
     def _end(self, forward: ForwardOp) -> None:
-        self._write_ids.discard(forward.op.message.write_id)
+        self._hops.pop(forward.op.message.write_id, None)
         for request_id in forward.request_ids:
             self._ops.pop(request_id, None)
