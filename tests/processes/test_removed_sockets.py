@@ -38,7 +38,8 @@ def all_of(pattern: str) -> Callable[[Path], None]:
 
 
 def the_directory(sockets: Path) -> None:
-    shutil.rmtree(sockets)
+    gone = sockets.rename(sockets.with_name(f"{sockets.name}.gone"))  # at once: a node may make its socket again meanwhile
+    shutil.rmtree(gone)
 
 
 def files_instead(sockets: Path) -> None:
