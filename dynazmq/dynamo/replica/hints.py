@@ -117,7 +117,7 @@ class Hints:
 
     def lately(self, row: Row, within_s: float) -> bool:
         """Whether a hint for this key is here, or may have been during this time."""
-        if any(self._read(target, *row) for target in list(self.pending)):
+        if self.targets_of(*row):
             return True
         begin = self._runtime.now - within_s
         return self._gone_since > begin or self._gone.get(row, begin) > begin
